@@ -1,0 +1,125 @@
+"""Every error arcspot raises on purpose.
+
+An error's class name is an interface: the state machine catches launch errors by
+name, and the runner acts on the name a refused call carries.
+
+::
+
+    ArcspotError
+    ├── TaskFileRefused        a task file (or object key) we cannot use
+    ├── ConfigurationError     a setting is missing or makes no sense
+    ├── RecordMissing          a row that must exist does not
+    ├── Conflict               a conditional write lost: somebody else was first
+    │   ├── NoMoney            the ledger cannot cover the worst case
+    │   ├── NoSlot             every slot of the fleet is taken
+    │   └── FleetPaused        an operator paused the fleet
+    ├── LaunchRefused          EC2 (or our own check) will not give an instance
+    │   ├── NoCapacity         no spot capacity of any allowed type in any zone
+    │   ├── QuotaExceeded      the account's vCPU quota is too small
+    │   ├── LaunchThrottled    EC2 asks us to slow down
+    │   ├── LaunchMisconfigured  no retry can help; a person must look
+    │   └── LaunchUnknown      no answer: an instance may or may not exist
+    ├── RunnerRefused          runner_api says no to a runner
+    │   ├── NotYourself        the caller could not prove to be that instance
+    │   ├── LaunchClosed       the launch is over; shut down
+    │   ├── LeaseLost          the lease's fence is stale or the job was cancelled
+    │   └── BadRequest         the request does not have the documented shape
+    ├── RunnerInterrupted      a spot notice ended the runner's service
+    ├── RunnerGaveUp           the runner failed three jobs in a row and left
+    └── ItemsFailed            one or more items of a round failed; the others were done
+"""
+
+from __future__ import annotations
+
+
+class ArcspotError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class TaskFileRefused(ArcspotError):
+    """A task file cannot be used; the message names file, JSON path and expectation."""
+
+
+class ConfigurationError(ArcspotError):
+    """A setting is missing or makes no sense; the message names it."""
+
+
+class RecordMissing(ArcspotError):
+    """A row that must exist does not."""
+
+
+class Conflict(ArcspotError):
+    """A conditional write lost: the row is no longer as it was read."""
+
+
+class NoMoney(Conflict):
+    """The ledger's available money does not cover the worst case of a launch."""
+
+
+class NoSlot(Conflict):
+    """Every slot of the fleet is taken."""
+
+
+class FleetPaused(Conflict):
+    """An operator paused the fleet."""
+
+
+class LaunchRefused(ArcspotError):
+    """No instance was started. Subclasses say whose fault it was."""
+
+
+class NoCapacity(LaunchRefused):
+    """No capacity for any allowed type in any zone; worth another try later."""
+
+
+class QuotaExceeded(LaunchRefused):
+    """The account's vCPU quota is too small; a person must request more."""
+
+
+class LaunchThrottled(LaunchRefused):
+    """EC2 asked us to slow down; the same client token may be tried again."""
+
+
+class LaunchMisconfigured(LaunchRefused):
+    """Template, permission or image is wrong; no retry can help."""
+
+
+class LaunchUnknown(LaunchRefused):
+    """No clear answer came back: an instance may exist, so the money stays held."""
+
+
+class RunnerRefused(ArcspotError):
+    """runner_api refuses a call; the runner acts on the subclass's name."""
+
+
+class NotYourself(RunnerRefused):
+    """The caller did not prove to be the instance it speaks for."""
+
+
+class LaunchClosed(RunnerRefused):
+    """The launch is over or draining; the instance should leave."""
+
+
+class LeaseLost(RunnerRefused):
+    """The lease ran out, its fence is stale, or the job was cancelled."""
+
+
+class BadRequest(RunnerRefused):
+    """The request does not have the documented shape."""
+
+
+class RunnerInterrupted(ArcspotError):
+    """A spot interruption notice ended the runner's service."""
+
+
+class RunnerGaveUp(ArcspotError):
+    """The runner failed several jobs in a row and left."""
+
+
+class ItemsFailed(ArcspotError):
+    """Some items of a round failed; every other item was still handled."""
+
+    def __init__(self, failures: dict[str, str]) -> None:
+        self.failures = failures
+        listed = "; ".join(f"{item}: {why}" for item, why in sorted(failures.items()))
+        super().__init__(f"{len(failures)} item(s) failed: {listed}")
