@@ -1,0 +1,1 @@
+"""The whole stack on one machine: an AWS emulator, and a host that plays EC2."""

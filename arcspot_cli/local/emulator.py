@@ -1,0 +1,76 @@
+"""Start the AWS emulator: MiniStack in its one supported version, with our patches.
+
+    python -m arcspot_cli.local.emulator --port 4566 --state-dir .arcspot/local
+
+It listens on 127.0.0.1 only (it runs whatever code is uploaded), keeps its files inside the
+state folder, and never talks to Docker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from arcspot_cli.local.errors import LocalStackError
+from arcspot_cli.local.patches import PATCHES, SUPPORTED_VERSION, PatchRefused
+from arcspot_cli.local.processes import record_self
+
+RECORDS = "processes"
+"""Folder of process records inside the state folder."""
+
+
+def check_version() -> None:
+    """Refuse any MiniStack but the one the patches and the end-to-end test were written for."""
+    try:
+        found = version("ministack")
+    except PackageNotFoundError:
+        raise LocalStackError("MiniStack is not installed; run: make setup") from None
+    if found != SUPPORTED_VERSION:
+        raise PatchRefused(f"MiniStack {found} is installed, {SUPPORTED_VERSION} is needed; run: make setup")
+
+
+def settings(port: int, state_dir: Path) -> dict[str, str]:
+    """The emulator's own settings; they must be set before it is imported."""
+    temporary = state_dir / "tmp"
+    return {
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "LAMBDA_EXECUTOR": "local",
+        "DOCKER_HOST": f"unix://{state_dir / 'docker-is-not-used.sock'}",
+        "S3_DATA_DIR": str(state_dir / "s3"),
+        "TMPDIR": str(temporary),
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+def main() -> None:
+    """Apply every patch, then serve until told to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    options = parser.parse_args()
+    state_dir = options.state_dir.resolve()
+    (state_dir / "tmp").mkdir(parents=True, exist_ok=True)
+    record_self(state_dir / RECORDS, "emulator")
+    os.environ.update(settings(options.port, state_dir))
+    tempfile.tempdir = None  # let the new TMPDIR count
+    try:
+        check_version()
+        for patch in PATCHES:
+            patch()
+    except LocalStackError as error:
+        sys.exit(f"error: {error}")
+    from ministack.app import main as serve
+
+    sys.argv = ["ministack"]
+    serve()
+
+
+if __name__ == "__main__":
+    main()
