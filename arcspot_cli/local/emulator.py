@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from arcspot_cli.local.errors import LocalStackError
@@ -23,7 +24,7 @@ RECORDS = "processes"
 """Folder of process records inside the state folder."""
 
 
-def check_version() -> None:
+def check_installation() -> None:
     """Refuse any MiniStack but the one the patches and the end-to-end test were written for."""
     try:
         found = version("ministack")
@@ -31,6 +32,11 @@ def check_version() -> None:
         raise LocalStackError("MiniStack is not installed; run: make setup") from None
     if found != SUPPORTED_VERSION:
         raise PatchRefused(f"MiniStack {found} is installed, {SUPPORTED_VERSION} is needed; run: make setup")
+    if find_spec("samtranslator") is None:
+        raise LocalStackError(
+            "aws-sam-translator is not installed, without which the emulator reads no SAM template; "
+            "run: make setup"
+        )
 
 
 def settings(port: int, state_dir: Path) -> dict[str, str]:
@@ -61,7 +67,7 @@ def main() -> None:
     os.environ.update(settings(options.port, state_dir))
     tempfile.tempdir = None  # let the new TMPDIR count
     try:
-        check_version()
+        check_installation()
         for patch in PATCHES:
             patch()
     except LocalStackError as error:

@@ -174,7 +174,7 @@ def main() -> None:
         threads=max(1, (os.cpu_count() or 1) // options.max_instances),
     )
     cloud = EmulatedCloud.connect(options.stack, options.endpoint_url, options.region)
-    reaper = Reaper()
+    reaper = Reaper(state_dir / RECORDS)
     host = InstanceHost(cloud, machine, reaper, notice_seconds=options.notice_seconds, say=say)
     control = ControlServer(host, options.control_port)
     try:

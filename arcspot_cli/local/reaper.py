@@ -13,20 +13,26 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
-from arcspot_cli.local.processes import signal_group
+from arcspot_cli.local.processes import ProcessRecord, forget, signal_group, start_time, write_record
 
 
 class Reaper:
     """The host's end of the pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, records_dir: Path) -> None:
+        self._records_dir = records_dir
         self._process = subprocess.Popen(
             [sys.executable, "-m", "arcspot_cli.local.reaper"],
             stdin=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        started = start_time(self._process.pid)
+        if started is not None:
+            record = ProcessRecord(name="reaper", pid=self._process.pid, started=started)
+            write_record(records_dir, record)
 
     def watch(self, group: int) -> None:
         """From now on this process group dies with us."""
@@ -41,6 +47,7 @@ class Reaper:
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait(timeout=10)
+        forget(self._records_dir, "reaper")
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None

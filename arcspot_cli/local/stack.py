@@ -1,0 +1,328 @@
+"""Bring the local stack up and down, and know whether it is there.
+
+    stack = up(LocalOptions(project_dir=Path(".")), report=print)
+    ...
+    down(project_dir=Path("."), report=print)
+
+Everything lives in the project's `.arcspot/`: `local.json` describes a running stack,
+`local/processes/` records every process from the moment it starts, so that `down` finds what
+a crash or Ctrl-C left at any point, and stops exactly that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from arcspot_cli.local import sam
+from arcspot_cli.local.emulator import RECORDS
+from arcspot_cli.local.errors import LocalStackError
+from arcspot_cli.local.processes import ProcessRecord, alive, read_records, spawn, stop
+
+Report = Callable[[str], None]
+
+LOCAL_PARAMETERS: Mapping[str, str] = {}
+"""Template parameters that differ on one machine: fewer instances, shorter waits."""
+
+HEALTH_PATH = "/_ministack/health"
+START_SECONDS = 30.0
+KEPT_BY_DOWN = frozenset({"logs"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """How to bring a local stack up."""
+
+    project_dir: Path
+    stack_name: str = "arcspot-local"
+    region: str = "us-east-1"
+    max_instances: int = 2
+    """Only divides the cores among instances; the limit itself is a template parameter."""
+    notice_seconds: float = 120.0
+    """Between a spot notice and the end of the instance, as on EC2."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Template parameters, on top of `LOCAL_PARAMETERS`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalStack:
+    """A running local stack."""
+
+    endpoint_url: str
+    region: str
+    stack_name: str
+    control_url: str
+    state_dir: str
+    started_at: str
+    """UTC, ISO 8601."""
+    processes: tuple[ProcessRecord, ...]
+
+    def environment(self) -> dict[str, str]:
+        """What an AWS client needs to talk to this stack and to nothing else."""
+        return sam.clean_environment({}) | {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    def running(self) -> bool:
+        """Whether all of its processes are still there."""
+        return all(alive(record) for record in self.processes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalStatus:
+    """What `status` saw."""
+
+    stack: LocalStack | None
+    """None when nothing is up, or not all of it."""
+    instances: tuple[Mapping[str, Any], ...] = ()
+    left_over: tuple[ProcessRecord, ...] = ()
+    """Processes of a stack that is not whole; `down` ends them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are kept."""
+
+    project_dir: Path
+
+    @property
+    def home(self) -> Path:
+        return self.project_dir / ".arcspot"
+
+    @property
+    def description(self) -> Path:
+        return self.home / "local.json"
+
+    @property
+    def state_dir(self) -> Path:
+        return self.home / "local"
+
+    @property
+    def records_dir(self) -> Path:
+        return self.state_dir / RECORDS
+
+    def log(self, name: str) -> Path:
+        return self.state_dir / "logs" / f"{name}.log"
+
+
+def load(project_dir: Path) -> LocalStack | None:
+    """The running stack of a project, or None."""
+    try:
+        told = json.loads(Places(project_dir.resolve()).description.read_text())
+        records = tuple(ProcessRecord(**record) for record in told.pop("processes"))
+        stack = LocalStack(**told, processes=records)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return stack if stack.running() else None
+
+
+def status(project_dir: Path) -> LocalStatus:
+    """What runs now. Never changes anything."""
+    stack = load(project_dir)
+    if stack is None:
+        records = read_records(Places(project_dir.resolve()).records_dir)
+        return LocalStatus(stack=None, left_over=tuple(record for record in records if alive(record)))
+    with urllib.request.urlopen(f"{stack.control_url}/instances", timeout=5) as answer:
+        return LocalStatus(stack=stack, instances=tuple(json.loads(answer.read())))
+
+
+def control(stack: LocalStack, instance_id: str, verb: str) -> None:
+    """Give an instance a bad day: interrupt, rebalance, freeze, thaw or crash."""
+    request = urllib.request.Request(f"{stack.control_url}/instances/{instance_id}/{verb}", method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=10):
+            return
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise LocalStackError(
+            f"no running instance {instance_id} that could {verb}; see: arcspot local status"
+        ) from None
+
+
+def up(options: LocalOptions, *, report: Report) -> LocalStack:
+    """Bring everything up and return once it works; the running stack if it is up already.
+
+    Whatever goes wrong, Ctrl-C included, what was started is stopped again.
+    """
+    places = Places(options.project_dir.resolve())
+    with _alone(places):
+        running = load(places.project_dir)
+        if running is not None:
+            report(f"already up at {running.endpoint_url}, since {running.started_at}")
+            return running
+        _down(places, report)
+        try:
+            return _up(options, places, report)
+        except BaseException:
+            _down(places, report)
+            raise
+
+
+def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
+    program = sam.find_sam(places.project_dir, os.environ)
+    if not (places.project_dir / "template.yaml").exists():
+        raise LocalStackError(f"no template.yaml in {places.project_dir}; go to the project's folder")
+    (places.state_dir / "logs").mkdir(parents=True, exist_ok=True)
+    config = places.state_dir / "samconfig.toml"
+    config.write_text("version = 0.1\n")  # the project's own samconfig.toml is about real accounts
+    build_dir = places.home / "build"
+
+    began = time.monotonic()
+    port, control_port = free_ports(2)
+    endpoint_url = f"http://127.0.0.1:{port}"
+    _start_emulator(places, port)
+    report("building")
+    built = sam.build(
+        program,
+        project_dir=places.project_dir,
+        build_dir=build_dir,
+        records_dir=places.records_dir,
+        config=config,
+        log=places.log("build"),
+    )
+    report(f"built in {time.monotonic() - began:.0f} s" if built else "nothing changed since the last build")
+    _wait_for(f"{endpoint_url}{HEALTH_PATH}", places, "emulator")
+
+    report(f"deploying to {endpoint_url}")
+    aws = {"AWS_ENDPOINT_URL": endpoint_url, "AWS_DEFAULT_REGION": options.region}
+    sam.deploy(
+        program,
+        stack_name=options.stack_name,
+        parameters={**LOCAL_PARAMETERS, **options.parameters},
+        project_dir=places.project_dir,
+        build_dir=build_dir,
+        records_dir=places.records_dir,
+        config=config,
+        environment=sam.clean_environment(os.environ) | aws,
+        log=places.log("deploy"),
+    )
+    _start_host(options, places, endpoint_url, control_port)
+    control_url = f"http://127.0.0.1:{control_port}"
+    _wait_for(f"{control_url}/instances", places, "instance-host")
+
+    lasting = ("emulator", "instance-host")
+    stack = LocalStack(
+        endpoint_url=endpoint_url,
+        region=options.region,
+        stack_name=options.stack_name,
+        control_url=control_url,
+        state_dir=str(places.state_dir),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        processes=tuple(record for record in read_records(places.records_dir) if record.name in lasting),
+    )
+    draft = places.description.with_suffix(".draft")
+    draft.write_text(json.dumps(asdict(stack), indent=2))
+    draft.replace(places.description)
+    report(f"up at {endpoint_url} after {time.monotonic() - began:.0f} s")
+    return stack
+
+
+def _start_emulator(places: Places, port: int) -> None:
+    _start(places, "emulator", ["--port", str(port), "--state-dir", str(places.state_dir)])
+
+
+def _start_host(options: LocalOptions, places: Places, endpoint_url: str, control_port: int) -> None:
+    arguments = {
+        "--stack": options.stack_name,
+        "--endpoint-url": endpoint_url,
+        "--region": options.region,
+        "--state-dir": places.state_dir,
+        "--control-port": control_port,
+        "--max-instances": options.max_instances,
+        "--notice-seconds": options.notice_seconds,
+    }
+    _start(places, "instance-host", [str(part) for pair in arguments.items() for part in pair])
+
+
+def _start(places: Places, name: str, arguments: list[str]) -> None:
+    """Start one of our own modules as a lasting process."""
+    module = f"arcspot_cli.local.{name.replace('-', '_')}"
+    with places.log(name).open("wb") as output:
+        spawn(
+            name,
+            [sys.executable, "-m", module, *arguments],
+            folder=places.records_dir,
+            environment=sam.clean_environment(os.environ),
+            output=output,
+            cwd=places.project_dir,
+        )
+
+
+def _wait_for(url: str, places: Places, name: str) -> None:
+    """Return when a process of ours answers; say what its log says if it does not."""
+    log = places.log(name)
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+            return
+        mine = [record for record in read_records(places.records_dir) if record.name == name]
+        if not any(alive(record) for record in mine):
+            raise LocalStackError(f"the {name} stopped at once; the whole log is in {log}\n{sam.tail(log)}")
+        time.sleep(0.1)
+    raise LocalStackError(f"the {name} did not answer within {START_SECONDS:.0f} s; its log is {log}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody uses now, all different."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def down(project_dir: Path, *, report: Report) -> None:
+    """Stop everything of this project's local stack and forget its data; logs and the build stay.
+
+    Does nothing when nothing is there, and works after a crash at any point of `up`.
+    """
+    places = Places(project_dir.resolve())
+    with _alone(places):
+        _down(places, report)
+
+
+def _down(places: Places, report: Report) -> None:
+    records = read_records(places.records_dir)
+    if any(alive(record) for record in records):
+        report("stopping the local stack")
+    host = [record for record in records if record.name == "instance-host"]
+    stop(host, grace_seconds=10.0)  # it ends its instances itself
+    records = read_records(places.records_dir)  # without those that ended, with those it had just started
+    stop(records)
+    left = [record for record in records if alive(record)]
+    if left:
+        named = ", ".join(f"{record.name} ({record.pid})" for record in left)
+        raise LocalStackError(f"could not stop {named}; end them by hand and try again")
+    places.description.unlink(missing_ok=True)
+    if places.state_dir.exists():
+        for entry in places.state_dir.iterdir():
+            if entry.name not in KEPT_BY_DOWN:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+@contextlib.contextmanager
+def _alone(places: Places) -> Iterator[None]:
+    """One `up` or `down` at a time; the lock ends with its holder."""
+    places.home.mkdir(parents=True, exist_ok=True)
+    with (places.home / "local.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LocalStackError(
+                "another `arcspot local up` or `down` is at work here; wait for it"
+            ) from None
+        yield
