@@ -1,0 +1,117 @@
+"""What the threads of a runner tell each other: which jobs are in hand, and what must end.
+
+The loop takes and drops jobs; the heartbeat, the IMDS watch and the signal handler only
+put up notices; the solver reads one of them through `should_stop`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gpu_runner.contract import Lease, Progress
+
+StopWhy = Literal["lost", "cancelled", "refused", "interrupted", "deadline"]
+Ending = Literal["refused", "interrupted", "deadline"]
+
+# Enough to give everything back and say good-bye before the machine is switched off.
+FAREWELL_S = 30.0
+
+
+@dataclass(slots=True)
+class _Held:
+    lease: Lease
+    taken_at: float
+    phase: str = "waiting"
+    fraction: float = 0.0
+    stop: Literal["lost", "cancelled"] | None = None
+
+
+@dataclass(slots=True)
+class Board:
+    """Shared by all threads. Every `now` is the runner's own monotonic clock in seconds."""
+
+    deadline_at: float
+    wake: threading.Event = field(default_factory=threading.Event)
+    _held: dict[str, _Held] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _refused: bool = False
+    _interrupted: bool = False
+    _leaving: Literal["draining", "rebalance"] | None = None
+
+    def take(self, lease: Lease, *, now: float) -> None:
+        """Hold a job from now on; the heartbeat keeps its lease."""
+        with self._lock:
+            self._held[lease.job_id] = _Held(lease, now)
+
+    def drop(self, lease: Lease) -> None:
+        """Hold the job no longer, whatever became of it."""
+        with self._lock:
+            self._held.pop(lease.job_id, None)
+
+    def in_hand(self, *, now: float) -> list[tuple[Lease, float]]:
+        """The jobs to give back, each with the seconds since it was taken; lost ones are not ours."""
+        with self._lock:
+            return [(h.lease, now - h.taken_at) for h in self._held.values() if h.stop != "lost"]
+
+    def report(self, lease: Lease, *, phase: str, fraction: float) -> None:
+        """Note where a job is; the next heartbeat carries it."""
+        with self._lock:
+            held = self._held.get(lease.job_id)
+            if held is not None:
+                held.phase, held.fraction = phase, fraction
+
+    def progress(self) -> list[Progress]:
+        """What a heartbeat says about each job in hand."""
+        with self._lock:
+            return [
+                Progress(h.lease.job_id, h.lease.fence, h.phase, h.fraction)
+                for h in self._held.values()
+                if h.stop != "lost"
+            ]
+
+    def mark(self, job_id: str, stop: Literal["lost", "cancelled"]) -> None:
+        """End one job. What is lost stays lost."""
+        with self._lock:
+            held = self._held.get(job_id)
+            if held is not None and held.stop != "lost":
+                held.stop = stop
+
+    def refuse(self) -> None:
+        """The server wants nothing more to do with us: stop everything."""
+        self._refused = True
+        self.wake.set()
+
+    def interrupt(self) -> None:
+        """The machine goes away soon: stop everything, give jobs back."""
+        self._interrupted = True
+        self.wake.set()
+
+    def leave(self, why: Literal["draining", "rebalance"]) -> None:
+        """Finish what runs, claim nothing more."""
+        self._leaving = self._leaving or why
+        self.wake.set()
+
+    @property
+    def leaving(self) -> Literal["draining", "rebalance"] | None:
+        return self._leaving
+
+    def seconds_left(self, *, now: float) -> float:
+        """Seconds in which work may still happen, the farewell's seconds kept apart."""
+        return self.deadline_at - FAREWELL_S - now
+
+    def ending(self, *, now: float) -> Ending | None:
+        """What ends the whole runner at once, if anything does."""
+        if self._refused:
+            return "refused"
+        if self._interrupted:
+            return "interrupted"
+        return "deadline" if self.seconds_left(now=now) <= 0 else None
+
+    def stop_why(self, lease: Lease, *, now: float) -> StopWhy | None:
+        """Why work on this job must end now, or None. A lost or unknown job is lost."""
+        with self._lock:
+            held = self._held.get(lease.job_id)
+            own: StopWhy | None = held.stop if held is not None else "lost"
+        return own or self.ending(now=now)

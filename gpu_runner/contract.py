@@ -1,0 +1,169 @@
+"""The words of docs/runner-contract.md as frozen values, read from `runner_api`'s answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+ByeWhy = Literal["idle", "interrupted", "deadline", "gave_up", "refused"]
+ReleaseWhy = Literal["interrupted", "draining", "cancelled"]
+Purpose = Literal["result", "checkpoint", "log"]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What `hello` grants. All times are remaining or repeating seconds, never clock times."""
+
+    secret: str
+    deadline_in_s: float
+    idle_s: float
+    heartbeat_s: float
+    lease_s: float
+    parallel: int
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any]) -> Terms:
+        return cls(
+            secret=str(result["secret"]),
+            deadline_in_s=float(result["deadline_in_s"]),
+            idle_s=float(result["idle_s"]),
+            heartbeat_s=float(result["heartbeat_s"]),
+            lease_s=float(result["lease_s"]),
+            parallel=max(1, int(result["parallel"])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobConfig:
+    """How a job wants to be solved. `model` is "auto" or a file name under `models/`."""
+
+    seed: int
+    budget_s: float
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one job until the server says otherwise."""
+
+    job_id: str
+    task_id: str
+    fence: int
+    config: JobConfig
+    input_url: str
+    checkpoint_url: str | None
+    budget_s: float
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any]) -> Lease:
+        budget_s = float(result["budget_s"])
+        config = result.get("config") or {}
+        return cls(
+            job_id=str(result["job_id"]),
+            task_id=str(result["task_id"]),
+            fence=int(result["fence"]),
+            config=JobConfig(
+                seed=int(config.get("seed", 0)),
+                budget_s=float(config.get("budget_s", budget_s)),
+                model=str(config.get("model", "auto")),
+            ),
+            input_url=str(result["input_url"]),
+            checkpoint_url=result.get("checkpoint_url"),
+            budget_s=budget_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An answer to `claim`: leases to work on, and whether to leave after them."""
+
+    leases: tuple[Lease, ...]
+    drain: bool
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any]) -> Claimed:
+        return cls(tuple(Lease.read(each) for each in result["leases"]), bool(result["drain"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where one job is: a phase in words and the fraction done, 0..1."""
+
+    job_id: str
+    fence: int
+    phase: str
+    fraction: float
+
+    def to_json(self) -> Json:
+        """The wire form; a fraction that is no number says 0, because JSON has no NaN."""
+        fraction = self.fraction if math.isfinite(self.fraction) else 0.0
+        return {
+            "job_id": self.job_id,
+            "fence": self.fence,
+            "phase": self.phase,
+            "fraction": round(min(1.0, max(0.0, fraction)), 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """An answer to `heartbeat`."""
+
+    lost: tuple[str, ...]
+    cancelled: tuple[str, ...]
+    drain: bool
+    deadline_in_s: float
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any]) -> Pulse:
+        return cls(
+            lost=tuple(result["lost"]),
+            cancelled=tuple(result["cancelled"]),
+            drain=bool(result["drain"]),
+            deadline_in_s=float(result["deadline_in_s"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileFact:
+    """One file to deliver; `sha256` is the lower-case hex of its bytes."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTarget:
+    """Where and with which headers one file is PUT."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+class Api(Protocol):
+    """`runner_api` as the runner sees it. Every call may raise `arcspot.errors.RunnerRefused`
+    subclasses and `gpu_runner.api.ApiSilent`."""
+
+    def claim(self, *, want: int) -> Claimed: ...
+
+    def heartbeat(self, *, leases: Sequence[Progress], gpu_utilisation: float | None) -> Pulse: ...
+
+    def uploads(
+        self, *, lease: Lease | None, purpose: Purpose, files: Sequence[FileFact]
+    ) -> Mapping[str, UploadTarget]: ...
+
+    def complete(self, *, lease: Lease, files: Sequence[FileFact], seconds: float, summary: Json) -> str: ...
+
+    def fail(self, *, lease: Lease, error: str, message: str, seconds: float) -> str: ...
+
+    def release(self, *, leases: Sequence[tuple[Lease, float]], why: ReleaseWhy) -> None: ...
+
+    def bye(self, *, why: ByeWhy) -> None: ...
+
+    def hurry(self) -> None: ...

@@ -1,0 +1,71 @@
+"""What machine is this? Asks `nvidia-smi`, which is quick and needs no torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+from collections.abc import Callable, Sequence
+
+Ask = Callable[[Sequence[str]], str | None]
+
+
+def run_quietly(command: Sequence[str]) -> str | None:
+    """A command's output, or None when it is missing, fails or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def gpu_name(ask: Ask = run_quietly) -> str | None:
+    """The first GPU's name, or None without one."""
+    return _first(ask(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]))
+
+
+def gpu_utilisation(ask: Ask = run_quietly) -> float | None:
+    """Percent of the last sampling period in which the first GPU was busy, or None."""
+    said = _first(ask(["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]))
+    try:
+        return None if said is None else float(said)
+    except ValueError:  # "[N/A]" on cards that do not count
+        return None
+
+
+def torch_version() -> str | None:
+    """The installed torch's version, without importing it."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def pick_device() -> tuple[str, str]:
+    """`("cuda" | "cpu", why)`. Imports torch.
+
+    Raises RuntimeError when there is a GPU that this torch has no code for: a GPU is paid
+    for, so quietly falling back to the CPU would waste it.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu", "torch sees no GPU"
+    major, minor = torch.cuda.get_device_capability()
+    wanted, known = f"sm_{major}{minor}", torch.cuda.get_arch_list()
+    # A binary for an earlier minor of the same major runs; PTX (compute_) of an earlier one is compiled.
+    binary = any(a.startswith("sm_") and _runs(a[3:], major, minor, same_major=True) for a in known)
+    ptx = any(a.startswith("compute_") and _runs(a[8:], major, minor, same_major=False) for a in known)
+    if not (binary or ptx):
+        raise RuntimeError(f"this torch has no code for {wanted}; it has: {', '.join(known)}")
+    return "cuda", f"{torch.cuda.get_device_name()} ({wanted})"
+
+
+def _runs(arch: str, major: int, minor: int, *, same_major: bool) -> bool:
+    digits = arch.rstrip("af")
+    theirs = (int(digits[:-1]), int(digits[-1]))
+    return theirs <= (major, minor) and (not same_major or theirs[0] == major)
+
+
+def _first(said: str | None) -> str | None:
+    lines = [line.strip() for line in (said or "").splitlines() if line.strip()]
+    return lines[0] if lines else None
