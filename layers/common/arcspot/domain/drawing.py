@@ -204,10 +204,10 @@ class _Canvas:
         self.y = MARGIN
         self.right = 0
 
-    def heading(self, text: str, *, css: str = "arc-title", size: int = 13) -> None:
-        shown = text if len(text) <= 80 else text[:79] + "…"
+    def heading(self, words: str, *, css: str = "arc-title", size: int = 13) -> None:
+        shown = words if len(words) <= 80 else words[:79] + "…"
         self.parts.append(
-            f'<text class="{css}" x="{MARGIN}" y="{self.y + size}" font-size="{size}">{_text(shown)}</text>'
+            f'<text class="{css}" x="{MARGIN}" y="{self.y + size}" font-size="{size}">{text(shown)}</text>'
         )
         self.right = max(self.right, MARGIN + len(shown) * size * 6 // 10)
         self.y += size + (12 if size < 16 else 16)
@@ -244,7 +244,7 @@ class _Canvas:
     def _panel(self, x: int, panel: Panel) -> None:
         verdict = {None: "", True: "right", False: "wrong"}[panel.right]
         css = f' class="arc-{verdict}"' if verdict else ""
-        self.parts.append(f'<text{css} x="{x}" y="{self.y + 13}">{_text(panel.words)}</text>')
+        self.parts.append(f'<text{css} x="{x}" y="{self.y + 13}">{text(panel.words)}</text>')
         self.parts.append(svg_grid(panel.grid, x=x, y=self.y + CAPTION, cell=self.cell))
         if verdict:
             width, height = len(panel.grid[0]) * self.cell + 6, len(panel.grid) * self.cell + 6
@@ -259,7 +259,7 @@ class _Canvas:
         style = f"<style>{STYLE}</style>" if styled else ""
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="arc" role="img" viewBox="0 0 {width} {height}"'
-            f' width="{width}" height="{height}"><title>{_text(title)}</title>{style}'
+            f' width="{width}" height="{height}"><title>{text(title)}</title>{style}'
             f'<rect class="arc-card" x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="10"/>'
             f'{"".join(self.parts)}<path class="arc-rule" d="{rules}"/></svg>'
         )
@@ -285,9 +285,9 @@ def svg_grid(grid: GridLike, *, x: int, y: int, cell: int) -> str:
     )
 
 
-def _text(text: str) -> str:
+def text(raw: str) -> str:
     """Escaped for XML, without the characters that XML 1.0 has no way to write."""
-    return escape(_NOT_XML.sub("", text))
+    return escape(_NOT_XML.sub("", raw))
 
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
