@@ -1,0 +1,39 @@
+"""ingest: S3 → EventBridge → SQS → jobs. Also swept hourly for what no event told of."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from arcspot.aws.compose import from_environment
+from arcspot.services.ingesting import drops_in, ingest, sweep
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Returns the ids of the messages that failed; only those come again."""
+    settings, ports = from_environment()
+    if "Records" not in event:
+        receipts = sweep(ports, settings, datetime.now(UTC))
+        if any(receipt.new_jobs for receipt in receipts):
+            ports.kick("scale")
+        return {"swept": len(receipts)}
+    failed: list[dict[str, str]] = []
+    new_jobs = 0
+    for record in event["Records"]:
+        try:
+            for dropped in drops_in(json.loads(record["body"])):
+                receipt = ingest(ports, settings, dropped, datetime.now(UTC))
+                new_jobs += receipt.new_jobs
+                logger.info("ingested", extra={"key": receipt.key, "jobs": len(receipt.jobs), "new": receipt.new_jobs})
+        except Exception:  # one poisoned message must not send its neighbours round again
+            logger.exception("message failed", extra={"message_id": record["messageId"]})
+            failed.append({"itemIdentifier": record["messageId"]})
+    if new_jobs:
+        ports.kick("scale")
+    return {"batchItemFailures": failed}

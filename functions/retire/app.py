@@ -1,0 +1,47 @@
+"""retire: what the state machine does once an instance is done, one repeatable step a call."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from arcspot.aws.compose import from_environment
+from arcspot.errors import ConfigurationError
+from arcspot.services import retiring
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger()
+
+# What SendTaskFailure and the states' own timeouts say, in words for a job's history.
+SILENT_ERRORS = ("States.HeartbeatTimeout", "States.Timeout")
+REASONS = {
+    "States.HeartbeatTimeout": "its runner fell silent",
+    "States.Timeout": "its runner ran out of time",
+    "RunnerInterrupted": "spot interruption",
+    "RunnerGaveUp": "its runner gave up",
+}
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """`step` is reclaim, terminate, gone or settle; `error` is what ended the service, if anything did."""
+    settings, ports = from_environment()
+    step, launch_id, now = event["step"], event["launch_id"], datetime.now(UTC)
+    error = str((event.get("error") or {}).get("Error", ""))
+    logger.append_keys(launch_id=launch_id)
+    match step:
+        case "reclaim":
+            reason = REASONS.get(error, error or "served")
+            count = retiring.reclaim(ports, launch_id, reason=reason, silent=error in SILENT_ERRORS, now=now)
+            if count:
+                ports.kick("scale")
+            return {"reclaimed": count}
+        case "terminate":
+            return {"instance_id": retiring.terminate(ports, launch_id, now)}
+        case "gone":
+            return {"gone": retiring.gone(ports, launch_id, now)}
+        case "settle":
+            return {"usd_micros": retiring.settle(ports, settings, launch_id, silent=error in SILENT_ERRORS, now=now)}
+        case _:
+            raise ConfigurationError(f"step must be reclaim, terminate, gone or settle, found {step!r}")

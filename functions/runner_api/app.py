@@ -1,0 +1,29 @@
+"""runner_api: the only door for an instance. A refusal is an answer, not an error of the function."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from arcspot.aws.compose import from_environment
+from arcspot.errors import RunnerRefused
+from arcspot.services.serving import Door
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    settings, ports = from_environment()
+    door = Door(ports=ports, settings=settings, now=datetime.now(UTC), new_secret=lambda: secrets.token_urlsafe(32))
+    about = {"verb": event.get("verb"), "launch_id": event.get("launch_id")}
+    try:
+        result = door.handle(event)
+    except RunnerRefused as refused:
+        logger.warning("refused", extra={**about, "error": type(refused).__name__, "why": str(refused)})
+        return {"ok": False, "error": type(refused).__name__, "message": str(refused)}
+    logger.info("answered", extra=about)
+    return {"ok": True, "result": result}

@@ -1,0 +1,73 @@
+"""The bucket in S3."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from arcspot.errors import RecordMissing
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_MISSING = ("NoSuchKey", "NoSuchVersion", "404", "NotFound")
+
+
+class Bucket:
+    """`ports.Objects` over one bucket."""
+
+    def __init__(self, client: S3Client, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def read(self, key: str, *, version: str | None = None) -> bytes:
+        """The object's bytes. Raises RecordMissing."""
+        extra: dict[str, Any] = {"VersionId": version} if version else {}
+        try:
+            return self._client.get_object(Bucket=self._name, Key=key, **extra)["Body"].read()
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                raise RecordMissing(f"s3://{self._name}/{key} does not exist") from error
+            raise
+
+    def write(self, key: str, body: bytes, *, content_type: str) -> None:
+        self._client.put_object(Bucket=self._name, Key=key, Body=body, ContentType=content_type)
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._name, Key=key)
+
+    def keys(self, prefix: str) -> Iterable[str]:
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix):
+            for item in page.get("Contents", []):
+                yield item["Key"]
+
+    def size(self, key: str) -> int | None:
+        """Bytes of the object's newest version, or None when there is none."""
+        try:
+            return self._client.head_object(Bucket=self._name, Key=key)["ContentLength"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
+
+    def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
+        params: dict[str, Any] = {"Bucket": self._name, "Key": key}
+        if version:
+            params["VersionId"] = version
+        return self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
+
+    def presign_put(self, key: str, *, sha256_hex: str, size: int, seconds: int) -> tuple[str, Mapping[str, str]]:
+        """A URL that takes exactly the bytes with this checksum; S3 itself refuses any others.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+        """
+        checksum = base64.b64encode(bytes.fromhex(sha256_hex)).decode()
+        url = self._client.generate_presigned_url(
+            "put_object",
+            Params={"Bucket": self._name, "Key": key, "ChecksumSHA256": checksum, "ContentLength": size},
+            ExpiresIn=seconds,
+        )
+        return url, {"x-amz-checksum-sha256": checksum, "content-length": str(size)}

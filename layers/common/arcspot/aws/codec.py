@@ -1,0 +1,79 @@
+"""Records as DynamoDB-able data and back: dataclasses by their fields, times as ISO-8601 UTC text."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def encode(value: Any) -> Any:
+    """Plain data of a record. Raises TypeError for what no record holds."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    if value is None or isinstance(value, str | bool | int | Decimal):
+        return value
+    raise TypeError(f"cannot store a {type(value).__name__}")
+
+
+def decode(kind: type[T], data: Mapping[str, Any]) -> T:
+    """A record from plain data; attributes it does not know are left out (they belong to indexes)."""
+    hints = _hints(kind)
+    known = {name: _value(hint, data[name]) for name, hint in hints.items() if name in data}
+    return kind(**known)
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _value(next(arg for arg in get_args(hint) if arg is not type(None)), value)
+    if origin is tuple:
+        return tuple(_value(get_args(hint)[0], item) for item in value)
+    if origin is not None and issubclass(origin, Mapping):
+        return {key: _value(get_args(hint)[1], item) for key, item in value.items()}
+    if hint is Any:
+        return _plain(value)
+    if hint is datetime:
+        return datetime.fromisoformat(value)
+    if hint in (int, float):
+        return hint(value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    if is_dataclass(hint):
+        return decode(hint, value)  # type: ignore[arg-type]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value

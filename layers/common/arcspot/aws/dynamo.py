@@ -1,0 +1,278 @@
+"""The tables in DynamoDB: `Store` with one conditional rule, the record's version.
+
+Every item is the record as plain data plus the few attributes its indexes need:
+
+=========  ===============================  =============================================
+table      key                              indexes
+=========  ===============================  =============================================
+jobs       ``pk``: job id, ``BATCH#id``     ``due`` (due, due_at); ``by_batch`` (in_batch,
+                                            state); ``by_launch`` (lease_launch_id)
+launches   ``pk``: launch id                ``open`` (open, created_at), sparse
+ledger     ``pk``: ``PERIOD#``, ``FLEET``…  –
+events     ``pk``: subject, ``sk``          –
+=========  ===============================  =============================================
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from arcspot.aws.codec import decode, encode
+from arcspot.domain.budget import Fleet, Ledger
+from arcspot.domain.jobs import Batch, Estimate, Job, JobState
+from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.reaping import Suspects
+from arcspot.errors import Conflict
+from arcspot.ports import Event, Record
+from arcspot.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+T = TypeVar("T")
+KEEP_FINISHED = timedelta(days=90)
+KEEP_EVENTS = timedelta(days=30)
+REPORT_DUE = "REPORT"
+_IS_NEW = "attribute_not_exists(pk)"
+_IS_UNCHANGED = "version = :read"
+_serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
+
+
+class DynamoStore:
+    """`ports.Store` over four tables."""
+
+    def __init__(self, client: DynamoDBClient, settings: Settings) -> None:
+        self._client = client
+        self._tables = settings
+
+    def write(self, *records: Record) -> None:
+        puts = [self._put(record) for record in records]
+        try:
+            if len(puts) == 1:
+                self._client.put_item(**puts[0])
+            else:
+                self._client.transact_write_items(
+                    TransactItems=[{"Put": put} for put in puts], ClientRequestToken=str(uuid.uuid4())
+                )
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in ("ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"):
+                names = ", ".join(_key(record) for record in records)
+                raise Conflict(f"{names}: changed since it was read ({error.response['Error'].get('Message', code)})") from error
+            raise
+
+    def add(self, jobs: Sequence[Job]) -> set[str]:
+        distinct = {job.job_id: job for job in jobs}
+        known = self.jobs(list(distinct))
+        fresh = [job for job_id, job in distinct.items() if job_id not in known]
+
+        def put(job: Job) -> str | None:
+            try:
+                self.write(job)
+            except Conflict:
+                return None
+            return job.job_id
+
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            return {job_id for job_id in pool.map(put, fresh) if job_id}
+
+    def job(self, job_id: str) -> Job | None:
+        return self._one(self._tables.jobs_table, job_id, Job)
+
+    def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        table, found = self._tables.jobs_table, {}
+        for start in range(0, len(job_ids), 100):
+            wanted: Any = {table: {"Keys": [{"pk": {"S": i}} for i in job_ids[start : start + 100]]}}
+            while wanted:
+                page = self._client.batch_get_item(RequestItems=wanted)
+                for item in page["Responses"].get(table, []):
+                    job = _load(item, Job)
+                    found[job.job_id] = job
+                wanted = page.get("UnprocessedKeys")
+        return found
+
+    def ready_jobs(self, limit: int) -> list[Job]:
+        jobs: list[Job] = []
+        for lane in (0, 1, 2):
+            if len(jobs) < limit:
+                rows = self._query(
+                    self._tables.jobs_table, "due", "due = :v", {":v": f"READY#{lane}"}, limit=limit - len(jobs)
+                )
+                jobs += [_load(row, Job) for row in rows]
+        return jobs
+
+    def ready_count(self, at_most: int) -> int:
+        count = 0
+        for lane in (0, 1, 2):
+            for page in self._client.get_paginator("query").paginate(
+                TableName=self._tables.jobs_table,
+                IndexName="due",
+                KeyConditionExpression="due = :v",
+                ExpressionAttributeValues={":v": {"S": f"READY#{lane}"}},
+                Select="COUNT",
+            ):
+                count += page["Count"]
+                if count >= at_most:
+                    return count
+        return count
+
+    def jobs_of_launch(self, launch_id: str) -> list[Job]:
+        rows = self._query(self._tables.jobs_table, "by_launch", "lease_launch_id = :v", {":v": launch_id})
+        # The index lags; the table does not.
+        fresh = (self.job(str(_deserialize(row["pk"]))) for row in rows)
+        return [job for job in fresh if job and job.lease and job.lease.launch_id == launch_id]
+
+    def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterator[Job]:
+        condition, values = "in_batch = :v", {":v": batch_id}
+        if state is not None:
+            condition, values = f"{condition} AND #s = :s", {**values, ":s": str(state)}
+        rows = self._query(
+            self._tables.jobs_table, "by_batch", condition, values, names={"#s": "state"} if state else None
+        )
+        return (_load(row, Job) for row in rows)
+
+    def batch(self, batch_id: str) -> Batch | None:
+        return self._one(self._tables.jobs_table, f"BATCH#{batch_id}", Batch)
+
+    def batches_due(self) -> list[Batch]:
+        rows = self._query(self._tables.jobs_table, "due", "due = :v", {":v": REPORT_DUE})
+        return [_load(row, Batch) for row in rows]
+
+    def launch(self, launch_id: str) -> Launch | None:
+        return self._one(self._tables.launches_table, launch_id, Launch)
+
+    def open_launches(self) -> list[Launch]:
+        rows = self._query(self._tables.launches_table, "open", "#o = :v", {":v": "OPEN"}, names={"#o": "open"})
+        fresh = (self.launch(str(_deserialize(row["pk"]))) for row in rows)
+        return [launch for launch in fresh if launch and launch.state.open]
+
+    def ledger(self, period: str) -> Ledger | None:
+        return self._one(self._tables.ledger_table, f"PERIOD#{period}", Ledger)
+
+    def fleet(self) -> Fleet | None:
+        return self._one(self._tables.ledger_table, "FLEET", Fleet)
+
+    def breaker(self) -> Breaker:
+        return self._one(self._tables.ledger_table, "BREAKER", Breaker) or Breaker()
+
+    def suspects(self) -> Suspects:
+        return self._one(self._tables.ledger_table, "SUSPECTS", Suspects) or Suspects(since={})
+
+    def estimate(self, key: str) -> Estimate | None:
+        return self._one(self._tables.ledger_table, f"ESTIMATE#{key}", Estimate)
+
+    def record(self, *events: Event) -> None:
+        rows = [
+            {
+                "pk": {"S": event.subject},
+                "sk": {"S": f"{event.at.isoformat()}#{uuid.uuid4().hex[:8]}"},
+                "kind": {"S": event.kind},
+                "detail": {"S": event.detail},
+                "ttl": {"N": str(int((event.at + KEEP_EVENTS).timestamp()))},
+            }
+            for event in events
+        ]
+        for start in range(0, len(rows), 25):
+            unsent: Any = {self._tables.events_table: [{"PutRequest": {"Item": row}} for row in rows[start : start + 25]]}
+            while unsent:
+                unsent = self._client.batch_write_item(RequestItems=unsent).get("UnprocessedItems")
+
+    def _put(self, record: Record) -> dict[str, Any]:
+        # A number grows by one with every write, so "unchanged since read" is one comparison.
+        data = {**encode(record), "version": record.version + 1, "pk": _key(record), **_index(record)}
+        put: dict[str, Any] = {
+            "TableName": self._table(record),
+            "Item": {name: _serialize(value) for name, value in data.items()},
+            "ConditionExpression": _IS_UNCHANGED if record.version else _IS_NEW,
+        }
+        if record.version:
+            put["ExpressionAttributeValues"] = {":read": {"N": str(record.version)}}
+        return put
+
+    def _table(self, record: Record) -> str:
+        if isinstance(record, Job | Batch):
+            return self._tables.jobs_table
+        return self._tables.launches_table if isinstance(record, Launch) else self._tables.ledger_table
+
+    def _one(self, table: str, key: str, kind: type[T]) -> T | None:
+        item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
+        return _load(item, kind) if item else None
+
+    def _query(
+        self,
+        table: str,
+        index: str,
+        condition: str,
+        values: Mapping[str, str],
+        *,
+        names: Mapping[str, str] | None = None,
+        limit: int | None = None,
+    ) -> Iterable[Mapping[str, Any]]:
+        config = {"MaxItems": limit, "PageSize": limit} if limit else {}
+        pages = self._client.get_paginator("query").paginate(
+            TableName=table,
+            IndexName=index,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues={name: {"S": value} for name, value in values.items()},
+            **({"ExpressionAttributeNames": dict(names)} if names else {}),
+            PaginationConfig=config,  # type: ignore[arg-type]
+        )
+        for page in pages:
+            yield from page["Items"]
+
+
+def _key(record: Record) -> str:
+    match record:
+        case Job():
+            return record.job_id
+        case Batch():
+            return f"BATCH#{record.batch_id}"
+        case Launch():
+            return record.launch_id
+        case Ledger():
+            return f"PERIOD#{record.period}"
+        case Fleet():
+            return "FLEET"
+        case Breaker():
+            return "BREAKER"
+        case Suspects():
+            return "SUSPECTS"
+        case Estimate():
+            return f"ESTIMATE#{record.key}"
+
+
+def _index(record: Record) -> dict[str, Any]:
+    """The attributes only indexes and expiry need; an absent one keeps the row out of a sparse index."""
+    extra: dict[str, Any] = {}
+    if isinstance(record, Job):
+        extra["in_batch"] = record.batch_id
+        if record.state is JobState.READY:
+            extra |= {"due": f"READY#{record.lane}", "due_at": _stamp(record.ready_at or record.created_at)}
+        if record.lease:
+            extra["lease_launch_id"] = record.lease.launch_id
+        if record.state.terminal:
+            extra["ttl"] = int((record.updated_at + KEEP_FINISHED).timestamp())
+    elif isinstance(record, Batch):
+        if record.report_due_at:
+            extra |= {"due": REPORT_DUE, "due_at": _stamp(record.report_due_at)}
+    elif isinstance(record, Launch):
+        if record.state.open:
+            extra["open"] = "OPEN"
+        else:
+            extra["ttl"] = int(((record.gone_at or record.created_at) + KEEP_FINISHED).timestamp())
+    return extra
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat()
+
+
+def _load(item: Mapping[str, Any], kind: type[T]) -> T:
+    return decode(kind, {name: _deserialize(value) for name, value in item.items()})

@@ -1,0 +1,261 @@
+"""A job: one run of one task with one configuration, and the legal ways it can change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from arcspot.errors import Conflict, LeaseLost
+
+MAX_FAILURES = 2
+MAX_INTERRUPTIONS = 10
+MAX_SILENT_DEATHS = 2
+LANES = (0, 1, 2)
+DEFAULT_LANE = 1
+
+
+class JobState(StrEnum):
+    READY = "READY"
+    LEASED = "LEASED"
+    DONE = "DONE"
+    DEAD = "DEAD"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (JobState.READY, JobState.LEASED)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInput:
+    """Where a job's task is: one exact version of one object, and the task's id within that file."""
+
+    bucket: str
+    key: str
+    object_version: str
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A runner's right to work on a job until a time, by the server's clock."""
+
+    launch_id: str
+    fence: int
+    expires_at: datetime
+    phase: str = "claimed"
+    fraction: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the jobs table. Every method returns the next row and leaves this one alone."""
+
+    job_id: str
+    batch_id: str
+    input: TaskInput
+    config: Mapping[str, Any]
+    solver_version: str
+    created_at: datetime
+    updated_at: datetime
+    estimate_s: float
+    state: JobState = JobState.READY
+    lane: int = DEFAULT_LANE
+    ready_at: datetime | None = None
+    fence: int = 0
+    lease: Lease | None = None
+    run_s_total: float = 0.0
+    failures: int = 0
+    interruptions: int = 0
+    silent_deaths: int = 0
+    checkpoint: Mapping[str, Any] | None = None
+    result_prefix: str = ""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    cancelled: bool = False
+    cost_usd_micros: int = 0
+    version: int = 0
+
+    @property
+    def task_id(self) -> str:
+        return self.input.task_id
+
+    def claimed(self, *, launch_id: str, now: datetime, lease_seconds: int) -> Job:
+        """Give the job to a launch. Raises Conflict unless it is READY and not cancelled."""
+        if self.state is not JobState.READY or self.cancelled:
+            raise Conflict(f"job {self.job_id} is {self.state}, not READY")
+        fence = self.fence + 1
+        lease = Lease(launch_id=launch_id, fence=fence, expires_at=now + timedelta(seconds=lease_seconds))
+        return replace(self, state=JobState.LEASED, fence=fence, lease=lease, ready_at=None, reason="", updated_at=now)
+
+    def held_by(self, *, launch_id: str, fence: int) -> Lease:
+        """The lease, if it is this launch's and this fence's.
+
+        A lease past its time still counts until somebody reclaims the job: reclaiming
+        is the write that makes the fence stale, and until then nobody else works on it.
+        Raises LeaseLost.
+        """
+        lease = self.lease
+        if self.state is not JobState.LEASED or lease is None:
+            raise LeaseLost(f"job {self.job_id} is {self.state}, not leased")
+        if lease.launch_id != launch_id or lease.fence != fence:
+            raise LeaseLost(f"job {self.job_id} is leased under fence {lease.fence}, not {fence}")
+        if self.cancelled:
+            raise LeaseLost(f"job {self.job_id} was cancelled")
+        return lease
+
+    def extended(
+        self, *, launch_id: str, fence: int, now: datetime, lease_seconds: int, phase: str, fraction: float
+    ) -> Job:
+        lease = self.held_by(launch_id=launch_id, fence=fence)
+        longer = replace(lease, expires_at=now + timedelta(seconds=lease_seconds), phase=phase, fraction=fraction)
+        return replace(self, lease=longer, updated_at=now)
+
+    def completed(
+        self,
+        *,
+        launch_id: str,
+        fence: int,
+        now: datetime,
+        seconds: float,
+        result_prefix: str,
+        summary: Mapping[str, Any],
+        cost: int = 0,
+    ) -> Job:
+        """Make one attempt's artefacts *the* result. Raises LeaseLost for any other fence."""
+        self.held_by(launch_id=launch_id, fence=fence)
+        return replace(
+            self,
+            state=JobState.DONE,
+            lease=None,
+            run_s_total=self.run_s_total + seconds,
+            result_prefix=result_prefix,
+            summary=summary,
+            cost_usd_micros=self.cost_usd_micros + cost,
+            reason="",
+            updated_at=now,
+        )
+
+    def failed(
+        self, *, launch_id: str, fence: int, now: datetime, seconds: float, reason: str, cost: int = 0
+    ) -> Job:
+        """Count a failure: READY again, or DEAD with the last reason after `MAX_FAILURES` retries."""
+        self.held_by(launch_id=launch_id, fence=fence)
+        failures = self.failures + 1
+        base = replace(
+            self,
+            lease=None,
+            failures=failures,
+            run_s_total=self.run_s_total + seconds,
+            cost_usd_micros=self.cost_usd_micros + cost,
+            updated_at=now,
+        )
+        if failures > MAX_FAILURES:
+            return replace(base, state=JobState.DEAD, reason=f"failed {failures} times, last: {reason}")
+        return replace(base, state=JobState.READY, ready_at=now, reason=f"failed, will be tried again: {reason}")
+
+    def released(
+        self,
+        *,
+        launch_id: str,
+        fence: int,
+        now: datetime,
+        seconds: float,
+        why: str,
+        checkpoint: Mapping[str, Any] | None = None,
+        cost: int = 0,
+    ) -> Job:
+        """Give the job back unharmed: an interruption counts, but never as a failure (I13)."""
+        lease = self.lease
+        if self.state is not JobState.LEASED or lease is None or (lease.launch_id, lease.fence) != (launch_id, fence):
+            raise LeaseLost(f"job {self.job_id} is not leased under fence {fence}")
+        base = replace(
+            self,
+            lease=None,
+            run_s_total=self.run_s_total + seconds,
+            checkpoint=checkpoint or self.checkpoint,
+            cost_usd_micros=self.cost_usd_micros + cost,
+            updated_at=now,
+        )
+        if self.cancelled:
+            return replace(base, state=JobState.CANCELLED, reason="cancelled")
+        interruptions = self.interruptions + (why == "interrupted")
+        if interruptions > MAX_INTERRUPTIONS:
+            return replace(
+                base,
+                state=JobState.DEAD,
+                interruptions=interruptions,
+                reason=f"interrupted {interruptions} times",
+            )
+        return replace(
+            base, state=JobState.READY, ready_at=now, interruptions=interruptions, silent_deaths=0, reason=why
+        )
+
+    def reclaimed(self, *, now: datetime, silent: bool, why: str) -> Job:
+        """Take a lease away from a launch that is over. Two silent deaths in a row end the job.
+
+        Raises Conflict when the job is not leased.
+        """
+        lease = self.lease
+        if self.state is not JobState.LEASED or lease is None:
+            raise Conflict(f"job {self.job_id} is {self.state}, not leased")
+        deaths = self.silent_deaths + 1 if silent else 0
+        base = replace(self, lease=None, silent_deaths=deaths, updated_at=now)
+        if self.cancelled:
+            return replace(base, state=JobState.CANCELLED, reason="cancelled")
+        if deaths >= MAX_SILENT_DEATHS:
+            return replace(base, state=JobState.DEAD, reason="kills its runner: two silent deaths in a row")
+        interruptions = self.interruptions + (not silent)
+        if interruptions > MAX_INTERRUPTIONS:
+            return replace(
+                base,
+                state=JobState.DEAD,
+                interruptions=interruptions,
+                reason=f"interrupted {interruptions} times",
+            )
+        return replace(base, state=JobState.READY, ready_at=now, interruptions=interruptions, reason=why)
+
+    def cancel(self, *, now: datetime) -> Job:
+        """Ask that the job not be run: at once when nobody holds it, else a tombstone its holder meets."""
+        if self.state.terminal:
+            return self
+        if self.state is JobState.LEASED:
+            return replace(self, cancelled=True, updated_at=now)
+        return replace(
+            self, cancelled=True, state=JobState.CANCELLED, ready_at=None, reason="cancelled", updated_at=now
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The jobs that came together: a view with a report due, never a unit that fails."""
+
+    batch_id: str
+    created_at: datetime
+    report_due_at: datetime | None
+    reported_jobs: int = 0
+    version: int = 0
+
+    def due(self, now: datetime) -> Batch:
+        return replace(self, report_due_at=self.report_due_at or now)
+
+    def reported(self, jobs: int) -> Batch:
+        return replace(self, report_due_at=None, reported_jobs=jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long jobs of one configuration have taken: an exponential moving average, seconds."""
+
+    key: str
+    seconds: float
+    count: int = 0
+    version: int = 0
+
+    def observed(self, seconds: float) -> Estimate:
+        weight = max(0.1, 1 / (self.count + 1))
+        return replace(self, seconds=self.seconds + weight * (seconds - self.seconds), count=self.count + 1)

@@ -1,0 +1,255 @@
+"""A launch: the life of one instance, from reserved money to settled money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from arcspot.errors import (
+    Conflict,
+    LaunchClosed,
+    LaunchMisconfigured,
+    LaunchRefused,
+    LaunchThrottled,
+    LaunchUnknown,
+    NoCapacity,
+    QuotaExceeded,
+)
+
+HOLD_UNKNOWN_SECONDS = 15 * 60
+STARTING_GRACE_SECONDS = 180
+
+
+class LaunchState(StrEnum):
+    RESERVED = "RESERVED"
+    LAUNCHED = "LAUNCHED"
+    ACTIVE = "ACTIVE"
+    DRAINING = "DRAINING"
+    GONE = "GONE"
+    SETTLED = "SETTLED"
+    RELEASED = "RELEASED"
+
+    @property
+    def open(self) -> bool:
+        return self not in (LaunchState.SETTLED, LaunchState.RELEASED)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance as EC2 shows it. `launched_at` is when it began to cost."""
+
+    instance_id: str
+    state: str
+    instance_type: str
+    zone: str
+    market: str
+    launched_at: datetime
+    launch_id: str = ""
+    ended_at: datetime | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.state in ("pending", "running", "stopping", "stopped")
+
+    @property
+    def gone(self) -> bool:
+        return self.state == "terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One row of the launches table; money in micro-dollars, deadlines as moments."""
+
+    launch_id: str
+    period: str
+    reserve: int
+    created_at: datetime
+    hard_deadline: datetime
+    boot_deadline: datetime
+    state: LaunchState = LaunchState.RESERVED
+    attempted_at: datetime | None = None
+    instance_id: str = ""
+    instance_type: str = ""
+    zone: str = ""
+    market: str = ""
+    price: int = 0
+    started_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    gone_at: datetime | None = None
+    secret_sha256: str = ""
+    host: str = ""
+    active_leases: int = 0
+    task_token: str = ""
+    token_phase: str = ""
+    drain: bool = False
+    reason: str = ""
+    actual: int = 0
+    version: int = 0
+
+    def attempting(self, *, now: datetime) -> Launch:
+        """Note that EC2 is about to be asked: from here on an instance may exist."""
+        if self.state is not LaunchState.RESERVED:
+            raise Conflict(f"launch {self.launch_id} is {self.state}, not RESERVED")
+        return self if self.attempted_at else replace(self, attempted_at=now)
+
+    def adopted(self, instance: Instance, *, price: int) -> Launch:
+        """Take the instance as this launch's. Raises Conflict when it has another one, or is over."""
+        if self.instance_id == instance.instance_id:
+            return self
+        if self.state is not LaunchState.RESERVED or self.instance_id:
+            raise Conflict(f"launch {self.launch_id} is {self.state} with instance {self.instance_id or 'none'}")
+        return replace(
+            self,
+            state=LaunchState.LAUNCHED,
+            instance_id=instance.instance_id,
+            instance_type=instance.instance_type,
+            zone=instance.zone,
+            market=instance.market,
+            price=price,
+            started_at=instance.launched_at,
+        )
+
+    def greeted(self, *, instance_id: str, secret_sha256: str, host: str, now: datetime) -> Launch:
+        """The instance said hello and proved itself; the latest secret is the one that counts."""
+        if self.state not in (LaunchState.LAUNCHED, LaunchState.ACTIVE) or self.instance_id != instance_id:
+            raise LaunchClosed(f"launch {self.launch_id} is {self.state}; {instance_id} is not its instance")
+        return replace(self, state=LaunchState.ACTIVE, secret_sha256=secret_sha256, host=host, heartbeat_at=now)
+
+    def waiting(self, *, token: str, phase: str) -> Launch:
+        """Keep the state machine's callback token, so that the instance never has to."""
+        return replace(self, task_token=token, token_phase=phase)
+
+    def asked_to_drain(self, *, reason: str) -> Launch:
+        """EC2 announced an interruption: no more work, though what is leased may still be given back."""
+        return replace(self, drain=True, reason=self.reason or reason)
+
+    def heard(self, *, now: datetime) -> Launch:
+        return replace(self, heartbeat_at=now)
+
+    def lent(self) -> Launch:
+        """One more lease. Raises LaunchClosed unless the launch is ACTIVE."""
+        if self.state is not LaunchState.ACTIVE or self.drain:
+            raise LaunchClosed(f"launch {self.launch_id} is {self.state} and gets no more work")
+        return replace(self, active_leases=self.active_leases + 1)
+
+    def returned(self) -> Launch:
+        return replace(self, active_leases=max(0, self.active_leases - 1))
+
+    def draining(self, *, reason: str, force: bool = False) -> Launch:
+        """Stop giving it work. Only without leases, unless `force` (deadline, silence, fault): I12."""
+        if self.state not in (LaunchState.LAUNCHED, LaunchState.ACTIVE):
+            return self
+        if self.active_leases and not force:
+            raise Conflict(f"launch {self.launch_id} still holds {self.active_leases} lease(s)")
+        return replace(self, state=LaunchState.DRAINING, reason=self.reason or reason)
+
+    def gone(self, *, now: datetime, ended_at: datetime | None) -> Launch:
+        if self.state in (LaunchState.GONE, LaunchState.SETTLED, LaunchState.RELEASED):
+            return self
+        return replace(self, state=LaunchState.GONE, gone_at=ended_at or now)
+
+    def released(self, *, reason: str) -> Launch:
+        """Close without an instance: only a definite refusal may do this."""
+        if self.state is not LaunchState.RESERVED:
+            raise Conflict(f"launch {self.launch_id} is {self.state}; only a RESERVED one can be released")
+        return replace(self, state=LaunchState.RELEASED, reason=reason, task_token="")
+
+    def settled(self, *, actual: int) -> Launch:
+        """Close for good. Raises Conflict when the instance is not known to be gone."""
+        if self.state is not LaunchState.GONE:
+            raise Conflict(f"launch {self.launch_id} is {self.state}; only a GONE one can be settled")
+        return replace(self, state=LaunchState.SETTLED, actual=actual, task_token="", secret_sha256="")
+
+
+def hold_over(launch: Launch, now: datetime) -> bool:
+    """Whether money held for a launch nobody can find may be released (section 4: 15 minutes)."""
+    since = launch.attempted_at or launch.created_at
+    return now - since >= timedelta(seconds=HOLD_UNKNOWN_SECONDS)
+
+
+# Error codes of CreateFleet and RunInstances, by what they ask of us.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+CAPACITY_CODES = frozenset(
+    {
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "InsufficientReservedInstanceCapacity",
+        "InsufficientCapacity",
+        "SpotMaxPriceTooLow",
+        "UnfulfillableCapacity",
+        "Unsupported",
+    }
+)
+QUOTA_CODES = frozenset(
+    {
+        "MaxSpotInstanceCountExceeded",
+        "MaxSpotFleetRequestCountExceeded",
+        "VcpuLimitExceeded",
+        "InstanceLimitExceeded",
+        "SpotInstanceCountLimitExceeded",
+        "MaxConcurrentSpotFleetRequestsExceeded",
+    }
+)
+THROTTLE_CODES = frozenset(
+    {"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException", "RequestThrottled"}
+)
+UNKNOWN_CODES = frozenset(
+    {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "RequestTimeout", "RequestTimeoutException"}
+)
+
+REFUSALS: tuple[tuple[frozenset[str], type[LaunchRefused]], ...] = (
+    (CAPACITY_CODES, NoCapacity),
+    (QUOTA_CODES, QuotaExceeded),
+    (THROTTLE_CODES, LaunchThrottled),
+    (UNKNOWN_CODES, LaunchUnknown),
+)
+
+
+def refusal(codes: dict[str, str]) -> LaunchRefused:
+    """The one error that several per-zone errors (code → message) add up to.
+
+    A zone without capacity says nothing about the others, so the class that asks
+    most of us wins: unknown, then throttle, then quota, then configuration, then capacity.
+    """
+    text = "; ".join(f"{code}: {message}" for code, message in sorted(codes.items())) or "EC2 gave no instance and no reason"
+    classes = {next((kind for known, kind in REFUSALS if code in known), LaunchMisconfigured) for code in codes}
+    for kind in (LaunchUnknown, LaunchThrottled, QuotaExceeded, LaunchMisconfigured, NoCapacity):
+        if kind in classes:
+            return kind(text)
+    return LaunchUnknown(text)
+
+
+BACKOFF_MINUTES = {
+    "NoCapacity": (2, 5, 15),
+    "QuotaExceeded": (30,),
+    "LaunchThrottled": (1, 2, 5),
+    "LaunchUnknown": (2, 5, 15),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """After a refusal no launch is tried until `open_until`; None with failures means until a person resumes."""
+
+    failures: int = 0
+    error: str = ""
+    message: str = ""
+    open_until: datetime | None = None
+    until_resumed: bool = False
+    version: int = 0
+
+    def open(self, now: datetime) -> bool:
+        return self.until_resumed or (self.open_until is not None and now < self.open_until)
+
+    def tripped(self, error: LaunchRefused, *, now: datetime) -> Breaker:
+        name = type(error).__name__
+        failures = self.failures + 1 if name == self.error else 1
+        steps = BACKOFF_MINUTES.get(name)
+        until = now + timedelta(minutes=steps[min(failures, len(steps)) - 1]) if steps else None
+        return replace(
+            self, failures=failures, error=name, message=str(error)[:500], open_until=until, until_resumed=steps is None
+        )
+
+    def closed(self) -> Breaker:
+        return replace(self, failures=0, error="", message="", open_until=None, until_resumed=False)

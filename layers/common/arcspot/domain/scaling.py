@@ -1,0 +1,82 @@
+"""Decide how many instances to start."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+VCPUS_PER_SLOT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """READY work. `oldest_wait_s` is how long its first job has been waiting."""
+
+    jobs: int
+    work_s: float
+    oldest_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What limits the fleet right now. `spare` launches have room for work already (idle or booting)."""
+
+    live: int
+    spare: int
+    slots: int
+    available: int
+    reserve: int
+    quota_vcpus: int
+    paused: str = ""
+    breaker: str = ""
+    closed_hours: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How eagerly to scale. Times in seconds."""
+
+    target_drain_s: float
+    boot_s: float
+    max_wait_s: float
+    max_step: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many launches to reserve, and in one word what keeps the rest waiting."""
+
+    launches: int
+    waits_for: str = ""
+
+
+def wanted(backlog: Backlog, pace: Pace) -> int:
+    """Instances that would drain the backlog in the target time; a boot must pay for itself twice over."""
+    if backlog.jobs == 0:
+        return 0
+    by_work = math.ceil(backlog.work_s / max(pace.target_drain_s, 2 * pace.boot_s))
+    return max(1, min(by_work, backlog.jobs))
+
+
+def how_many(backlog: Backlog, room: Room, pace: Pace) -> Decision:
+    """Start only what the backlog needs and every limit allows.
+
+    The first limit that bites names the reason, so that a waiting job can show it.
+    """
+    want = wanted(backlog, pace) - room.spare
+    if want <= 0:
+        return Decision(0)
+    for reason in (room.paused and "paused", room.breaker, room.closed_hours and "hours"):
+        if reason:
+            return Decision(0, reason)
+    if backlog.oldest_wait_s < pace.max_wait_s and backlog.work_s < 2 * pace.boot_s:
+        return Decision(0, "company")
+    limits = {
+        "slots": room.slots,
+        "budget": room.available // room.reserve if room.reserve > 0 else 0,
+        "quota": room.quota_vcpus // VCPUS_PER_SLOT - room.live,
+        "step": pace.max_step,
+    }
+    tightest = min(limits, key=lambda name: limits[name])
+    count = max(0, min(want, limits[tightest]))
+    return Decision(count, tightest if count < want else "")

@@ -1,0 +1,154 @@
+"""What the services need from the outside, as Protocols.
+
+Every record carries a `version`. `Store.write` is all-or-nothing and succeeds only if each
+record is still at the version it was read at (0: absent): read, decide, write, and on
+Conflict read again. That one rule makes every decision a pure function and every write conditional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from arcspot.domain.budget import Fleet, Ledger
+from arcspot.domain.jobs import Batch, Estimate, Job, JobState
+from arcspot.domain.launching import Breaker, Instance, Launch
+from arcspot.domain.reaping import Suspects
+
+Record = Job | Batch | Launch | Ledger | Fleet | Breaker | Estimate | Suspects
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to a job or a launch, and why."""
+
+    subject: str
+    at: datetime
+    kind: str
+    detail: str = ""
+
+
+class Store(Protocol):
+    """The tables. `write` raises Conflict when any record changed since it was read."""
+
+    def write(self, *records: Record) -> None: ...
+    def add(self, jobs: Sequence[Job]) -> set[str]:
+        """Put each job unless its id is there already; the ids that are new."""
+        ...
+
+    def job(self, job_id: str) -> Job | None: ...
+    def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]: ...
+    def ready_jobs(self, limit: int) -> list[Job]:
+        """READY jobs, urgent lanes first, oldest first within a lane."""
+        ...
+
+    def ready_count(self, at_most: int) -> int: ...
+    def jobs_of_launch(self, launch_id: str) -> list[Job]: ...
+    def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterable[Job]: ...
+    def batch(self, batch_id: str) -> Batch | None: ...
+    def batches_due(self) -> list[Batch]: ...
+    def launch(self, launch_id: str) -> Launch | None: ...
+    def open_launches(self) -> list[Launch]: ...
+    def ledger(self, period: str) -> Ledger | None: ...
+    def fleet(self) -> Fleet | None: ...
+    def breaker(self) -> Breaker: ...
+    def suspects(self) -> Suspects: ...
+    def estimate(self, key: str) -> Estimate | None: ...
+    def record(self, *events: Event) -> None:
+        """Append to the history. Never raises Conflict."""
+        ...
+
+
+class Objects(Protocol):
+    """The bucket."""
+
+    def read(self, key: str, *, version: str | None = None) -> bytes: ...
+    def write(self, key: str, body: bytes, *, content_type: str) -> None: ...
+    def delete(self, key: str) -> None: ...
+    def keys(self, prefix: str) -> Iterable[str]: ...
+    def size(self, key: str) -> int | None: ...
+    def presign_get(self, key: str, *, version: str | None, seconds: int) -> str: ...
+    def presign_put(self, key: str, *, sha256_hex: str, size: int, seconds: int) -> tuple[str, Mapping[str, str]]:
+        """URL and headers for one PUT of exactly these bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOrder:
+    """One instance to start: `launch_id` is tag and client token in one."""
+
+    launch_id: str
+    instance_types: tuple[str, ...]
+    market: str = "spot"
+
+
+class Compute(Protocol):
+    """EC2, a local process, or the simulator."""
+
+    def launch(self, order: FleetOrder) -> Instance:
+        """Start one instance. Raises a LaunchRefused subclass; the same order may be repeated."""
+        ...
+
+    def instance(self, instance_id: str) -> Instance | None: ...
+    def instances(self) -> list[Instance]:
+        """Every instance that carries the stack's tag, terminated ones too while EC2 shows them."""
+        ...
+
+    def terminate(self, instance_id: str) -> None:
+        """Ask for termination of one instance. An unknown id is no error."""
+        ...
+
+    def console(self, instance_id: str) -> str: ...
+    def spot_price(self, instance_type: str, zone: str) -> int | None:
+        """Micro-dollars an hour, or None when the price history does not say."""
+        ...
+
+
+class Workflow(Protocol):
+    """Step Functions."""
+
+    def start(self, launch_id: str, input: Mapping[str, Any]) -> None:
+        """Start RunnerLifecycle under the launch's id; starting it again is no error."""
+        ...
+
+    def succeed(self, token: str, output: Mapping[str, Any]) -> None:
+        """Finish a callback. A token that is no longer waited for is no error."""
+        ...
+
+    def fail(self, token: str, error: str, cause: str) -> None: ...
+    def beat(self, token: str) -> None: ...
+
+
+class Mail(Protocol):
+    """SNS."""
+
+    def send(self, subject: str, body: str) -> None: ...
+
+
+class Kick(Protocol):
+    """Ask a scheduled function to look now rather than within the minute. Losing it loses time only."""
+
+    def __call__(self, function: str) -> None: ...
+
+
+class Identity(Protocol):
+    """STS, asked who signed a presigned GetCallerIdentity request."""
+
+    def session(self, url: str, headers: Mapping[str, str]) -> tuple[str, str]:
+        """(role name, session name) of the signer. Raises NotYourself."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything a service may touch; built once by a door, or faked whole by a test."""
+
+    store: Store
+    objects: Objects
+    compute: Compute
+    workflow: Workflow
+    mail: Mail
+    kick: Kick
+    identity: Identity

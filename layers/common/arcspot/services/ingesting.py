@@ -1,0 +1,208 @@
+"""ingest: a task file dropped into the bucket becomes jobs, or a refusal that says why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from arcspot.domain import tasks
+from arcspot.domain.jobs import Batch, Job, JobState, TaskInput
+from arcspot.errors import RecordMissing
+from arcspot.ports import Event, Ports
+from arcspot.services.retry import until_written
+from arcspot.services.scaling import estimated_seconds
+from arcspot.settings import Settings
+
+TASKS_PREFIX = "tasks/"
+DEFAULT_BATCH = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """One version of one object under `tasks/`, as an event or a listing tells of it."""
+
+    key: str
+    size: int
+    object_version: str = ""
+    sequencer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a file: the jobs it stands for (new or known), and its faults in words."""
+
+    key: str
+    batch_id: str
+    jobs: tuple[tuple[str, str, bool], ...]  # (task id, job id, new)
+    refusals: tuple[str, ...]
+    stale: bool = False
+
+    @property
+    def new_jobs(self) -> int:
+        return sum(new for _, _, new in self.jobs)
+
+
+def batch_of(key: str) -> str:
+    """The batch a key belongs to: the first folder below `tasks/`."""
+    first, slash, _ = key.removeprefix(TASKS_PREFIX).partition("/")
+    return first if slash and first else DEFAULT_BATCH
+
+
+def config_of(settings: Settings) -> dict[str, Any]:
+    """The configuration every job of this stack runs with; part of the job's id."""
+    return {"budget_s": settings.task_budget_s, "model": "auto", "seed": 0}
+
+
+def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) -> Receipt:
+    """Turn one dropped object into jobs. Doing it again changes nothing and costs nothing."""
+    key = dropped.key
+    if _stale(ports, dropped):
+        return Receipt(key=key, batch_id=batch_of(key), jobs=(), refusals=(), stale=True)
+    fault = tasks.key_fault(key) or tasks.size_fault(key, dropped.size)
+    if fault is None:
+        body = ports.objects.read(key, version=dropped.object_version or None)
+        file = tasks.read_task_file(key, body)
+    else:
+        file = tasks.TaskFile(tasks=(), faults=(fault,))
+    new = ports.store.add([_job(settings, dropped, task, estimated_seconds(ports, settings), now) for task in file.tasks])
+    receipt = _receipt(settings, dropped, file, new)
+    _write_receipts(ports, dropped, file, receipt, now)
+    if receipt.jobs or receipt.refusals:
+        until_written(lambda: _batch_due(ports, receipt.batch_id, now))
+    return receipt
+
+
+def sweep(ports: Ports, settings: Settings, now: datetime) -> list[Receipt]:
+    """Ingest every object below `tasks/` that has no receipt: what no event told of."""
+    told = {key.removeprefix(prefix).removesuffix(".json") for prefix in ("accepted/", "rejected/") for key in ports.objects.keys(prefix)}
+    return [
+        ingest(ports, settings, Dropped(key=key, size=ports.objects.size(key) or 0), now)
+        for key in ports.objects.keys(TASKS_PREFIX)
+        if key not in told
+    ]
+
+
+def _job(settings: Settings, dropped: Dropped, task: tasks.Task, estimate_s: float, now: datetime) -> Job:
+    config = config_of(settings)
+    return Job(
+        job_id=tasks.job_id(task, config, settings.solver_version),
+        batch_id=batch_of(dropped.key),
+        input=TaskInput(
+            bucket=settings.bucket,
+            key=dropped.key,
+            object_version=dropped.object_version,
+            task_id=task.task_id,
+        ),
+        config=config,
+        solver_version=settings.solver_version,
+        created_at=now,
+        updated_at=now,
+        ready_at=now,
+        estimate_s=estimate_s,
+    )
+
+
+def _receipt(settings: Settings, dropped: Dropped, file: tasks.TaskFile, new: set[str]) -> Receipt:
+    config = config_of(settings)
+    jobs: list[tuple[str, str, bool]] = []
+    for task in file.tasks:
+        job_id = tasks.job_id(task, config, settings.solver_version)
+        # Two equal tasks in one file are one job: only the first of them is new.
+        first = job_id in new and all(job_id != known for _, known, _ in jobs)
+        jobs.append((task.task_id, job_id, first))
+    refusals = tuple(tasks.describe(dropped.key, fault) for fault in file.faults)
+    return Receipt(key=dropped.key, batch_id=batch_of(dropped.key), jobs=tuple(jobs), refusals=refusals)
+
+
+def _write_receipts(
+    ports: Ports, dropped: Dropped, file: tasks.TaskFile, receipt: Receipt, now: datetime
+) -> None:
+    known = {"key": dropped.key, "version": dropped.object_version, "sequencer": dropped.sequencer}
+    if file.faults:
+        faults = [{"path": f.path, "expected": f.expected, "found": f.found} for f in file.faults]
+        messages = list(receipt.refusals)
+        _put(ports, rejected_key(dropped.key), {**known, "faults": faults, "messages": messages})
+        ports.store.add([_rejected(dropped, receipt, now)])
+        ports.store.record(Event(f"file#{dropped.key}", now, "rejected", messages[0][:500]))
+    else:
+        ports.objects.delete(rejected_key(dropped.key))
+    if file.tasks:
+        jobs = [{"task_id": task, "job_id": job, "new": new} for task, job, new in receipt.jobs]
+        _put(ports, accepted_key(dropped.key), {**known, "batch_id": receipt.batch_id, "jobs": jobs})
+        ports.store.record(*(Event(f"job#{job}", now, "accepted", dropped.key) for _, job, new in receipt.jobs if new))
+
+
+def _rejected(dropped: Dropped, receipt: Receipt, now: datetime) -> Job:
+    mark = hashlib.sha256(f"{dropped.key}\n{dropped.object_version}".encode()).hexdigest()[:24]
+    return Job(
+        job_id=f"rejected-{mark}",
+        batch_id=receipt.batch_id,
+        input=TaskInput(bucket="", key=dropped.key, object_version=dropped.object_version, task_id=tasks.stem(dropped.key)),
+        config={},
+        solver_version="",
+        created_at=now,
+        updated_at=now,
+        estimate_s=0.0,
+        state=JobState.REJECTED,
+        reason=receipt.refusals[0][:500],
+    )
+
+
+def _batch_due(ports: Ports, batch_id: str, now: datetime) -> None:
+    batch = ports.store.batch(batch_id) or Batch(batch_id=batch_id, created_at=now, report_due_at=None)
+    due = batch.due(now)
+    if due != batch or batch.version == 0:
+        ports.store.write(due)
+
+
+def _stale(ports: Ports, dropped: Dropped) -> bool:
+    """Whether a later version of the object was handled already.
+
+    Sequencers of one key compare as hexadecimal numbers of equal width.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+    """
+    if not dropped.sequencer:
+        return False
+    for receipt_key in (accepted_key(dropped.key), rejected_key(dropped.key)):
+        try:
+            seen = str(json.loads(ports.objects.read(receipt_key)).get("sequencer", ""))
+        except RecordMissing:
+            continue
+        width = max(len(seen), len(dropped.sequencer))
+        if seen.zfill(width) > dropped.sequencer.zfill(width):
+            return True
+    return False
+
+
+def accepted_key(key: str) -> str:
+    return f"accepted/{key}.json"
+
+
+def rejected_key(key: str) -> str:
+    return f"rejected/{key}.json"
+
+
+def _put(ports: Ports, key: str, document: Mapping[str, Any]) -> None:
+    ports.objects.write(key, json.dumps(document, ensure_ascii=False, indent=1).encode(), content_type="application/json")
+
+
+def drops_in(event: Mapping[str, Any]) -> Sequence[Dropped]:
+    """The object an EventBridge `Object Created` event tells of. Keys there are not URL-encoded."""
+    detail = event.get("detail", {})
+    item = detail.get("object", {})
+    key = str(item.get("key", ""))
+    if not key.startswith(TASKS_PREFIX):
+        return ()
+    version = str(item.get("version-id", ""))
+    return (
+        Dropped(
+            key=key,
+            size=int(item.get("size", 0)),
+            object_version="" if version == "null" else version,
+            sequencer=str(item.get("sequencer", "")),
+        ),
+    )

@@ -1,0 +1,145 @@
+"""launch: ask EC2 for the one instance a reserved launch may have, and wait for it to speak."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from arcspot.domain.launching import Instance, Launch, LaunchState
+from arcspot.errors import (
+    Conflict,
+    LaunchMisconfigured,
+    LaunchRefused,
+    LaunchThrottled,
+    LaunchUnknown,
+    QuotaExceeded,
+    RecordMissing,
+)
+from arcspot.ports import Event, FleetOrder, Ports
+from arcspot.services import money
+from arcspot.services.retry import until_written
+from arcspot.settings import Settings
+
+QUOTA_LINK = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-3819A6DF"
+
+
+def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> dict[str, Any]:
+    """Start the launch's instance, or find the one it already has.
+
+    Raises a LaunchRefused subclass. On a definite refusal money and slot are back before it
+    is raised; on LaunchUnknown and LaunchThrottled they stay held for the watchdog to resolve.
+    """
+    row = until_written(lambda: _attempt(ports, launch_id, now))
+    if row.instance_id:
+        return _told(row)
+    try:
+        instance = ports.compute.launch(FleetOrder(launch_id=launch_id, instance_types=settings.instance_types))
+    except LaunchRefused as refused:
+        _refused(ports, launch_id, refused, now)
+        raise
+    row = adopt(ports, settings, launch_id, instance, now)
+    until_written(lambda: _close_breaker(ports))
+    return _told(row)
+
+
+def adopt(ports: Ports, settings: Settings, launch_id: str, instance: Instance, now: datetime) -> Launch:
+    """Bind instance and launch. An instance whose launch is over is terminated at once (the boot fence)."""
+    price = ports.compute.spot_price(instance.instance_type, instance.zone) if instance.market == "spot" else None
+    dearest = settings.on_demand_prices.get(instance.instance_type, max(settings.on_demand_prices.values()))
+
+    def act() -> Launch:
+        row = _row(ports, launch_id)
+        adopted = row.adopted(instance, price=min(price, dearest) if price else dearest)
+        if adopted != row:
+            ports.store.write(adopted)
+        return adopted
+
+    try:
+        row = until_written(act)
+    except Conflict as over:
+        ports.compute.terminate(instance.instance_id)
+        raise LaunchMisconfigured(f"{over}; {instance.instance_id} was terminated") from over
+    ports.store.record(
+        Event(f"launch#{launch_id}", now, "launched", f"{instance.instance_id} {instance.instance_type} {instance.zone}")
+    )
+    return row
+
+
+def wait_for(ports: Ports, launch_id: str, *, phase: str, token: str) -> None:
+    """Keep the callback token of `phase` (boot or serve).
+
+    The runner may have been faster than this call, so the row is looked at right after:
+    whoever comes second answers the state machine.
+    """
+    def act() -> Launch:
+        row = _row(ports, launch_id)
+        waiting = row.waiting(token=token, phase=phase)
+        if waiting != row:
+            ports.store.write(waiting)
+        return waiting
+
+    answer(ports, until_written(act))
+
+
+def answer(ports: Ports, row: Launch) -> None:
+    """Tell the state machine what the row already says, if it waits for it."""
+    if not row.task_token:
+        return
+    if row.token_phase == "boot" and row.state in (LaunchState.ACTIVE, LaunchState.DRAINING):
+        ports.workflow.succeed(row.task_token, {"instance_id": row.instance_id})
+    elif row.state in (LaunchState.DRAINING, LaunchState.GONE, LaunchState.SETTLED):
+        ports.workflow.succeed(row.task_token, {"reason": row.reason})
+
+
+def _attempt(ports: Ports, launch_id: str, now: datetime) -> Launch:
+    row = _row(ports, launch_id)
+    if row.instance_id:
+        return row
+    if row.state is not LaunchState.RESERVED:
+        raise LaunchMisconfigured(f"launch {launch_id} is {row.state}; it gets no instance")
+    attempting = row.attempting(now=now)
+    if attempting != row:
+        ports.store.write(attempting)
+    return attempting
+
+
+def _refused(ports: Ports, launch_id: str, refused: LaunchRefused, now: datetime) -> None:
+    name = type(refused).__name__
+    ports.store.record(Event(f"launch#{launch_id}", now, "refused", f"{name}: {refused}"[:500]))
+    until_written(lambda: ports.store.write(ports.store.breaker().tripped(refused, now=now)))
+    if isinstance(refused, LaunchUnknown | LaunchThrottled):
+        return
+    money.release(ports, launch_id, f"{name}: {refused}"[:500], now)
+    if isinstance(refused, QuotaExceeded):
+        ports.mail.send(
+            "arcspot: the vCPU quota for GPU instances is too small",
+            f"EC2 says: {refused}\n\nAsk for more vCPUs (g4dn.xlarge needs 4): {QUOTA_LINK}\n"
+            "Jobs wait; nothing is lost. Another try follows in 30 minutes.\n",
+        )
+    elif isinstance(refused, LaunchMisconfigured):
+        ports.mail.send(
+            "arcspot: launching fails and will not mend itself",
+            f"EC2 says: {refused}\n\nNo launch is tried until you run `arcspot resume`. Jobs wait; nothing is lost.\n",
+        )
+
+
+def _close_breaker(ports: Ports) -> None:
+    breaker = ports.store.breaker()
+    if breaker.error:
+        ports.store.write(breaker.closed())
+
+
+def _row(ports: Ports, launch_id: str) -> Launch:
+    row = ports.store.launch(launch_id)
+    if row is None:
+        raise RecordMissing(f"no launch {launch_id}")
+    return row
+
+
+def _told(row: Launch) -> dict[str, Any]:
+    return {
+        "instance_id": row.instance_id,
+        "instance_type": row.instance_type,
+        "zone": row.zone,
+        "market": row.market,
+    }

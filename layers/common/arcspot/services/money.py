@@ -1,0 +1,161 @@
+"""Keep the books: open the month, follow the cap, reserve, settle, tell people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from arcspot.domain.budget import MICROS, Fleet, Ledger, cost_usd_micros, period_of
+from arcspot.domain.launching import Launch, LaunchState
+from arcspot.errors import RecordMissing
+from arcspot.ports import Event, Ports
+from arcspot.services.retry import until_written
+from arcspot.settings import Settings
+
+
+def open_books(ports: Ports, settings: Settings, now: datetime) -> tuple[Ledger, Fleet]:
+    """The month's ledger and the fleet, created when absent and brought to the stack's cap and slots."""
+
+    def act() -> tuple[Ledger, Fleet]:
+        period = period_of(now)
+        ledger, fleet = ports.store.ledger(period), ports.store.fleet()
+        wanted_ledger = (ledger or Ledger.opened(period, settings.cap)).with_cap(settings.cap)
+        wanted_fleet = (fleet or Fleet.opened(settings.slots)).with_total(settings.slots)
+        changed = [r for r, old in ((wanted_ledger, ledger), (wanted_fleet, fleet)) if r != old]
+        if changed:
+            ports.store.write(*changed)
+            return act()
+        return wanted_ledger, wanted_fleet
+
+    return until_written(act)
+
+
+def reserve(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> Launch:
+    """Take the worst case of one launch and one slot, and put its row: one transaction.
+
+    Raises NoMoney, NoSlot or FleetPaused; then nothing was written.
+    """
+
+    def act() -> Launch:
+        ledger, fleet = open_books(ports, settings, now)
+        launch = Launch(
+            launch_id=launch_id,
+            period=ledger.period,
+            reserve=settings.reserve,
+            created_at=now,
+            hard_deadline=now + timedelta(seconds=settings.max_lifetime_s),
+            boot_deadline=now + timedelta(seconds=settings.boot_timeout_s),
+        )
+        ports.store.write(ledger.reserve(launch.reserve), fleet.take(), launch)
+        return launch
+
+    launch = until_written(act)
+    ports.store.record(Event(f"launch#{launch_id}", now, "reserved", f"{launch.reserve} micro-dollars held"))
+    announce(ports, launch.period, now)
+    return launch
+
+
+def release(ports: Ports, launch_id: str, reason: str, now: datetime) -> None:
+    """Give money and slot back for a launch that certainly has no instance. Done twice is done once."""
+
+    def act() -> bool:
+        launch = _launch(ports, launch_id)
+        if launch.state is not LaunchState.RESERVED:
+            return False
+        ledger, fleet = _books_of(ports, launch)
+        ports.store.write(
+            launch.released(reason=reason), ledger.settle(launch.reserve, 0), fleet.give_back()
+        )
+        return True
+
+    if until_written(act):
+        ports.store.record(Event(f"launch#{launch_id}", now, "released", reason))
+
+
+def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> int:
+    """Book what a launch whose instance is gone really cost. Returns micro-dollars; twice is once."""
+
+    def act() -> tuple[Launch, bool]:
+        launch = _launch(ports, launch_id)
+        if launch.state is LaunchState.SETTLED:
+            return launch, False
+        closed = launch.settled(actual=actual_cost(launch, settings, launch.gone_at or now))
+        ledger, fleet = _books_of(ports, launch)
+        ports.store.write(closed, ledger.settle(launch.reserve, closed.actual), fleet.give_back())
+        return closed, True
+
+    launch, wrote = until_written(act)
+    if wrote:
+        ports.store.record(Event(f"launch#{launch_id}", now, "settled", f"{launch.actual} micro-dollars spent"))
+        announce(ports, launch.period, now)
+    return launch.actual
+
+
+def actual_cost(launch: Launch, settings: Settings, until: datetime) -> int:
+    """What a launch has cost up to a moment, micro-dollars."""
+    if launch.started_at is None:
+        return 0
+    seconds = max(0.0, (until - launch.started_at).total_seconds())
+    return cost_usd_micros(price_usd_micros_per_hour=launch.price, seconds=seconds, disk_gb=settings.disk_gb)
+
+
+def announce(ports: Ports, period: str, now: datetime) -> None:
+    """Mail each budget threshold once. Marked before sent: a crash between the two loses a mail, never repeats one."""
+
+    def act() -> tuple[Ledger, tuple[int, ...]]:
+        ledger = ports.store.ledger(period)
+        if ledger is None:
+            raise RecordMissing(f"no ledger for {period}")
+        crossed = ledger.crossed()
+        if crossed:
+            ports.store.write(ledger.told(crossed))
+        return ledger, crossed
+
+    ledger, crossed = until_written(act)
+    if crossed:
+        committed = (ledger.settled + ledger.reserved) / MICROS
+        ports.mail.send(
+            f"arcspot: {max(crossed)}% of the {period} budget is committed",
+            f"Settled {ledger.settled / MICROS:.2f} USD, reserved {ledger.reserved / MICROS:.2f} USD: together "
+            f"{committed:.2f} of {ledger.cap / MICROS:.2f} USD.\n\nReserved money is the worst case of running "
+            "instances; most of it comes back when they end. Nothing can start once it is all committed.\n",
+        )
+        ports.store.record(Event(f"ledger#{period}", now, "threshold", f"{crossed} percent"))
+
+
+def note_waiting(ports: Ports, reason: str, now: datetime) -> None:
+    """Remember why READY jobs wait, so that `status` can say it."""
+
+    def act() -> None:
+        fleet = ports.store.fleet()
+        if fleet is not None and fleet.waits_for != reason:
+            ports.store.write(fleet.waiting_for(reason, now))
+
+    until_written(act)
+
+
+def pause(ports: Ports, settings: Settings, now: datetime, *, paused: bool, reason: str) -> Fleet:
+    """Stop (or allow) new launches; running ones go on."""
+
+    def act() -> Fleet:
+        _, fleet = open_books(ports, settings, now)
+        changed = replace(fleet, paused=paused, pause_reason=reason if paused else "")
+        if changed != fleet:
+            ports.store.write(changed)
+        return changed
+
+    return until_written(act)
+
+
+def _launch(ports: Ports, launch_id: str) -> Launch:
+    launch = ports.store.launch(launch_id)
+    if launch is None:
+        raise RecordMissing(f"no launch {launch_id}")
+    return launch
+
+
+def _books_of(ports: Ports, launch: Launch) -> tuple[Ledger, Fleet]:
+    ledger, fleet = ports.store.ledger(launch.period), ports.store.fleet()
+    if ledger is None or fleet is None:
+        raise RecordMissing(f"the books of {launch.period} are missing")
+    return ledger, fleet

@@ -1,0 +1,112 @@
+"""retire: reclaim leases, save the console, terminate one instance, confirm, settle. Every step may be repeated."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from arcspot.domain.launching import Launch, LaunchState
+from arcspot.errors import Conflict, RecordMissing
+from arcspot.ports import Event, Ports
+from arcspot.services import money
+from arcspot.services.retry import until_written
+from arcspot.settings import Settings
+
+
+def reclaim(ports: Ports, launch_id: str, *, reason: str, silent: bool, now: datetime) -> int:
+    """Close the launch to new work and take every lease back. Returns how many jobs are READY again or ended.
+
+    DRAINING is written before any lease is taken: from then on the launch can claim nothing,
+    so no job can be killed between the look and the act.
+    """
+
+    def drain() -> Launch:
+        row = _row(ports, launch_id)
+        drained = row.draining(reason=reason, force=True)
+        if drained != row:
+            ports.store.write(drained)
+        return drained
+
+    until_written(drain)
+    count = 0
+    for job in ports.store.jobs_of_launch(launch_id):
+        if reclaim_job(ports, job.job_id, launch_id, reason=reason, silent=silent, now=now):
+            count += 1
+    return count
+
+
+def reclaim_job(ports: Ports, job_id: str, launch_id: str, *, reason: str, silent: bool, now: datetime) -> bool:
+    """Take one job back from a launch; False when the launch no longer has it."""
+
+    def act() -> bool:
+        job, row = ports.store.job(job_id), _row(ports, launch_id)
+        if job is None or job.lease is None or job.lease.launch_id != launch_id:
+            return False
+        ports.store.write(job.reclaimed(now=now, silent=silent, why=reason), row.returned())
+        return True
+
+    taken = until_written(act)
+    if taken:
+        ports.store.record(Event(f"job#{job_id}", now, "reclaimed", f"from {launch_id}: {reason}"))
+    return taken
+
+
+def terminate(ports: Ports, launch_id: str, now: datetime) -> str:
+    """Save the console, then ask EC2 to end the launch's one instance. Returns its id, "" without one."""
+    row = _row(ports, launch_id)
+    if not row.instance_id:
+        return ""
+    try:
+        console = ports.compute.console(row.instance_id)
+        if console:
+            ports.objects.write(f"logs/{launch_id}/console.txt", console.encode(), content_type="text/plain")
+    finally:
+        # Evidence is worth having, but never worth an instance that goes on costing.
+        ports.compute.terminate(row.instance_id)
+    ports.store.record(Event(f"launch#{launch_id}", now, "terminate", row.instance_id))
+    return row.instance_id
+
+
+def gone(ports: Ports, launch_id: str, now: datetime) -> bool:
+    """Whether EC2 says the instance is terminated; then the row says so too."""
+    row = _row(ports, launch_id)
+    if row.state in (LaunchState.GONE, LaunchState.SETTLED, LaunchState.RELEASED) or not row.instance_id:
+        return True
+    instance = ports.compute.instance(row.instance_id)
+    if instance is None or not instance.gone:
+        return False
+    mark_gone(ports, launch_id, ended_at=instance.ended_at, now=now)
+    return True
+
+
+def mark_gone(ports: Ports, launch_id: str, *, ended_at: datetime | None, now: datetime) -> None:
+    def act() -> None:
+        row = _row(ports, launch_id)
+        marked = row.gone(now=now, ended_at=ended_at)
+        if marked != row:
+            ports.store.write(marked)
+
+    until_written(act)
+
+
+def settle(ports: Ports, settings: Settings, launch_id: str, *, silent: bool, now: datetime) -> int:
+    """Book the cost of a launch whose instance is gone. Returns micro-dollars.
+
+    Raises Conflict when the instance is not known to be gone.
+    """
+    row = _row(ports, launch_id)
+    if row.state is LaunchState.RELEASED:
+        return 0
+    if row.state not in (LaunchState.GONE, LaunchState.SETTLED):
+        raise Conflict(f"launch {launch_id} is {row.state}: EC2 has not said that {row.instance_id} is gone")
+    for job in ports.store.jobs_of_launch(launch_id):
+        reclaim_job(ports, job.job_id, launch_id, reason=row.reason or "its instance is gone", silent=silent, now=now)
+    actual = money.settle(ports, settings, launch_id, now)
+    ports.kick("report")
+    return actual
+
+
+def _row(ports: Ports, launch_id: str) -> Launch:
+    row = ports.store.launch(launch_id)
+    if row is None:
+        raise RecordMissing(f"no launch {launch_id}")
+    return row

@@ -1,0 +1,367 @@
+"""runner_api: the only door for an instance. Every verb of `docs/runner-contract.md`."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from arcspot.domain.budget import share_usd_micros
+from arcspot.domain.jobs import Estimate, Job, JobState
+from arcspot.domain.launching import Launch, LaunchState
+from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself
+from arcspot.ports import Event, Ports
+from arcspot.services import launching
+from arcspot.services.asking import leases_of, number, sums, text
+from arcspot.services.retry import until_written
+from arcspot.services.scaling import estimate_key
+from arcspot.settings import Settings
+
+UPLOAD_SECONDS = 15 * 60
+DOWNLOAD_SECONDS = 60 * 60
+MAX_SUMMARY_BYTES = 4096
+REQUIRED_FILES = ("prediction.json", "metrics.json", "manifest.json")
+SERVING = (LaunchState.ACTIVE, LaunchState.DRAINING)
+FAILING_BYES = {"interrupted": "RunnerInterrupted", "gave_up": "RunnerGaveUp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One call's context. `new_secret` gives fresh randomness; `now` is the server's clock."""
+
+    ports: Ports
+    settings: Settings
+    now: datetime
+    new_secret: Callable[[], str]
+
+    def handle(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one request. Raises a RunnerRefused subclass."""
+        verb = text(request, "verb")
+        launch_id = text(request, "launch_id")
+        if verb == "hello":
+            return self.hello(launch_id, request)
+        verbs = {
+            "claim": self.claim,
+            "heartbeat": self.heartbeat,
+            "uploads": self.uploads,
+            "complete": self.complete,
+            "fail": self.fail,
+            "release": self.release,
+            "bye": self.bye,
+        }
+        if verb not in verbs:
+            raise BadRequest(f"verb: expected one of hello, {', '.join(verbs)}, found {verb!r}")
+        return verbs[verb](self._authorised(launch_id, text(request, "secret")), request)
+
+    def hello(self, launch_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        instance_id = self._proven(launch_id, request)
+        secret = self.new_secret()
+        host = json.dumps(request.get("host", {}), sort_keys=True)[:1000]
+
+        def act() -> Launch:
+            row = self._row(launch_id)
+            if row.state is LaunchState.RESERVED:
+                # The instance spoke before `launch` wrote its answer: take it over from EC2 itself.
+                instance = self.ports.compute.instance(instance_id)
+                if instance is None:
+                    raise LaunchClosed(f"EC2 does not show {instance_id} yet; try again")
+                row = launching.adopt(self.ports, self.settings, launch_id, instance, self.now)
+            greeted = row.greeted(instance_id=instance_id, secret_sha256=_digest(secret), host=host, now=self.now)
+            self.ports.store.write(greeted)
+            return greeted
+
+        row = until_written(act)
+        self.ports.store.record(Event(f"launch#{launch_id}", self.now, "hello", host))
+        launching.answer(self.ports, self._row(launch_id))
+        return {
+            "secret": secret,
+            "deadline_in_s": self._left(row),
+            "idle_s": self.settings.idle_s,
+            "heartbeat_s": self.settings.heartbeat_s,
+            "lease_s": self.settings.lease_s,
+            "parallel": 1,
+        }
+
+    def claim(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
+        if row.drain or row.state is not LaunchState.ACTIVE:
+            return {"leases": [], "drain": True}
+        want = max(1, min(8, int(number(request, "want"))))
+        leases: list[dict[str, Any]] = []
+        for job in self.ports.store.ready_jobs(want + 8):
+            if len(leases) == want:
+                break
+            try:
+                claimed = until_written(lambda job=job: self._claim(row.launch_id, job.job_id))  # type: ignore[misc]
+            except LaunchClosed:
+                return {"leases": leases, "drain": True}
+            except Conflict:
+                continue
+            leases.append(self._lease(claimed))
+        self._beat(row)
+        return {"leases": leases, "drain": False}
+
+    def heartbeat(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
+        lost: list[str] = []
+        cancelled: list[str] = []
+        for lease in leases_of(request):
+            job_id = text(lease, "job_id")
+            try:
+                until_written(lambda lease=lease: self._extend(row.launch_id, lease))  # type: ignore[misc]
+            except LeaseLost:
+                job = self.ports.store.job(job_id)
+                (cancelled if job is not None and job.cancelled else lost).append(job_id)
+        self._beat(row)
+        draining = row.drain or row.state is not LaunchState.ACTIVE
+        return {"lost": lost, "cancelled": cancelled, "drain": draining, "deadline_in_s": self._left(row)}
+
+    def uploads(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
+        purpose = text(request, "purpose")
+        if purpose == "log":
+            prefix = f"logs/{row.launch_id}/"
+        else:
+            job, fence = self._held(row, request)
+            prefixes = {"result": result_prefix(job.job_id, fence), "checkpoint": f"checkpoints/{job.job_id}/{fence}/"}
+            if purpose not in prefixes:
+                raise BadRequest(f"purpose: expected result, checkpoint or log, found {purpose!r}")
+            prefix = prefixes[purpose]
+        urls = {}
+        for name, (size, sha256) in sums(request.get("files")).items():
+            url, headers = self.ports.objects.presign_put(
+                prefix + name, sha256_hex=sha256, size=size, seconds=UPLOAD_SECONDS
+            )
+            urls[name] = {"url": url, "headers": dict(headers)}
+        return {"urls": urls}
+
+    def complete(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
+        job_id, fence = text(request, "job_id"), int(number(request, "fence"))
+        prefix = result_prefix(job_id, fence)
+        summary = request.get("summary") or {}
+        if not isinstance(summary, dict) or len(json.dumps(summary)) > MAX_SUMMARY_BYTES:
+            raise BadRequest(f"summary: expected an object of at most {MAX_SUMMARY_BYTES} bytes")
+        self._uploaded(prefix, sums(request.get("files")))
+        seconds = number(request, "seconds")
+
+        def act() -> Job:
+            job = self._job(job_id)
+            if job.state is JobState.DONE and job.result_prefix == prefix:
+                return job
+            done = job.completed(
+                launch_id=row.launch_id,
+                fence=fence,
+                now=self.now,
+                seconds=seconds,
+                result_prefix=prefix,
+                summary=summary,
+                cost=self._cost(row, seconds),
+            )
+            self.ports.store.write(done, self._row(row.launch_id).returned())
+            return done
+
+        job = until_written(act)
+        self.ports.store.record(Event(f"job#{job_id}", self.now, "done", f"{seconds:.1f} s on {row.launch_id}"))
+        self._observe(job, seconds)
+        return {"result_prefix": job.result_prefix}
+
+    def fail(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
+        job_id, fence = text(request, "job_id"), int(number(request, "fence"))
+        reason = f"{text(request, 'error')}: {str(request.get('message', ''))[:300]}"
+        seconds = number(request, "seconds")
+
+        def act() -> Job:
+            failed = self._job(job_id).failed(
+                launch_id=row.launch_id,
+                fence=fence,
+                now=self.now,
+                seconds=seconds,
+                reason=reason,
+                cost=self._cost(row, seconds),
+            )
+            self.ports.store.write(failed, self._row(row.launch_id).returned())
+            return failed
+
+        job = until_written(act)
+        self.ports.store.record(Event(f"job#{job_id}", self.now, "failed", reason))
+        return {"state": str(job.state)}
+
+    def release(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
+        why = text(request, "why")
+        if why not in ("interrupted", "draining", "cancelled"):
+            raise BadRequest(f"why: expected interrupted, draining or cancelled, found {why!r}")
+        for lease in leases_of(request):
+            try:
+                until_written(lambda lease=lease: self._release(row, lease, why))  # type: ignore[misc]
+            except LeaseLost:
+                continue  # Reclaimed or released before: nothing is in this runner's hands any more.
+        return {}
+
+    def bye(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
+        why = text(request, "why")
+
+        def act() -> Launch:
+            current = self._row(row.launch_id)
+            for job in self.ports.store.jobs_of_launch(row.launch_id):
+                current = current.returned()
+                self.ports.store.write(job.reclaimed(now=self.now, silent=False, why="its runner left"), current)
+                current = replace(current, version=current.version + 1)
+            leaving = replace(current, active_leases=0).draining(reason=why)
+            if leaving != current:
+                self.ports.store.write(leaving)
+            return leaving
+
+        left = until_written(act)
+        self.ports.store.record(Event(f"launch#{row.launch_id}", self.now, "bye", why))
+        if left.task_token and why in FAILING_BYES:
+            self.ports.workflow.fail(left.task_token, FAILING_BYES[why], f"{left.instance_id}: {why}")
+        else:
+            launching.answer(self.ports, left)
+        self.ports.kick("report")
+        if why != "idle":
+            self.ports.kick("scale")
+        return {}
+
+    def _proven(self, launch_id: str, request: Mapping[str, Any]) -> str:
+        """The instance id that STS, EC2 and the request agree on. Raises NotYourself."""
+        claimed = text(request, "instance_id")
+        proof = request.get("proof")
+        if not isinstance(proof, dict) or not isinstance(proof.get("headers"), dict):
+            raise BadRequest("proof: expected {url, headers}")
+        headers = {str(k).lower(): str(v) for k, v in proof["headers"].items()}
+        if headers.get("x-arcspot-launch") != launch_id:
+            raise NotYourself("the proof was not signed for this launch")
+        role, session = self.ports.identity.session(text(proof, "url"), headers)
+        if role != self.settings.runner_role or session != claimed:
+            raise NotYourself(f"STS knows the caller as {role}/{session}, not as {claimed}")
+        instance = self.ports.compute.instance(claimed)
+        if instance is None or instance.launch_id != launch_id:
+            raise NotYourself(f"EC2 does not show {claimed} as the instance of launch {launch_id}")
+        return claimed
+
+    def _authorised(self, launch_id: str, secret: str) -> Launch:
+        row = self._row(launch_id)
+        if not row.secret_sha256 or not hmac.compare_digest(row.secret_sha256, _digest(secret)):
+            raise NotYourself(f"wrong secret for launch {launch_id}")
+        if row.state not in SERVING:
+            raise LaunchClosed(f"launch {launch_id} is {row.state}")
+        return row
+
+    def _row(self, launch_id: str) -> Launch:
+        row = self.ports.store.launch(launch_id)
+        if row is None:
+            raise LaunchClosed(f"there is no launch {launch_id}")
+        return row
+
+    def _job(self, job_id: str) -> Job:
+        job = self.ports.store.job(job_id)
+        if job is None:
+            raise LeaseLost(f"there is no job {job_id}")
+        return job
+
+    def _held(self, row: Launch, request: Mapping[str, Any]) -> tuple[Job, int]:
+        job, fence = self._job(text(request, "job_id")), int(number(request, "fence"))
+        job.held_by(launch_id=row.launch_id, fence=fence)
+        return job, fence
+
+    def _claim(self, launch_id: str, job_id: str) -> Job:
+        claimed = self._job(job_id).claimed(
+            launch_id=launch_id, now=self.now, lease_seconds=self.settings.lease_s
+        )
+        self.ports.store.write(claimed, self._row(launch_id).lent())
+        return claimed
+
+    def _extend(self, launch_id: str, lease: Mapping[str, Any]) -> None:
+        job = self._job(text(lease, "job_id"))
+        extended = job.extended(
+            launch_id=launch_id,
+            fence=int(number(lease, "fence")),
+            now=self.now,
+            lease_seconds=self.settings.lease_s,
+            phase=str(lease.get("phase", ""))[:40],
+            fraction=max(0.0, min(1.0, float(lease.get("fraction") or 0.0))),
+        )
+        self.ports.store.write(extended)
+
+    def _release(self, row: Launch, lease: Mapping[str, Any], why: str) -> None:
+        seconds = number(lease, "seconds")
+        checkpoint = lease.get("checkpoint")
+        released = self._job(text(lease, "job_id")).released(
+            launch_id=row.launch_id,
+            fence=int(number(lease, "fence")),
+            now=self.now,
+            seconds=seconds,
+            why=why,
+            checkpoint=checkpoint if isinstance(checkpoint, dict) else None,
+            cost=self._cost(row, seconds),
+        )
+        self.ports.store.write(released, self._row(row.launch_id).returned())
+
+    def _lease(self, job: Job) -> dict[str, Any]:
+        checkpoint = job.checkpoint
+        return {
+            "job_id": job.job_id,
+            "task_id": job.task_id,
+            "fence": job.fence,
+            "expires_in_s": self.settings.lease_s,
+            "config": dict(job.config),
+            "input_key": job.input.key,
+            "input_url": self.ports.objects.presign_get(
+                job.input.key, version=job.input.object_version or None, seconds=DOWNLOAD_SECONDS
+            ),
+            "checkpoint_url": self.ports.objects.presign_get(
+                str(checkpoint["key"]), version=None, seconds=DOWNLOAD_SECONDS
+            )
+            if checkpoint and "key" in checkpoint
+            else None,
+            "budget_s": float(job.config.get("budget_s", self.settings.task_budget_s)),
+        }
+
+    def _uploaded(self, prefix: str, files: Mapping[str, tuple[int, str]]) -> None:
+        missing = [name for name in REQUIRED_FILES if name not in files]
+        if missing:
+            raise BadRequest(f"files: expected {', '.join(REQUIRED_FILES)}; missing {', '.join(missing)}")
+        for name, (size, _) in files.items():
+            found = self.ports.objects.size(prefix + name)
+            if found != size:
+                raise BadRequest(f"files.{name}: {size} bytes announced, {found or 'nothing'} in the bucket")
+
+    def _beat(self, row: Launch) -> None:
+        """Note the sign of life, and pass it on to the state machine."""
+
+        def act() -> Launch:
+            heard = self._row(row.launch_id).heard(now=self.now)
+            self.ports.store.write(heard)
+            return heard
+
+        heard = until_written(act)
+        if heard.task_token and heard.token_phase == "serve":
+            self.ports.workflow.beat(heard.task_token)
+        else:
+            launching.answer(self.ports, heard)
+
+    def _left(self, row: Launch) -> float:
+        return max(0.0, (row.hard_deadline - self.now).total_seconds())
+
+    def _cost(self, row: Launch, seconds: float) -> int:
+        return share_usd_micros(
+            price_usd_micros_per_hour=row.price, seconds=seconds, disk_gb=self.settings.disk_gb
+        )
+
+    def _observe(self, job: Job, seconds: float) -> None:
+        key = estimate_key(self.settings)
+        known = self.ports.store.estimate(key) or Estimate(key=key, seconds=seconds)
+        try:
+            self.ports.store.write(known.observed(seconds))
+        except Conflict:
+            return  # Somebody else's observation won; one sample less changes nothing.
+
+
+def result_prefix(job_id: str, fence: int) -> str:
+    """Where one attempt's artefacts go: no two attempts ever share a key."""
+    return f"results/{job_id}/{fence}/"
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

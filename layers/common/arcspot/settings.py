@@ -1,0 +1,121 @@
+"""The stack's settings, read from the environment once, at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from arcspot.domain.budget import FALLBACK_ON_DEMAND_USD_MICROS, usd_to_micros, worst_case_usd_micros
+from arcspot.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `template.yaml` sets for every function. Money in micro-dollars, times in seconds."""
+
+    stack: str
+    bucket: str
+    jobs_table: str
+    launches_table: str
+    ledger_table: str
+    events_table: str
+    state_machine_arn: str
+    topic_arn: str
+    launch_template_id: str
+    subnet_ids: tuple[str, ...]
+    runner_role: str
+    instance_types: tuple[str, ...]
+    cap: int
+    slots: int
+    quota_vcpus: int
+    max_lifetime_s: int
+    margin_s: int
+    boot_timeout_s: int
+    silence_s: int
+    gone_poll_s: int
+    idle_s: int
+    heartbeat_s: int
+    lease_s: int
+    task_budget_s: int
+    target_drain_s: int
+    boot_s: int
+    max_wait_s: int
+    disk_gb: int
+    solver_version: str
+    on_demand_prices: Mapping[str, int]
+
+    @property
+    def reserve(self) -> int:
+        """The worst case of one launch; see `budget.worst_case_usd_micros`."""
+        return worst_case_usd_micros(
+            instance_types=self.instance_types,
+            on_demand_usd_micros=self.on_demand_prices,
+            max_lifetime_seconds=self.max_lifetime_s,
+            margin_seconds=self.margin_s,
+            disk_gb=self.disk_gb,
+        )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Raises ConfigurationError naming the first variable that is missing or malformed."""
+        return cls(
+            stack=_text(env, "STACK"),
+            bucket=_text(env, "BUCKET"),
+            jobs_table=_text(env, "JOBS_TABLE"),
+            launches_table=_text(env, "LAUNCHES_TABLE"),
+            ledger_table=_text(env, "LEDGER_TABLE"),
+            events_table=_text(env, "EVENTS_TABLE"),
+            state_machine_arn=_text(env, "STATE_MACHINE_ARN"),
+            topic_arn=_text(env, "TOPIC_ARN"),
+            launch_template_id=env.get("LAUNCH_TEMPLATE_ID", ""),
+            subnet_ids=_list(env, "SUBNET_IDS", required=False),
+            runner_role=_text(env, "RUNNER_ROLE"),
+            instance_types=_list(env, "INSTANCE_TYPES"),
+            cap=usd_to_micros(Decimal(_text(env, "MONTHLY_CAP_USD"))),
+            slots=_count(env, "MAX_INSTANCES"),
+            quota_vcpus=_count(env, "QUOTA_VCPUS"),
+            max_lifetime_s=_count(env, "MAX_LIFETIME_S"),
+            margin_s=_count(env, "MARGIN_S"),
+            boot_timeout_s=_count(env, "BOOT_TIMEOUT_S"),
+            silence_s=_count(env, "SILENCE_S"),
+            gone_poll_s=_count(env, "GONE_POLL_S"),
+            idle_s=_count(env, "IDLE_S"),
+            heartbeat_s=_count(env, "HEARTBEAT_S"),
+            lease_s=_count(env, "LEASE_S"),
+            task_budget_s=_count(env, "TASK_BUDGET_S"),
+            target_drain_s=_count(env, "TARGET_DRAIN_S"),
+            boot_s=_count(env, "BOOT_S"),
+            max_wait_s=_count(env, "MAX_WAIT_S"),
+            disk_gb=_count(env, "DISK_GB"),
+            solver_version=_text(env, "SOLVER_VERSION"),
+            on_demand_prices=_prices(env.get("ON_DEMAND_PRICES", "")),
+        )
+
+
+def _text(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "").strip()
+    if not value:
+        raise ConfigurationError(f"environment variable {name} is not set")
+    return value
+
+
+def _count(env: Mapping[str, str], name: str) -> int:
+    value = _text(env, name)
+    if not value.isdecimal():
+        raise ConfigurationError(f"environment variable {name} must be a whole number, found {value!r}")
+    return int(value)
+
+
+def _list(env: Mapping[str, str], name: str, *, required: bool = True) -> tuple[str, ...]:
+    value = _text(env, name) if required else env.get(name, "")
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _prices(text: str) -> dict[str, int]:
+    """`g4dn.xlarge=0.526,…` laid over the fallback table."""
+    prices = dict(FALLBACK_ON_DEMAND_USD_MICROS)
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, usd = part.partition("=")
+        prices[name.strip()] = usd_to_micros(usd.strip())
+    return prices
