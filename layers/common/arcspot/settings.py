@@ -9,6 +9,9 @@ from decimal import Decimal
 from arcspot.domain.budget import FALLBACK_ON_DEMAND_USD_MICROS, usd_to_micros, worst_case_usd_micros
 from arcspot.errors import ConfigurationError
 
+# From the hard deadline until the last of the killers has acted and EC2 has stopped billing.
+MARGIN_SECONDS = 300
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -75,8 +78,8 @@ class Settings:
             cap=usd_to_micros(Decimal(_text(env, "MONTHLY_CAP_USD"))),
             slots=_count(env, "MAX_INSTANCES"),
             quota_vcpus=_count(env, "QUOTA_VCPUS"),
-            max_lifetime_s=_count(env, "MAX_LIFETIME_S"),
-            margin_s=_count(env, "MARGIN_S"),
+            max_lifetime_s=_count(env, "MAX_LIFETIME_MINUTES") * 60,
+            margin_s=MARGIN_SECONDS,
             boot_timeout_s=_count(env, "BOOT_TIMEOUT_S"),
             silence_s=_count(env, "SILENCE_S"),
             gone_poll_s=_count(env, "GONE_POLL_S"),
