@@ -121,6 +121,11 @@ def spawn(
     return process
 
 
+def detach(process: subprocess.Popen[bytes]) -> None:
+    """Let a process outlive us: `Popen` then neither waits for it nor warns about it."""
+    process.returncode = 0
+
+
 def signal_group(pid: int, number: signal.Signals) -> None:
     """Signal the process group a process leads; no matter if it is gone already."""
     with suppress(ProcessLookupError, PermissionError):
@@ -128,14 +133,21 @@ def signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def group_alive(pid: int) -> bool:
-    """Whether any process of that group is left."""
+    """Whether any process of that group is left; zombies nobody collects don't count."""
     try:
         os.killpg(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    if not Path("/proc/self/stat").exists():
+        return True
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(group) == pid and state not in "ZX":
+                return True
+    return False
 
 
 def stop(records: Iterable[ProcessRecord], *, grace_seconds: float = 5.0) -> None:

@@ -30,7 +30,7 @@ from typing import Any
 from arcspot_cli.local import sam
 from arcspot_cli.local.emulator import RECORDS
 from arcspot_cli.local.errors import LocalStackError
-from arcspot_cli.local.processes import ProcessRecord, alive, read_records, spawn, stop
+from arcspot_cli.local.processes import ProcessRecord, alive, detach, read_records, spawn, stop
 
 Report = Callable[[str], None]
 
@@ -179,7 +179,7 @@ def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
     (places.state_dir / "logs").mkdir(parents=True, exist_ok=True)
     config = places.state_dir / "samconfig.toml"
     config.write_text("version = 0.1\n")  # the project's own samconfig.toml is about real accounts
-    build_dir = places.home / "build"
+    build_dir = places.home / "build" / "sam"
 
     began = time.monotonic()
     port, control_port = free_ports(2)
@@ -252,7 +252,7 @@ def _start(places: Places, name: str, arguments: list[str]) -> None:
     """Start one of our own modules as a lasting process."""
     module = f"arcspot_cli.local.{name.replace('-', '_')}"
     with places.log(name).open("wb") as output:
-        spawn(
+        process = spawn(
             name,
             [sys.executable, "-m", module, *arguments],
             folder=places.records_dir,
@@ -260,6 +260,7 @@ def _start(places: Places, name: str, arguments: list[str]) -> None:
             output=output,
             cwd=places.project_dir,
         )
+    detach(process)
 
 
 def _wait_for(url: str, places: Places, name: str) -> None:

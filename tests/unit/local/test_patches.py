@@ -1,0 +1,60 @@
+"""Patches hold the emulator to AWS's behaviour, or refuse to load."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from arcspot_cli.local.emulator import settings
+from arcspot_cli.local.patches import PATCHES, HeartbeatEvent, PatchRefused, find, replace
+
+
+def test_a_name_that_is_gone_is_refused_with_the_next_step() -> None:
+    with pytest.raises(PatchRefused, match="make setup"):
+        find("no_such_module", "anything")
+
+
+def test_nothing_is_put_where_nothing_was() -> None:
+    with pytest.raises(PatchRefused):
+        replace("no_such_module", "anything", None)
+
+
+def test_every_patch_says_what_aws_and_what_the_emulator_does() -> None:
+    for patch in PATCHES:
+        told = patch.__doc__ or ""
+        assert "AWS:" in told, patch.__name__
+        assert "MiniStack:" in told, patch.__name__
+
+
+def test_every_patch_finds_its_place_in_the_supported_version(python: str) -> None:
+    script = "from arcspot_cli.local.patches import PATCHES\nfor patch in PATCHES: patch()"
+    subprocess.run([python, "-c", script], check=True, timeout=60)
+
+
+def test_the_emulator_listens_to_this_machine_only_and_never_to_docker(tmp_path: Path) -> None:
+    chosen = settings(4566, tmp_path)
+    assert chosen["BIND_HOST"] == "127.0.0.1"
+    assert not Path(chosen["DOCKER_HOST"].removeprefix("unix://")).exists()
+    assert chosen["TMPDIR"].startswith(str(tmp_path))
+
+
+def test_a_missed_heartbeat_ends_the_wait() -> None:
+    event = HeartbeatEvent(0.02)
+    assert not event.wait(5)
+    assert event.expired
+
+
+def test_a_timeout_without_a_missed_heartbeat_is_only_a_timeout() -> None:
+    event = HeartbeatEvent(60)
+    assert not event.wait(0.02)
+    assert not event.expired
+
+
+def test_a_task_that_is_done_ends_the_wait_well() -> None:
+    event = HeartbeatEvent(60)
+    event.beat()
+    event.set()
+    assert event.wait(None)
+    assert not event.expired

@@ -1,0 +1,130 @@
+"""`up` cleans up after itself, `down` after anybody, and `status` changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from arcspot_cli.local import stack as local
+from arcspot_cli.local.errors import LocalStackError
+from arcspot_cli.local.processes import ProcessRecord, group_alive, read_records, spawn, start_time
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "template.yaml").write_text("Resources: {}\n")
+    return tmp_path
+
+
+def quiet(line: str) -> None:
+    """No progress wanted."""
+
+
+def described(project: Path, record: ProcessRecord) -> local.LocalStack:
+    """A stack description whose only process is the given one."""
+    stack = local.LocalStack(
+        endpoint_url="http://127.0.0.1:1",
+        region="us-east-1",
+        stack_name="arcspot-local",
+        control_url="http://127.0.0.1:2",
+        state_dir=str(project / ".arcspot" / "local"),
+        started_at="2026-01-01T00:00:00+00:00",
+        processes=(record,),
+    )
+    (project / ".arcspot").mkdir(exist_ok=True)
+    (project / ".arcspot" / "local.json").write_text(json.dumps(asdict(stack)))
+    return stack
+
+
+def this_process() -> ProcessRecord:
+    started = start_time(os.getpid())
+    assert started is not None
+    return ProcessRecord("emulator", os.getpid(), started)
+
+
+def test_nothing_is_up_in_a_fresh_project(project: Path) -> None:
+    assert local.load(project) is None
+    assert local.status(project) == local.LocalStatus(stack=None)
+
+
+def test_a_described_stack_whose_processes_run_is_up(project: Path) -> None:
+    stack = described(project, this_process())
+    assert local.load(project) == stack
+    said: list[str] = []
+    assert local.up(local.LocalOptions(project_dir=project), report=said.append) == stack
+    assert said == ["already up at http://127.0.0.1:1, since 2026-01-01T00:00:00+00:00"]
+
+
+def test_a_description_outlived_by_its_processes_counts_for_nothing(project: Path) -> None:
+    described(project, ProcessRecord("emulator", os.getpid(), "another time"))
+    assert local.load(project) is None
+
+
+def test_a_broken_description_counts_for_nothing(project: Path) -> None:
+    (project / ".arcspot").mkdir()
+    (project / ".arcspot" / "local.json").write_text('{"endpoint_url": ')
+    assert local.load(project) is None
+
+
+def test_clients_of_the_stack_get_its_endpoint_and_no_real_keys(project: Path) -> None:
+    seen = described(project, this_process()).environment()
+    assert seen["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+    assert seen["AWS_ACCESS_KEY_ID"] == "test"
+
+
+def test_down_ends_what_a_crash_left_and_can_be_repeated(project: Path) -> None:
+    state = project / ".arcspot" / "local"
+    (state / "logs").mkdir(parents=True)
+    with (state / "logs" / "emulator.log").open("wb") as log:
+        left = spawn(
+            "emulator", ["sleep", "60"], folder=state / "processes", environment=os.environ, output=log
+        )
+    assert [record.pid for record in local.status(project).left_over] == [left.pid]
+    local.down(project, report=quiet)
+    assert not group_alive(left.pid)
+    left.wait()
+    assert [entry.name for entry in state.iterdir()] == ["logs"]
+    local.down(project, report=quiet)
+
+
+def test_up_without_sam_says_how_to_get_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCSPOT_SAM", "/nowhere/sam")
+    with pytest.raises(LocalStackError, match="make setup"):
+        local.up(local.LocalOptions(project_dir=project), report=quiet)
+
+
+def test_up_outside_a_project_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCSPOT_SAM", "/bin/true")
+    with pytest.raises(LocalStackError, match=r"no template\.yaml"):
+        local.up(local.LocalOptions(project_dir=tmp_path), report=quiet)
+
+
+def test_a_failed_up_leaves_nothing_running(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sam = project / "sam"
+    sam.write_text("#!/bin/sh\necho the template is wrong\nexit 1\n")
+    sam.chmod(0o755)
+    monkeypatch.setenv("ARCSPOT_SAM", str(sam))
+    pids: list[int] = []
+
+    def note(line: str) -> None:
+        records = read_records(project / ".arcspot" / "local" / "processes")
+        pids.extend(record.pid for record in records)
+
+    with pytest.raises(LocalStackError, match="the template is wrong"):
+        local.up(local.LocalOptions(project_dir=project), report=note)
+    assert pids
+    assert not any(group_alive(pid) for pid in pids)
+    assert local.status(project) == local.LocalStatus(stack=None)
+
+
+def test_only_one_up_or_down_works_at_a_time(project: Path) -> None:
+    with local._alone(local.Places(project)), pytest.raises(LocalStackError, match="wait for it"):
+        local.down(project, report=quiet)
+
+
+def test_free_ports_differ() -> None:
+    assert len(set(local.free_ports(5))) == 5
