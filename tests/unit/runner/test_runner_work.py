@@ -1,0 +1,218 @@
+"""One job's work: the task without its answers, the artefacts, the model, the log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from arcspot.errors import TaskFileRefused
+
+from gpu_runner import host
+from gpu_runner.artefacts import Maker, plain_json, summary
+from gpu_runner.logs import JsonLines, LogShipper, tail
+from gpu_runner.solving import ModelMissing, Stopped, pick_model
+from gpu_runner.work import Workshop, read_task
+from tests.unit.runner.runner_fakes import Clock, FakeApi, FakeSolver, FakeTransfer, lease
+
+TASK = {
+    "train": [{"input": [[1, 2]], "output": [[2, 1]]}],
+    "test": [{"input": [[3, 4]], "output": [[4, 3]]}, {"input": [[5]], "output": [[5]]}],
+}
+MAKER = Maker("launch-1", "i-1", "cpu", None, "2.13", "0.1.0", "7")
+
+
+class Shop:
+    """A workshop with fakes around it; `body` is the task file of the job `a`."""
+
+    def __init__(self, tmp_path: Path, body: object = TASK) -> None:
+        self.scratch = tmp_path
+        self.api, self.solver = FakeApi(), FakeSolver()
+        self.transfer = FakeTransfer({"http://s3/a": json.dumps(body).encode()})
+        self.phases: list[str] = []
+        models = tmp_path / "models"
+        models.mkdir()
+        self.workshop = Workshop(
+            self.api, self.transfer, self.solver, MAKER, models, tmp_path, Clock().now  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def do(self, *, stop: bool = False) -> Any:
+        return self.workshop(
+            lease("a", fence=3),
+            seconds=60,
+            progress=lambda phase, fraction: self.phases.append(phase),
+            should_stop=lambda: stop,
+        )
+
+    def delivered(self, name: str) -> Any:
+        return json.loads(dict(self.transfer.put)[name])
+
+
+def test_the_solver_never_sees_a_test_output(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.do()
+    (seen,) = shop.solver.saw
+    assert [set(each) for each in seen["test"]] == [{"input"}, {"input"}]
+    assert seen["train"] == TASK["train"]
+
+
+def test_the_picture_does_not_know_the_test_outputs_either() -> None:
+    assert read_task(lease("a"), json.dumps(TASK).encode()).test_outputs is None
+
+
+def test_a_task_is_found_by_its_id_in_a_file_of_many(tmp_path: Path) -> None:
+    other = {"train": [{"input": [[0]], "output": [[0]]}], "test": [{"input": [[0]]}]}
+    shop = Shop(tmp_path, {"task-b": other, "task-a": TASK})
+    shop.do()
+    assert len(shop.solver.saw[0]["test"]) == 2
+
+
+@pytest.mark.parametrize("body", [b"not json", b'{"task-b": {"train": [], "test": []}}', b""])
+def test_a_task_that_is_not_there_is_refused_by_name(body: bytes) -> None:
+    with pytest.raises(TaskFileRefused, match="task-a"):
+        read_task(lease("a"), body)
+
+
+def test_five_files_are_delivered_and_the_manifest_is_the_last(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    delivered = shop.do()
+    names = ["prediction.json", "adapted.safetensors", "metrics.json", "picture.svg", "manifest.json"]
+    assert [name for name, _ in shop.transfer.put] == names
+    assert [each.name for each in delivered.files] == names
+    assert shop.api.uploaded == [("result", names)]
+    assert shop.phases == ["fetching", "adapting", "uploading"]
+
+
+def test_the_manifest_holds_the_sums_of_what_was_delivered(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.do()
+    manifest = shop.delivered("manifest.json")
+    bodies = {name: body for name, body in shop.transfer.put if name != "manifest.json"}
+    assert manifest["files"] == {
+        name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        for name, body in bodies.items()
+    }
+    said = (manifest["job_id"], manifest["fence"], manifest["launch_id"], manifest["solver_version"])
+    assert said == ("a", 3, "launch-1", "7")
+
+
+def test_the_prediction_has_kaggles_form(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.do()
+    assert shop.delivered("prediction.json") == [{"attempt_1": [[1, 2]], "attempt_2": [[3, 4]]}] * 2
+
+
+def test_metrics_are_strict_json_and_name_their_maker(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.do()
+    metrics = shop.delivered("metrics.json")
+    assert metrics["loss"] == [1.0, None]
+    assert (metrics["instance_id"], metrics["device"], metrics["seed"]) == ("i-1", "cpu", 7)
+
+
+def test_the_picture_is_well_formed(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.do()
+    assert ElementTree.fromstring(dict(shop.transfer.put)["picture.svg"]).tag.endswith("svg")
+
+
+def test_a_solver_that_forgets_a_test_input_fails_the_job(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    real = shop.solver.__call__
+    shop.workshop = Workshop(
+        shop.api, shop.transfer, lambda task, **rest: real({**task, "test": task["test"][:1]}, **rest),  # type: ignore[arg-type]
+        MAKER, tmp_path / "models", tmp_path, Clock().now,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="1 answers for 2"):
+        shop.do()
+
+
+def test_nothing_is_uploaded_once_asked_to_stop_and_nothing_stays_on_the_disk(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    with pytest.raises(Stopped):
+        shop.do(stop=True)
+    assert shop.transfer.put == []
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_the_summary_has_single_figures_only_and_stays_small() -> None:
+    metrics = {"loss": [1.0] * 999, "confidence": 0.5, "bad": float("nan"), "text": "x" * 5000}
+    assert summary(metrics, {"seconds": 3.0}) == {"confidence": 0.5, "seconds": 3.0}
+    assert len(json.dumps(summary({f"figure-{i}": i for i in range(9999)}, {}))) <= 4096
+
+
+def test_numpy_scalars_become_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert plain_json({"a": numpy.float32(0.5), "b": numpy.arange(2)}) == {"a": 0.5, "b": [0, 1]}
+
+
+@pytest.mark.parametrize(("device", "chosen"), [("cpu", "small.safetensors"), ("cuda", "large.safetensors")])
+def test_auto_takes_the_small_model_on_a_cpu_and_the_large_one_on_a_gpu(
+    tmp_path: Path, device: str, chosen: str
+) -> None:
+    (tmp_path / "large.safetensors").write_bytes(b"xx")
+    (tmp_path / "small.safetensors").write_bytes(b"x")
+    path, why = pick_model(tmp_path, "auto", device=device)
+    assert path is not None
+    assert path.name == chosen
+    assert chosen in why
+
+
+@pytest.mark.parametrize("name", ["missing.safetensors", "../secret", ""])
+def test_a_model_outside_the_bundle_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelMissing):
+        pick_model(tmp_path / "models", name, device="cpu")
+
+
+def test_a_bundle_without_models_solves_from_scratch(tmp_path: Path) -> None:
+    assert pick_model(tmp_path, "auto", device="cpu")[0] is None
+
+
+def test_a_log_line_is_json_with_its_launch_and_job() -> None:
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "hello %s", ("you",), None)
+    record.job = "a"
+    line = json.loads(JsonLines("launch-1").format(record))
+    assert (line["message"], line["launch"], line["job"], line["level"]) == (
+        "hello you",
+        "launch-1",
+        "a",
+        "INFO",
+    )
+
+
+def test_the_log_is_shipped_only_when_it_grew(tmp_path: Path) -> None:
+    log, api, transfer = tmp_path / "run.log", FakeApi(), FakeTransfer()
+    shipper = LogShipper(api, transfer, log, tmp_path)  # type: ignore[arg-type]
+    assert not shipper.ship()
+    log.write_text("one\n")
+    assert [shipper.ship(), shipper.ship()] == [True, False]
+    log.write_text("one\ntwo\n")
+    assert shipper.ship()
+    assert transfer.put == [("runner.log", b"one\n"), ("runner.log", b"one\ntwo\n")]
+    assert api.uploaded == [("log", ["runner.log"])] * 2
+
+
+def test_a_long_log_is_cut_at_the_start_of_a_line(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("first\nsecond\nthird\n")
+    assert tail(tmp_path / "log", 16) == b"second\nthird\n"[-13:]
+
+
+@pytest.mark.parametrize(("said", "heard"), [("37\n12\n", 37.0), ("[N/A]\n", None), ("", None), (None, None)])
+def test_gpu_utilisation_is_the_first_cards_or_nothing(said: str | None, heard: float | None) -> None:
+    assert host.gpu_utilisation(lambda command: said) == heard
+
+
+@pytest.mark.parametrize(
+    ("arch", "card", "same_major", "runs"),
+    [("75", (7, 5), True, True), ("80", (8, 6), True, True), ("80", (9, 0), True, False),
+     ("80", (9, 0), False, True), ("80", (7, 5), False, False), ("90a", (9, 0), True, True),
+     ("120", (12, 0), True, True)],
+)  # fmt: skip
+def test_code_for_a_card_is_recognised(
+    arch: str, card: tuple[int, int], same_major: bool, runs: bool
+) -> None:
+    assert host._runs(arch, *card, same_major=same_major) is runs
