@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from arcspot import errors
-
 from gpu_runner.contract import (
     ByeWhy,
     Claimed,

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import boto3
-from arcspot.errors import ArcspotError
 from botocore.config import Config
 
+from arcspot.errors import ArcspotError
 from gpu_runner import RUNNER_VERSION, host, solving
 from gpu_runner.api import ApiSilent, RunnerApi, lambda_invoke
 from gpu_runner.artefacts import Maker

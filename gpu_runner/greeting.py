@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from arcspot.errors import LaunchClosed, NotYourself
-
 from gpu_runner.contract import Json, Terms
 
 log = logging.getLogger(__name__)

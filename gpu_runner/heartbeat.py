@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 
 from arcspot.errors import BadRequest, LeaseLost, RunnerRefused
-
 from gpu_runner.api import ApiSilent
 from gpu_runner.board import Board
 from gpu_runner.contract import Api

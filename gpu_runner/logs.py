@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TextIO
 
 from arcspot.errors import ArcspotError
-
 from gpu_runner.contract import Api, FileFact
 from gpu_runner.transfer import Transfer
 

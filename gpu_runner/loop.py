@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from arcspot.errors import ArcspotError, LaunchClosed, LeaseLost, NotYourself
-
 from gpu_runner.api import ApiSilent
 from gpu_runner.board import Board
 from gpu_runner.contract import Api, ByeWhy, Claimed, Lease, ReleaseWhy, Terms

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from arcspot.errors import ArcspotError
-
 from gpu_runner.contract import Json
 
 GridRows = Sequence[Sequence[int]]

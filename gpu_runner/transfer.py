@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import urllib3
-from arcspot.errors import ArcspotError
 
+from arcspot.errors import ArcspotError
 from gpu_runner.contract import FileFact, UploadTarget
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,6 @@ from typing import Protocol
 from arcspot.domain.drawing import svg_task
 from arcspot.domain.tasks import MAX_FILE_BYTES, Task, describe, read_task_file, to_json, without_solutions
 from arcspot.errors import TaskFileRefused
-
 from gpu_runner import artefacts
 from gpu_runner.artefacts import Maker
 from gpu_runner.contract import Api, FileFact, Json, Lease

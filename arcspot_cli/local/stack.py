@@ -34,8 +34,23 @@ from arcspot_cli.local.processes import ProcessRecord, alive, detach, read_recor
 
 Report = Callable[[str], None]
 
-LOCAL_PARAMETERS: Mapping[str, str] = {}
-"""Template parameters that differ on one machine: fewer instances, shorter waits."""
+LOCAL_PARAMETERS: Mapping[str, str] = {
+    "AlertEmail": "local@example.com",
+    "ImageParameter": "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
+    "MaxLifetimeMinutes": "60",
+    "TaskBudgetSeconds": "20",
+    "IdleSeconds": "15",
+    "TargetDrainSeconds": "60",
+    "BootSeconds": "10",
+    "MaxWaitSeconds": "0",
+    "BootTimeoutSeconds": "180",
+    "SilenceSeconds": "60",
+    "HeartbeatSeconds": "5",
+    "LeaseSeconds": "30",
+    "GonePollSeconds": "2",
+}
+"""Template parameters that differ on one machine: an image the emulator knows (nothing is booted
+from it), and waits for people who look on."""
 
 HEALTH_PATH = "/_ministack/health"
 START_SECONDS = 30.0
@@ -50,7 +65,7 @@ class LocalOptions:
     stack_name: str = "arcspot-local"
     region: str = "us-east-1"
     max_instances: int = 2
-    """Only divides the cores among instances; the limit itself is a template parameter."""
+    """How many may run at once; they share the machine's cores."""
     notice_seconds: float = 120.0
     """Between a spot notice and the end of the instance, as on EC2."""
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -202,7 +217,11 @@ def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
     sam.deploy(
         program,
         stack_name=options.stack_name,
-        parameters={**LOCAL_PARAMETERS, **options.parameters},
+        parameters={
+            **LOCAL_PARAMETERS,
+            "MaxInstances": str(options.max_instances),
+            **options.parameters,
+        },
         project_dir=places.project_dir,
         build_dir=build_dir,
         records_dir=places.records_dir,

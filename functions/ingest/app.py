@@ -6,10 +6,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from arcspot.aws.compose import from_environment
-from arcspot.services.ingesting import drops_in, ingest, sweep
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from arcspot.aws.compose import from_environment
+from arcspot.services.ingesting import drops_in, ingest, sweep
 
 logger = Logger()
 
@@ -30,7 +31,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             for dropped in drops_in(json.loads(record["body"])):
                 receipt = ingest(ports, settings, dropped, datetime.now(UTC))
                 new_jobs += receipt.new_jobs
-                logger.info("ingested", extra={"key": receipt.key, "jobs": len(receipt.jobs), "new": receipt.new_jobs})
+                logger.info(
+                    "ingested", extra={"key": receipt.key, "jobs": len(receipt.jobs), "new": receipt.new_jobs}
+                )
         except Exception:  # one poisoned message must not send its neighbours round again
             logger.exception("message failed", extra={"message_id": record["messageId"]})
             failed.append({"itemIdentifier": record["messageId"]})

@@ -5,18 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ConfigurationError
 from arcspot.services.launching import launch, wait_for
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 logger = Logger()
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`step` is launch, boot or serve; the last two bring `token`. Raises LaunchRefused subclasses by name."""
+    """`step` is launch, boot or serve; the last two bring `token`. Raises LaunchRefused subclasses."""
     settings, ports = from_environment()
     step, launch_id = event["step"], event["launch_id"]
     logger.append_keys(launch_id=launch_id)

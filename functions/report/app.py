@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from arcspot.aws.compose import from_environment
-from arcspot.services.reporting import report_finished
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from arcspot.aws.compose import from_environment
+from arcspot.services.reporting import report_finished
 
 logger = Logger()
 

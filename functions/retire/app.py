@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ConfigurationError
 from arcspot.services import retiring
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 logger = Logger()
 
@@ -42,6 +43,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         case "gone":
             return {"gone": retiring.gone(ports, launch_id, now)}
         case "settle":
-            return {"usd_micros": retiring.settle(ports, settings, launch_id, silent=error in SILENT_ERRORS, now=now)}
+            return {
+                "usd_micros": retiring.settle(
+                    ports, settings, launch_id, silent=error in SILENT_ERRORS, now=now
+                )
+            }
         case _:
             raise ConfigurationError(f"step must be reclaim, terminate, gone or settle, found {step!r}")

@@ -6,11 +6,12 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from arcspot.aws.compose import from_environment
 from arcspot.errors import RunnerRefused
 from arcspot.services.serving import Door
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 logger = Logger()
 
@@ -18,7 +19,9 @@ logger = Logger()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings, ports = from_environment()
-    door = Door(ports=ports, settings=settings, now=datetime.now(UTC), new_secret=lambda: secrets.token_urlsafe(32))
+    door = Door(
+        ports=ports, settings=settings, now=datetime.now(UTC), new_secret=lambda: secrets.token_urlsafe(32)
+    )
     about = {"verb": event.get("verb"), "launch_id": event.get("launch_id")}
     try:
         result = door.handle(event)

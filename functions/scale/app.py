@@ -6,10 +6,11 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from arcspot.aws.compose import from_environment
-from arcspot.services.scaling import scale
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from arcspot.aws.compose import from_environment
+from arcspot.services.scaling import scale
 
 logger = Logger()
 
@@ -23,5 +24,7 @@ def new_launch_id(now: datetime) -> str:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings, ports = from_environment()
     decision, started = scale(ports, settings, datetime.now(UTC), new_id=new_launch_id)
-    logger.info("scaled", extra={"wanted": decision.launches, "launches": started, "waits_for": decision.waits_for})
+    logger.info(
+        "scaled", extra={"wanted": decision.launches, "launches": started, "waits_for": decision.waits_for}
+    )
     return {"started": started, "waits_for": decision.waits_for}

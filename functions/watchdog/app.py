@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from arcspot.aws.compose import from_environment
-from arcspot.domain.budget import MICROS
-from arcspot.services.watching import warn, watch
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from arcspot.aws.compose import from_environment
+from arcspot.domain.budget import MICROS
+from arcspot.services.watching import warn, watch
 
 logger = Logger()
 metrics = Metrics()
@@ -36,7 +37,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     metrics.add_metric(name="LiveInstances", unit=MetricUnit.Count, value=seen.live_instances)
     metrics.add_metric(name="OpenLaunches", unit=MetricUnit.Count, value=seen.open_launches)
     metrics.add_metric(name="OldestLaunch", unit=MetricUnit.Seconds, value=seen.oldest_launch_s)
-    for name, amount in (("Available", seen.available), ("Reserved", seen.reserved), ("Settled", seen.settled)):
+    for name, amount in (
+        ("Available", seen.available),
+        ("Reserved", seen.reserved),
+        ("Settled", seen.settled),
+    ):
         metrics.add_metric(name=f"{name}Usd", unit=MetricUnit.Count, value=amount / MICROS)
     for step in seen.actions:
         logger.warning("acted", extra={"act": str(step.act), "launch_id": step.launch_id, "why": step.reason})

@@ -1,0 +1,22 @@
+"""The ARC solver: test-time training of a small looped transformer, then a vote over many views.
+
+solve() adapts and answers, predict() answers with weights adapted before; see docs/solver.md.
+"""
+
+from .canvas import Grid
+from .engine import SOLVER_VERSION, Progress, Solution, SolveBudget, predict, solve
+from .errors import BadTask, BadWeights, Interrupted, SolverError
+
+__all__ = [
+    "SOLVER_VERSION",
+    "BadTask",
+    "BadWeights",
+    "Grid",
+    "Interrupted",
+    "Progress",
+    "Solution",
+    "SolveBudget",
+    "SolverError",
+    "predict",
+    "solve",
+]

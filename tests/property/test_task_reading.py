@@ -6,6 +6,9 @@ import json
 import random
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from arcspot.domain.tasks import (
     Grid,
     Task,
@@ -16,8 +19,6 @@ from arcspot.domain.tasks import (
     task_from_json,
     to_json,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @st.composite

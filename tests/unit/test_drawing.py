@@ -6,6 +6,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+
 from arcspot.domain.drawing import PALETTE, svg_grid, svg_task, terminal_grid, terminal_task
 from arcspot.domain.tasks import Grid, Task
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
 
 import pytest
+
 from arcspot.domain.reporting import BatchSummary, JobLine, batch_mail, batch_page, duration, summarise, usd
 from arcspot.domain.scoring import Score
 from arcspot.domain.tasks import Task

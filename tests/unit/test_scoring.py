@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from arcspot.domain.scoring import (
     Score,
     read_prediction,

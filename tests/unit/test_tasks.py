@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from arcspot.domain import tasks
 from arcspot.domain.tasks import Fault, describe, job_id, read_task_file, size_fault, task_from_json, to_json
 from arcspot.errors import TaskFileRefused

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from arcspot.errors import LeaseLost
-
 from gpu_runner.board import Board
 from gpu_runner.contract import (
     Claimed,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself
 
+from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself
 from gpu_runner.api import ApiSilent
 from gpu_runner.contract import Lease
 from gpu_runner.loop import serve

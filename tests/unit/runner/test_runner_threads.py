@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from arcspot.errors import BadRequest, LaunchClosed, NotYourself
 
+from arcspot.errors import BadRequest, LaunchClosed, NotYourself
 from gpu_runner.api import ApiSilent
 from gpu_runner.board import Board
 from gpu_runner.contract import Json, Pulse, Terms

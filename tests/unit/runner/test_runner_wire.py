@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
 
 import pytest
-from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import EndpointConnectionError
 
+from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself
 from gpu_runner.api import ApiSilent, CallFailed, RunnerApi, lambda_invoke
 from gpu_runner.artefacts import fact
 from gpu_runner.contract import UploadTarget

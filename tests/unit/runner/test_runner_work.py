@@ -10,8 +10,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from arcspot.errors import TaskFileRefused
 
+from arcspot.errors import TaskFileRefused
 from gpu_runner import host
 from gpu_runner.artefacts import Maker, plain_json, summary
 from gpu_runner.logs import JsonLines, LogShipper, tail

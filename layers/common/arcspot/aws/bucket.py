@@ -59,7 +59,9 @@ class Bucket:
             params["VersionId"] = version
         return self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
 
-    def presign_put(self, key: str, *, sha256_hex: str, size: int, seconds: int) -> tuple[str, Mapping[str, str]]:
+    def presign_put(
+        self, key: str, *, sha256_hex: str, size: int, seconds: int
+    ) -> tuple[str, Mapping[str, str]]:
         """A URL that takes exactly the bytes with this checksum; S3 itself refuses any others.
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html

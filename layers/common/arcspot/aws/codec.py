@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -35,13 +35,13 @@ def encode(value: Any) -> Any:
 
 def decode(kind: type[T], data: Mapping[str, Any]) -> T:
     """A record from plain data; attributes it does not know are left out (they belong to indexes)."""
-    hints = _hints(kind)
+    hints = _hints(cast(Hashable, kind))
     known = {name: _value(hint, data[name]) for name, hint in hints.items() if name in data}
     return kind(**known)
 
 
 @cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
 

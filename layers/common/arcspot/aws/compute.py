@@ -24,7 +24,9 @@ _ENDED = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 class Ec2:
     """`ports.Compute` over EC2 instant fleets. Touches only what carries the stack's tag (I17)."""
 
-    def __init__(self, client: EC2Client, *, stack: str, template_id: str, subnet_ids: tuple[str, ...]) -> None:
+    def __init__(
+        self, client: EC2Client, *, stack: str, template_id: str, subnet_ids: tuple[str, ...]
+    ) -> None:
         self._client = client
         self._stack = stack
         self._template_id = template_id
@@ -45,7 +47,9 @@ class Ec2:
             raise LaunchUnknown(f"no answer from EC2: {error}") from error
         ids = [i for group in answer.get("Instances", []) for i in group.get("InstanceIds", [])]
         if not ids:
-            codes = {e.get("ErrorCode", "Unknown"): e.get("ErrorMessage", "") for e in answer.get("Errors", [])}
+            codes = {
+                e.get("ErrorCode", "Unknown"): e.get("ErrorMessage", "") for e in answer.get("Errors", [])
+            }
             raise refusal(codes)
         group = next(g for g in answer["Instances"] if g.get("InstanceIds"))
         # DescribeInstances lags, so what the fleet itself says is the first truth.
@@ -64,7 +68,10 @@ class Ec2:
         try:
             answer = self._client.describe_instances(InstanceIds=[instance_id])
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"):
+            if error.response["Error"]["Code"] in (
+                "InvalidInstanceID.NotFound",
+                "InvalidInstanceID.Malformed",
+            ):
                 return None
             raise
         found = [i for r in answer["Reservations"] for i in r["Instances"]]
@@ -117,11 +124,17 @@ class Ec2:
             "ClientToken": order.launch_id,
             "LaunchTemplateConfigs": [
                 {
-                    "LaunchTemplateSpecification": {"LaunchTemplateId": self._template_id, "Version": "$Latest"},
+                    "LaunchTemplateSpecification": {
+                        "LaunchTemplateId": self._template_id,
+                        "Version": "$Latest",
+                    },
                     "Overrides": overrides,
                 }
             ],
-            "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": order.market},
+            "TargetCapacitySpecification": {
+                "TotalTargetCapacity": 1,
+                "DefaultTargetCapacityType": order.market,
+            },
             "TagSpecifications": [
                 {"ResourceType": kind, "Tags": [*tags, {"Key": "Name", "Value": f"{self._stack}-runner"}]}
                 for kind in ("instance", "fleet")
@@ -152,5 +165,7 @@ def _instance(item: Any) -> Instance:
         market=item.get("InstanceLifecycle", "spot" if item.get("SpotInstanceRequestId") else "on-demand"),
         launched_at=item["LaunchTime"],
         launch_id=_tags(item).get(LAUNCH_TAG, ""),
-        ended_at=datetime.strptime(ended.group(1), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if ended and gone else None,
+        ended_at=datetime.strptime(ended.group(1), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+        if ended and gone
+        else None,
     )

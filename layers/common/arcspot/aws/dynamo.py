@@ -53,7 +53,7 @@ class DynamoStore:
         self._tables = settings
 
     def write(self, *records: Record) -> None:
-        puts = [self._put(record) for record in records]
+        puts: list[Any] = [self._put(record) for record in records]
         try:
             if len(puts) == 1:
                 self._client.put_item(**puts[0])
@@ -63,9 +63,15 @@ class DynamoStore:
                 )
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code in ("ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"):
+            if code in (
+                "ConditionalCheckFailedException",
+                "TransactionCanceledException",
+                "TransactionConflictException",
+            ):
                 names = ", ".join(_key(record) for record in records)
-                raise Conflict(f"{names}: changed since it was read ({error.response['Error'].get('Message', code)})") from error
+                raise Conflict(
+                    f"{names}: changed since it was read ({error.response['Error'].get('Message', code)})"
+                ) from error
             raise
 
     def add(self, jobs: Sequence[Job]) -> set[str]:
@@ -103,7 +109,11 @@ class DynamoStore:
         for lane in (0, 1, 2):
             if len(jobs) < limit:
                 rows = self._query(
-                    self._tables.jobs_table, "due", "due = :v", {":v": f"READY#{lane}"}, limit=limit - len(jobs)
+                    self._tables.jobs_table,
+                    "due",
+                    "due = :v",
+                    {":v": f"READY#{lane}"},
+                    limit=limit - len(jobs),
                 )
                 jobs += [_load(row, Job) for row in rows]
         return jobs
@@ -149,7 +159,9 @@ class DynamoStore:
         return self._one(self._tables.launches_table, launch_id, Launch)
 
     def open_launches(self) -> list[Launch]:
-        rows = self._query(self._tables.launches_table, "open", "#o = :v", {":v": "OPEN"}, names={"#o": "open"})
+        rows = self._query(
+            self._tables.launches_table, "open", "#o = :v", {":v": "OPEN"}, names={"#o": "open"}
+        )
         fresh = (self.launch(str(_deserialize(row["pk"]))) for row in rows)
         return [launch for launch in fresh if launch and launch.state.open]
 
@@ -180,7 +192,9 @@ class DynamoStore:
             for event in events
         ]
         for start in range(0, len(rows), 25):
-            unsent: Any = {self._tables.events_table: [{"PutRequest": {"Item": row}} for row in rows[start : start + 25]]}
+            unsent: Any = {
+                self._tables.events_table: [{"PutRequest": {"Item": row}} for row in rows[start : start + 25]]
+            }
             while unsent:
                 unsent = self._client.batch_write_item(RequestItems=unsent).get("UnprocessedItems")
 
@@ -215,16 +229,17 @@ class DynamoStore:
         names: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> Iterable[Mapping[str, Any]]:
-        config = {"MaxItems": limit, "PageSize": limit} if limit else {}
-        pages = self._client.get_paginator("query").paginate(
-            TableName=table,
-            IndexName=index,
-            KeyConditionExpression=condition,
-            ExpressionAttributeValues={name: {"S": value} for name, value in values.items()},
-            **({"ExpressionAttributeNames": dict(names)} if names else {}),
-            PaginationConfig=config,  # type: ignore[arg-type]
-        )
-        for page in pages:
+        asked: dict[str, Any] = {
+            "TableName": table,
+            "IndexName": index,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": {name: {"S": value} for name, value in values.items()},
+        }
+        if names:
+            asked["ExpressionAttributeNames"] = dict(names)
+        if limit:
+            asked["PaginationConfig"] = {"MaxItems": limit, "PageSize": limit}
+        for page in self._client.get_paginator("query").paginate(**asked):
             yield from page["Items"]
 
 

@@ -34,7 +34,9 @@ class StepFunctions:
 
     def start(self, launch_id: str, input: Mapping[str, Any]) -> None:
         try:
-            self._client.start_execution(stateMachineArn=self._arn, name=launch_id, input=json.dumps(dict(input)))
+            self._client.start_execution(
+                stateMachineArn=self._arn, name=launch_id, input=json.dumps(dict(input))
+            )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
                 raise
@@ -105,7 +107,9 @@ class StsWitness:
             raise NotYourself("the proof is not a GetCallerIdentity request")
         if "x-arcspot-launch" not in query.get("X-Amz-SignedHeaders", [""])[0].split(";"):
             raise NotYourself("the proof does not sign the launch id")
-        request = urllib.request.Request(url, headers={k: v for k, v in headers.items() if k.lower() != "host"})
+        request = urllib.request.Request(
+            url, headers={k: v for k, v in headers.items() if k.lower() != "host"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
                 body = answer.read(65_536).decode()

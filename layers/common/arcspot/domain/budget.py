@@ -64,7 +64,9 @@ def share_usd_micros(*, price_usd_micros_per_hour: int, seconds: float, disk_gb:
 
 
 def _exact_cost(price_usd_micros_per_hour: int, seconds: float, disk_gb: int) -> Decimal:
-    hourly = price_usd_micros_per_hour + PUBLIC_IPV4_USD_MICROS_PER_HOUR + disk_gb * GP3_USD_MICROS_PER_GB_HOUR
+    hourly = (
+        price_usd_micros_per_hour + PUBLIC_IPV4_USD_MICROS_PER_HOUR + disk_gb * GP3_USD_MICROS_PER_GB_HOUR
+    )
     return hourly * Decimal(str(seconds)) / SECONDS_PER_HOUR
 
 
@@ -82,7 +84,9 @@ def worst_case_usd_micros(
     """
     unknown = [name for name in instance_types if name not in on_demand_usd_micros]
     if unknown or not instance_types:
-        raise ConfigurationError(f"no on-demand price known for {', '.join(unknown) or 'an empty list of types'}")
+        raise ConfigurationError(
+            f"no on-demand price known for {', '.join(unknown) or 'an empty list of types'}"
+        )
     dearest = max(on_demand_usd_micros[name] for name in instance_types)
     return cost_usd_micros(
         price_usd_micros_per_hour=dearest, seconds=max_lifetime_seconds + margin_seconds, disk_gb=disk_gb
@@ -112,7 +116,9 @@ class Ledger:
     def reserve(self, amount: int) -> Ledger:
         """Promise `amount`. Raises NoMoney when it is not there."""
         if self.available < amount:
-            raise NoMoney(f"{self.period}: {amount} micro-dollars needed, {self.available} available of {self.cap}")
+            raise NoMoney(
+                f"{self.period}: {amount} micro-dollars needed, {self.available} available of {self.cap}"
+            )
         return replace(self, available=self.available - amount, reserved=self.reserved + amount)
 
     def settle(self, reserved: int, actual: int) -> Ledger:
@@ -182,4 +188,6 @@ class Fleet:
         return replace(self, waits_for=reason, waits_since=now if reason else None)
 
     def with_total(self, slots: int) -> Fleet:
-        return replace(self, slots_total=slots, slots_available=self.slots_available + slots - self.slots_total)
+        return replace(
+            self, slots_total=slots, slots_available=self.slots_available + slots - self.slots_total
+        )

@@ -90,7 +90,9 @@ class Job:
             raise Conflict(f"job {self.job_id} is {self.state}, not READY")
         fence = self.fence + 1
         lease = Lease(launch_id=launch_id, fence=fence, expires_at=now + timedelta(seconds=lease_seconds))
-        return replace(self, state=JobState.LEASED, fence=fence, lease=lease, ready_at=None, reason="", updated_at=now)
+        return replace(
+            self, state=JobState.LEASED, fence=fence, lease=lease, ready_at=None, reason="", updated_at=now
+        )
 
     def held_by(self, *, launch_id: str, fence: int) -> Lease:
         """The lease, if it is this launch's and this fence's.
@@ -112,7 +114,9 @@ class Job:
         self, *, launch_id: str, fence: int, now: datetime, lease_seconds: int, phase: str, fraction: float
     ) -> Job:
         lease = self.held_by(launch_id=launch_id, fence=fence)
-        longer = replace(lease, expires_at=now + timedelta(seconds=lease_seconds), phase=phase, fraction=fraction)
+        longer = replace(
+            lease, expires_at=now + timedelta(seconds=lease_seconds), phase=phase, fraction=fraction
+        )
         return replace(self, lease=longer, updated_at=now)
 
     def completed(
@@ -156,7 +160,9 @@ class Job:
         )
         if failures > MAX_FAILURES:
             return replace(base, state=JobState.DEAD, reason=f"failed {failures} times, last: {reason}")
-        return replace(base, state=JobState.READY, ready_at=now, reason=f"failed, will be tried again: {reason}")
+        return replace(
+            base, state=JobState.READY, ready_at=now, reason=f"failed, will be tried again: {reason}"
+        )
 
     def released(
         self,
@@ -171,7 +177,11 @@ class Job:
     ) -> Job:
         """Give the job back unharmed: an interruption counts, but never as a failure (I13)."""
         lease = self.lease
-        if self.state is not JobState.LEASED or lease is None or (lease.launch_id, lease.fence) != (launch_id, fence):
+        if (
+            self.state is not JobState.LEASED
+            or lease is None
+            or (lease.launch_id, lease.fence) != (launch_id, fence)
+        ):
             raise LeaseLost(f"job {self.job_id} is not leased under fence {fence}")
         base = replace(
             self,

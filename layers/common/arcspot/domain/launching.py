@@ -98,7 +98,9 @@ class Launch:
         if self.instance_id == instance.instance_id:
             return self
         if self.state is not LaunchState.RESERVED or self.instance_id:
-            raise Conflict(f"launch {self.launch_id} is {self.state} with instance {self.instance_id or 'none'}")
+            raise Conflict(
+                f"launch {self.launch_id} is {self.state} with instance {self.instance_id or 'none'}"
+            )
         return replace(
             self,
             state=LaunchState.LAUNCHED,
@@ -114,7 +116,9 @@ class Launch:
         """The instance said hello and proved itself; the latest secret is the one that counts."""
         if self.state not in (LaunchState.LAUNCHED, LaunchState.ACTIVE) or self.instance_id != instance_id:
             raise LaunchClosed(f"launch {self.launch_id} is {self.state}; {instance_id} is not its instance")
-        return replace(self, state=LaunchState.ACTIVE, secret_sha256=secret_sha256, host=host, heartbeat_at=now)
+        return replace(
+            self, state=LaunchState.ACTIVE, secret_sha256=secret_sha256, host=host, heartbeat_at=now
+        )
 
     def waiting(self, *, token: str, phase: str) -> Launch:
         """Keep the state machine's callback token, so that the instance never has to."""
@@ -195,7 +199,14 @@ THROTTLE_CODES = frozenset(
     {"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException", "RequestThrottled"}
 )
 UNKNOWN_CODES = frozenset(
-    {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "RequestTimeout", "RequestTimeoutException"}
+    {
+        "InternalError",
+        "InternalFailure",
+        "ServiceUnavailable",
+        "Unavailable",
+        "RequestTimeout",
+        "RequestTimeoutException",
+    }
 )
 
 REFUSALS: tuple[tuple[frozenset[str], type[LaunchRefused]], ...] = (
@@ -212,8 +223,13 @@ def refusal(codes: dict[str, str]) -> LaunchRefused:
     A zone without capacity says nothing about the others, so the class that asks
     most of us wins: unknown, then throttle, then quota, then configuration, then capacity.
     """
-    text = "; ".join(f"{code}: {message}" for code, message in sorted(codes.items())) or "EC2 gave no instance and no reason"
-    classes = {next((kind for known, kind in REFUSALS if code in known), LaunchMisconfigured) for code in codes}
+    text = (
+        "; ".join(f"{code}: {message}" for code, message in sorted(codes.items()))
+        or "EC2 gave no instance and no reason"
+    )
+    classes = {
+        next((kind for known, kind in REFUSALS if code in known), LaunchMisconfigured) for code in codes
+    }
     for kind in (LaunchUnknown, LaunchThrottled, QuotaExceeded, LaunchMisconfigured, NoCapacity):
         if kind in classes:
             return kind(text)
@@ -230,7 +246,7 @@ BACKOFF_MINUTES = {
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """After a refusal no launch is tried until `open_until`; None with failures means until a person resumes."""
+    """After a refusal no launch is tried until `open_until`, or until a person resumes."""
 
     failures: int = 0
     error: str = ""
@@ -248,7 +264,12 @@ class Breaker:
         steps = BACKOFF_MINUTES.get(name)
         until = now + timedelta(minutes=steps[min(failures, len(steps)) - 1]) if steps else None
         return replace(
-            self, failures=failures, error=name, message=str(error)[:500], open_until=until, until_resumed=steps is None
+            self,
+            failures=failures,
+            error=name,
+            message=str(error)[:500],
+            open_until=until,
+            until_resumed=steps is None,
         )
 
     def closed(self) -> Breaker:

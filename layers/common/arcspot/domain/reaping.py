@@ -66,7 +66,9 @@ def steps(
     by_launch: dict[str, Launch] = {launch.launch_id: launch for launch in launches}
     plan = [step for launch in by_launch.values() if (step := _for_launch(launch, seen, now, patience))]
     plan += [
-        Step(Act.KILL_ORPHAN, instance.launch_id, instance.instance_id, "no open launch intends this instance")
+        Step(
+            Act.KILL_ORPHAN, instance.launch_id, instance.instance_id, "no open launch intends this instance"
+        )
         for instance in seen.values()
         if orphan(instance, by_launch) and instance.instance_id in suspects
     ]
@@ -83,7 +85,9 @@ def orphan(instance: Instance, open_launches: Mapping[str, Launch]) -> bool:
     return bool(launch.instance_id) and launch.instance_id != instance.instance_id
 
 
-def _for_launch(launch: Launch, seen: Mapping[str, Instance], now: datetime, patience: Patience) -> Step | None:
+def _for_launch(
+    launch: Launch, seen: Mapping[str, Instance], now: datetime, patience: Patience
+) -> Step | None:
     if launch.state is LaunchState.RESERVED:
         return _for_reserved(launch, seen, now, patience)
     instance = seen.get(launch.instance_id)
@@ -109,7 +113,9 @@ def _for_reserved(
             return Step(Act.RESTART, launch.launch_id, "", "reserved, but no execution took it up")
         return None
     if hold_over(launch, now):
-        return Step(Act.RELEASE, launch.launch_id, "", launch.reason or "no instance appeared within 15 minutes")
+        return Step(
+            Act.RELEASE, launch.launch_id, "", launch.reason or "no instance appeared within 15 minutes"
+        )
     return None
 
 

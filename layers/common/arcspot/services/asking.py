@@ -32,7 +32,11 @@ def number(request: Mapping[str, Any], name: str) -> float:
 
 def leases_of(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     leases = request.get("leases", [])
-    if not isinstance(leases, list) or len(leases) > MAX_LEASES or not all(isinstance(x, dict) for x in leases):
+    if (
+        not isinstance(leases, list)
+        or len(leases) > MAX_LEASES
+        or not all(isinstance(x, dict) for x in leases)
+    ):
         raise BadRequest(f"leases: expected a list of at most {MAX_LEASES} objects")
     return leases
 
@@ -54,7 +58,9 @@ def sums(files: object) -> dict[str, tuple[int, str]]:
             raise BadRequest(f"files.{name}: expected {{bytes, sha256}}")
         size, sha256 = number(entry, "bytes"), text(entry, "sha256")
         if size > MAX_FILE_BYTES or not _SHA256.fullmatch(sha256):
-            raise BadRequest(f"files.{name}: expected at most {MAX_FILE_BYTES} bytes and a lower-case hex sha256")
+            raise BadRequest(
+                f"files.{name}: expected at most {MAX_FILE_BYTES} bytes and a lower-case hex sha256"
+            )
         known[name] = (int(size), sha256)
     if not 1 <= len(known) <= MAX_FILES:
         raise BadRequest(f"files: expected 1 to {MAX_FILES} files")

@@ -68,7 +68,9 @@ def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) ->
         file = tasks.read_task_file(key, body)
     else:
         file = tasks.TaskFile(tasks=(), faults=(fault,))
-    new = ports.store.add([_job(settings, dropped, task, estimated_seconds(ports, settings), now) for task in file.tasks])
+    new = ports.store.add(
+        [_job(settings, dropped, task, estimated_seconds(ports, settings), now) for task in file.tasks]
+    )
     receipt = _receipt(settings, dropped, file, new)
     _write_receipts(ports, dropped, file, receipt, now)
     if receipt.jobs or receipt.refusals:
@@ -78,7 +80,11 @@ def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) ->
 
 def sweep(ports: Ports, settings: Settings, now: datetime) -> list[Receipt]:
     """Ingest every object below `tasks/` that has no receipt: what no event told of."""
-    told = {key.removeprefix(prefix).removesuffix(".json") for prefix in ("accepted/", "rejected/") for key in ports.objects.keys(prefix)}
+    told = {
+        key.removeprefix(prefix).removesuffix(".json")
+        for prefix in ("accepted/", "rejected/")
+        for key in ports.objects.keys(prefix)
+    }
     return [
         ingest(ports, settings, Dropped(key=key, size=ports.objects.size(key) or 0), now)
         for key in ports.objects.keys(TASKS_PREFIX)
@@ -133,7 +139,9 @@ def _write_receipts(
     if file.tasks:
         jobs = [{"task_id": task, "job_id": job, "new": new} for task, job, new in receipt.jobs]
         _put(ports, accepted_key(dropped.key), {**known, "batch_id": receipt.batch_id, "jobs": jobs})
-        ports.store.record(*(Event(f"job#{job}", now, "accepted", dropped.key) for _, job, new in receipt.jobs if new))
+        ports.store.record(
+            *(Event(f"job#{job}", now, "accepted", dropped.key) for _, job, new in receipt.jobs if new)
+        )
 
 
 def _rejected(dropped: Dropped, receipt: Receipt, now: datetime) -> Job:
@@ -141,7 +149,9 @@ def _rejected(dropped: Dropped, receipt: Receipt, now: datetime) -> Job:
     return Job(
         job_id=f"rejected-{mark}",
         batch_id=receipt.batch_id,
-        input=TaskInput(bucket="", key=dropped.key, object_version=dropped.object_version, task_id=tasks.stem(dropped.key)),
+        input=TaskInput(
+            bucket="", key=dropped.key, object_version=dropped.object_version, task_id=tasks.stem(dropped.key)
+        ),
         config={},
         solver_version="",
         created_at=now,
@@ -187,7 +197,9 @@ def rejected_key(key: str) -> str:
 
 
 def _put(ports: Ports, key: str, document: Mapping[str, Any]) -> None:
-    ports.objects.write(key, json.dumps(document, ensure_ascii=False, indent=1).encode(), content_type="application/json")
+    ports.objects.write(
+        key, json.dumps(document, ensure_ascii=False, indent=1).encode(), content_type="application/json"
+    )
 
 
 def drops_in(event: Mapping[str, Any]) -> Sequence[Dropped]:

@@ -33,7 +33,9 @@ def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> d
     if row.instance_id:
         return _told(row)
     try:
-        instance = ports.compute.launch(FleetOrder(launch_id=launch_id, instance_types=settings.instance_types))
+        instance = ports.compute.launch(
+            FleetOrder(launch_id=launch_id, instance_types=settings.instance_types)
+        )
     except LaunchRefused as refused:
         _refused(ports, launch_id, refused, now)
         raise
@@ -44,7 +46,9 @@ def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> d
 
 def adopt(ports: Ports, settings: Settings, launch_id: str, instance: Instance, now: datetime) -> Launch:
     """Bind instance and launch. An instance whose launch is over is terminated at once (the boot fence)."""
-    price = ports.compute.spot_price(instance.instance_type, instance.zone) if instance.market == "spot" else None
+    price = (
+        ports.compute.spot_price(instance.instance_type, instance.zone) if instance.market == "spot" else None
+    )
     dearest = settings.on_demand_prices.get(instance.instance_type, max(settings.on_demand_prices.values()))
 
     def act() -> Launch:
@@ -60,7 +64,12 @@ def adopt(ports: Ports, settings: Settings, launch_id: str, instance: Instance, 
         ports.compute.terminate(instance.instance_id)
         raise LaunchMisconfigured(f"{over}; {instance.instance_id} was terminated") from over
     ports.store.record(
-        Event(f"launch#{launch_id}", now, "launched", f"{instance.instance_id} {instance.instance_type} {instance.zone}")
+        Event(
+            f"launch#{launch_id}",
+            now,
+            "launched",
+            f"{instance.instance_id} {instance.instance_type} {instance.zone}",
+        )
     )
     return row
 
@@ -71,6 +80,7 @@ def wait_for(ports: Ports, launch_id: str, *, phase: str, token: str) -> None:
     The runner may have been faster than this call, so the row is looked at right after:
     whoever comes second answers the state machine.
     """
+
     def act() -> Launch:
         row = _row(ports, launch_id)
         waiting = row.waiting(token=token, phase=phase)
@@ -119,7 +129,8 @@ def _refused(ports: Ports, launch_id: str, refused: LaunchRefused, now: datetime
     elif isinstance(refused, LaunchMisconfigured):
         ports.mail.send(
             "arcspot: launching fails and will not mend itself",
-            f"EC2 says: {refused}\n\nNo launch is tried until you run `arcspot resume`. Jobs wait; nothing is lost.\n",
+            f"EC2 says: {refused}\n\nNo launch is tried until you run `arcspot resume`. "
+            "Jobs wait; nothing is lost.\n",
         )
 
 

@@ -63,9 +63,7 @@ def release(ports: Ports, launch_id: str, reason: str, now: datetime) -> None:
         if launch.state is not LaunchState.RESERVED:
             return False
         ledger, fleet = _books_of(ports, launch)
-        ports.store.write(
-            launch.released(reason=reason), ledger.settle(launch.reserve, 0), fleet.give_back()
-        )
+        ports.store.write(launch.released(reason=reason), ledger.settle(launch.reserve, 0), fleet.give_back())
         return True
 
     if until_written(act):
@@ -86,7 +84,9 @@ def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> i
 
     launch, wrote = until_written(act)
     if wrote:
-        ports.store.record(Event(f"launch#{launch_id}", now, "settled", f"{launch.actual} micro-dollars spent"))
+        ports.store.record(
+            Event(f"launch#{launch_id}", now, "settled", f"{launch.actual} micro-dollars spent")
+        )
         announce(ports, launch.period, now)
     return launch.actual
 
@@ -100,7 +100,10 @@ def actual_cost(launch: Launch, settings: Settings, until: datetime) -> int:
 
 
 def announce(ports: Ports, period: str, now: datetime) -> None:
-    """Mail each budget threshold once. Marked before sent: a crash between the two loses a mail, never repeats one."""
+    """Mail each budget threshold once.
+
+    Marked before sent: a crash between the two loses a mail, never repeats one.
+    """
 
     def act() -> tuple[Ledger, tuple[int, ...]]:
         ledger = ports.store.ledger(period)
@@ -116,9 +119,10 @@ def announce(ports: Ports, period: str, now: datetime) -> None:
         committed = (ledger.settled + ledger.reserved) / MICROS
         ports.mail.send(
             f"arcspot: {max(crossed)}% of the {period} budget is committed",
-            f"Settled {ledger.settled / MICROS:.2f} USD, reserved {ledger.reserved / MICROS:.2f} USD: together "
-            f"{committed:.2f} of {ledger.cap / MICROS:.2f} USD.\n\nReserved money is the worst case of running "
-            "instances; most of it comes back when they end. Nothing can start once it is all committed.\n",
+            f"Settled {ledger.settled / MICROS:.2f} USD, reserved {ledger.reserved / MICROS:.2f} USD: "
+            f"together {committed:.2f} of {ledger.cap / MICROS:.2f} USD.\n\n"
+            "Reserved money is the worst case of running instances; most of it comes back when they end. "
+            "Nothing can start once it is all committed.\n",
         )
         ports.store.record(Event(f"ledger#{period}", now, "threshold", f"{crossed} percent"))
 

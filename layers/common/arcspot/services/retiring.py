@@ -1,4 +1,4 @@
-"""retire: reclaim leases, save the console, terminate one instance, confirm, settle. Every step may be repeated."""
+"""retire: reclaim leases, save the console, terminate, confirm, settle. Every step may be repeated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def reclaim(ports: Ports, launch_id: str, *, reason: str, silent: bool, now: dat
     return count
 
 
-def reclaim_job(ports: Ports, job_id: str, launch_id: str, *, reason: str, silent: bool, now: datetime) -> bool:
+def reclaim_job(
+    ports: Ports, job_id: str, launch_id: str, *, reason: str, silent: bool, now: datetime
+) -> bool:
     """Take one job back from a launch; False when the launch no longer has it."""
 
     def act() -> bool:
@@ -99,7 +101,9 @@ def settle(ports: Ports, settings: Settings, launch_id: str, *, silent: bool, no
     if row.state not in (LaunchState.GONE, LaunchState.SETTLED):
         raise Conflict(f"launch {launch_id} is {row.state}: EC2 has not said that {row.instance_id} is gone")
     for job in ports.store.jobs_of_launch(launch_id):
-        reclaim_job(ports, job.job_id, launch_id, reason=row.reason or "its instance is gone", silent=silent, now=now)
+        reclaim_job(
+            ports, job.job_id, launch_id, reason=row.reason or "its instance is gone", silent=silent, now=now
+        )
     actual = money.settle(ports, settings, launch_id, now)
     ports.kick("report")
     return actual

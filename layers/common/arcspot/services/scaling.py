@@ -103,4 +103,6 @@ _BREAKER_REASONS = {
 
 
 def _pace(settings: Settings) -> Pace:
-    return Pace(target_drain_s=settings.target_drain_s, boot_s=settings.boot_s, max_wait_s=settings.max_wait_s)
+    return Pace(
+        target_drain_s=settings.target_drain_s, boot_s=settings.boot_s, max_wait_s=settings.max_wait_s
+    )

@@ -70,7 +70,9 @@ class Door:
                 if instance is None:
                     raise LaunchClosed(f"EC2 does not show {instance_id} yet; try again")
                 row = launching.adopt(self.ports, self.settings, launch_id, instance, self.now)
-            greeted = row.greeted(instance_id=instance_id, secret_sha256=_digest(secret), host=host, now=self.now)
+            greeted = row.greeted(
+                instance_id=instance_id, secret_sha256=_digest(secret), host=host, now=self.now
+            )
             self.ports.store.write(greeted)
             return greeted
 
@@ -124,7 +126,10 @@ class Door:
             prefix = f"logs/{row.launch_id}/"
         else:
             job, fence = self._held(row, request)
-            prefixes = {"result": result_prefix(job.job_id, fence), "checkpoint": f"checkpoints/{job.job_id}/{fence}/"}
+            prefixes = {
+                "result": result_prefix(job.job_id, fence),
+                "checkpoint": f"checkpoints/{job.job_id}/{fence}/",
+            }
             if purpose not in prefixes:
                 raise BadRequest(f"purpose: expected result, checkpoint or log, found {purpose!r}")
             prefix = prefixes[purpose]
@@ -162,7 +167,9 @@ class Door:
             return done
 
         job = until_written(act)
-        self.ports.store.record(Event(f"job#{job_id}", self.now, "done", f"{seconds:.1f} s on {row.launch_id}"))
+        self.ports.store.record(
+            Event(f"job#{job_id}", self.now, "done", f"{seconds:.1f} s on {row.launch_id}")
+        )
         self._observe(job, seconds)
         return {"result_prefix": job.result_prefix}
 
@@ -205,7 +212,9 @@ class Door:
             current = self._row(row.launch_id)
             for job in self.ports.store.jobs_of_launch(row.launch_id):
                 current = current.returned()
-                self.ports.store.write(job.reclaimed(now=self.now, silent=False, why="its runner left"), current)
+                self.ports.store.write(
+                    job.reclaimed(now=self.now, silent=False, why="its runner left"), current
+                )
                 current = replace(current, version=current.version + 1)
             leaving = replace(current, active_leases=0).draining(reason=why)
             if leaving != current:

@@ -63,7 +63,9 @@ def watch(ports: Ports, settings: Settings, now: datetime) -> Round:
     return Round(
         live_instances=sum(instance.alive for instance in instances),
         open_launches=len(launches),
-        oldest_launch_s=max((now - launch.created_at).total_seconds() for launch in launches) if launches else 0.0,
+        oldest_launch_s=max((now - launch.created_at).total_seconds() for launch in launches)
+        if launches
+        else 0.0,
         actions=tuple(plan),
         available=ledger.available,
         reserved=ledger.reserved,
@@ -72,9 +74,7 @@ def watch(ports: Ports, settings: Settings, now: datetime) -> Round:
     )
 
 
-def take(
-    ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance], now: datetime
-) -> None:
+def take(ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance], now: datetime) -> None:
     """Do one step of the plan."""
     ports.store.record(Event(f"launch#{step.launch_id}", now, f"watchdog {step.act}", step.reason))
     match step.act:
@@ -90,7 +90,9 @@ def take(
         case Act.SETTLE:
             instance = seen.get(step.instance_id)
             retiring.reclaim(ports, step.launch_id, reason=step.reason, silent=False, now=now)
-            retiring.mark_gone(ports, step.launch_id, ended_at=instance.ended_at if instance else None, now=now)
+            retiring.mark_gone(
+                ports, step.launch_id, ended_at=instance.ended_at if instance else None, now=now
+            )
             retiring.settle(ports, settings, step.launch_id, silent=False, now=now)
         case Act.KILL_ORPHAN:
             ports.compute.terminate(step.instance_id)
@@ -114,7 +116,9 @@ def warn(ports: Ports, instance_id: str, reason: str, now: datetime) -> bool:
     return True
 
 
-def _suspects(ports: Ports, launches: list[Launch], instances: list[Instance], now: datetime) -> dict[str, datetime]:
+def _suspects(
+    ports: Ports, launches: list[Launch], instances: list[Instance], now: datetime
+) -> dict[str, datetime]:
     """Orphans already seen in an earlier round; this round's are remembered for the next."""
     by_launch = {launch.launch_id: launch for launch in launches}
     orphans = [i.instance_id for i in instances if orphan(i, by_launch)]

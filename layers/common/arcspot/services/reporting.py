@@ -1,0 +1,111 @@
+"""report: what became of a batch, once all of its jobs are over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from arcspot.domain import reporting, scoring, tasks
+from arcspot.domain.jobs import Batch, Job, JobState
+from arcspot.errors import Conflict, RecordMissing
+from arcspot.ports import Event, Ports
+from arcspot.settings import Settings
+
+MAX_MAILED_BATCHES = 20
+
+
+def report_finished(ports: Ports, settings: Settings, now: datetime) -> list[str]:
+    """Report every batch that is due and over. A batch with work left stays due."""
+    reported = []
+    for batch in ports.store.batches_due()[:MAX_MAILED_BATCHES]:
+        jobs = list(ports.store.jobs_of_batch(batch.batch_id))
+        if jobs and all(job.state.terminal for job in jobs) and report(ports, batch, jobs, now):
+            reported.append(batch.batch_id)
+    return reported
+
+
+def report(ports: Ports, batch: Batch, jobs: list[Job], now: datetime) -> bool:
+    """Write page, submission file and summary of one batch, then mail once. False when somebody else did."""
+    files = _Files(ports)
+    lines = [_line(files, job) for job in jobs]
+    start, end = min(job.created_at for job in jobs), max(job.updated_at for job in jobs)
+    summary = reporting.summarise(
+        batch.batch_id, lines, seconds=(end - start).total_seconds(), generated_at=now
+    )
+    prefix = f"reports/{batch.batch_id}/"
+    predictions = {job.task_id: files.prediction(job) for job in jobs if job.state is JobState.DONE}
+    _write(ports, prefix + "submission.json", json.dumps(scoring.submission(predictions)), "application/json")
+    _write(ports, prefix + "summary.json", json.dumps(_plain(summary)), "application/json")
+    _write(ports, prefix + "index.html", reporting.batch_page(summary, lines), "text/html; charset=utf-8")
+    try:
+        ports.store.write(batch.reported(len(jobs)))
+    except Conflict:
+        return False  # new jobs came in, or another report was faster: it mails
+    ports.mail.send(*reporting.batch_mail(summary, page=prefix + "index.html"))
+    ports.store.record(Event(f"batch#{batch.batch_id}", now, "reported", f"{len(jobs)} jobs"))
+    return True
+
+
+class _Files:
+    """Reads each task file once, however many of its tasks are asked for."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._objects = ports.objects
+        self._read: dict[tuple[str, str], Mapping[str, tasks.Task]] = {}
+
+    def task(self, job: Job) -> tasks.Task | None:
+        source = (job.input.key, job.input.object_version)
+        if source not in self._read:
+            try:
+                body = self._objects.read(job.input.key, version=job.input.object_version or None)
+                known = {task.task_id: task for task in tasks.read_task_file(job.input.key, body).tasks}
+            except RecordMissing:
+                known = {}  # the user removed the file; the answers are still worth a line
+            self._read[source] = known
+        return self._read[source].get(job.task_id)
+
+    def prediction(self, job: Job) -> list[dict[str, list[list[int]]]]:
+        try:
+            answer = json.loads(self._objects.read(job.result_prefix + "prediction.json"))
+        except RecordMissing:
+            return []
+        return answer if isinstance(answer, list) else []
+
+
+def _line(files: _Files, job: Job) -> reporting.JobLine:
+    if job.state is JobState.REJECTED:
+        return reporting.JobLine(task_id=job.task_id, job_id=job.job_id, state=job.state, reason=job.reason)
+    task = files.task(job)
+    done = job.state is JobState.DONE
+    attempts = scoring.read_prediction(files.prediction(job)) if done else ()
+    return reporting.JobLine(
+        task_id=job.task_id,
+        job_id=job.job_id,
+        state=job.state,
+        reason=job.reason,
+        seconds=job.run_s_total,
+        cost_usd_micros=job.cost_usd_micros,
+        device=str(job.summary.get("device", "")),
+        attempts=attempts,
+        task=task,
+        score=scoring.score_task(task, attempts) if task is not None else None,
+    )
+
+
+def _plain(summary: reporting.BatchSummary) -> dict[str, object]:
+    score = summary.score
+    return {
+        "batch_id": summary.batch_id,
+        "counts": dict(summary.counts),
+        "cost_usd_micros": summary.cost_usd_micros,
+        "seconds": round(summary.seconds, 1),
+        "generated_at": summary.generated_at.isoformat(),
+        "pass_at_2": score.pass_at_2 if score else None,
+        "pass_at_1": score.pass_at_1 if score else None,
+        "scored_tasks": score.tasks if score else 0,
+    }
+
+
+def _write(ports: Ports, key: str, text: str, content_type: str) -> None:
+    ports.objects.write(key, text.encode(), content_type=content_type)
