@@ -322,7 +322,7 @@ def _down(places: Places, report: Report) -> None:
     host = [record for record in records if record.name == "instance-host"]
     stop(host, grace_seconds=10.0)  # it ends its instances itself
     records = read_records(places.records_dir)  # without those that ended, with those it had just started
-    stop(records)
+    stop(records, grace_seconds=1.0)  # the emulator has nothing to save
     left = [record for record in records if alive(record)]
     if left:
         named = ", ".join(f"{record.name} ({record.pid})" for record in left)
