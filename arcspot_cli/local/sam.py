@@ -105,6 +105,7 @@ def build(
     command = [
         sam,
         "build",
+        "--parallel",
         *("--config-file", str(config)),
         *("--template-file", str(project_dir / "template.yaml")),
         *("--build-dir", str(build_dir)),
