@@ -33,7 +33,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         if not ours:
             return {"ours": False}
     seen = watch(ports, settings, now)
-    metrics.set_default_dimensions(Stack=settings.stack)
+    metrics.add_dimension(name="Stack", value=settings.stack)
     metrics.add_metric(name="LiveInstances", unit=MetricUnit.Count, value=seen.live_instances)
     metrics.add_metric(name="OpenLaunches", unit=MetricUnit.Count, value=seen.open_launches)
     metrics.add_metric(name="OldestLaunch", unit=MetricUnit.Seconds, value=seen.oldest_launch_s)

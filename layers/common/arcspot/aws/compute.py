@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +55,15 @@ class Ec2:
         group = next(g for g in answer["Instances"] if g.get("InstanceIds"))
         # DescribeInstances lags, so what the fleet itself says is the first truth.
         placed = group.get("LaunchTemplateAndOverrides", {}).get("Overrides", {})
-        return self.instance(ids[0]) or Instance(
+        shown = self.instance(ids[0])
+        if shown is not None:
+            return replace(shown, market=order.market)
+        return Instance(
             instance_id=ids[0],
             state="pending",
             instance_type=str(group.get("InstanceType", "")),
             zone=str(placed.get("AvailabilityZone", "")),
-            market=str(group.get("Lifecycle", order.market)),
+            market=order.market,
             launched_at=datetime.now(UTC),
             launch_id=order.launch_id,
         )

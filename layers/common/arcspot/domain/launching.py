@@ -15,6 +15,7 @@ from arcspot.errors import (
     LaunchUnknown,
     NoCapacity,
     QuotaExceeded,
+    RunnerGaveUp,
 )
 
 HOLD_UNKNOWN_SECONDS = 15 * 60
@@ -241,6 +242,8 @@ BACKOFF_MINUTES = {
     "QuotaExceeded": (30,),
     "LaunchThrottled": (1, 2, 5),
     "LaunchUnknown": (2, 5, 15),
+    # Runners that start and cannot work would otherwise be replaced each minute until the cap.
+    "RunnerGaveUp": (2, 5, 15),
 }
 
 
@@ -258,7 +261,7 @@ class Breaker:
     def open(self, now: datetime) -> bool:
         return self.until_resumed or (self.open_until is not None and now < self.open_until)
 
-    def tripped(self, error: LaunchRefused, *, now: datetime) -> Breaker:
+    def tripped(self, error: LaunchRefused | RunnerGaveUp, *, now: datetime) -> Breaker:
         name = type(error).__name__
         failures = self.failures + 1 if name == self.error else 1
         steps = BACKOFF_MINUTES.get(name)

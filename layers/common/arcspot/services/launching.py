@@ -14,6 +14,7 @@ from arcspot.errors import (
     LaunchUnknown,
     QuotaExceeded,
     RecordMissing,
+    RunnerGaveUp,
 )
 from arcspot.ports import Event, FleetOrder, Ports
 from arcspot.services import money
@@ -40,7 +41,7 @@ def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> d
         _refused(ports, launch_id, refused, now)
         raise
     row = adopt(ports, settings, launch_id, instance, now)
-    until_written(lambda: _close_breaker(ports))
+    close_breaker(ports, after_launch=True)
     return _told(row)
 
 
@@ -116,7 +117,7 @@ def _attempt(ports: Ports, launch_id: str, now: datetime) -> Launch:
 def _refused(ports: Ports, launch_id: str, refused: LaunchRefused, now: datetime) -> None:
     name = type(refused).__name__
     ports.store.record(Event(f"launch#{launch_id}", now, "refused", f"{name}: {refused}"[:500]))
-    until_written(lambda: ports.store.write(ports.store.breaker().tripped(refused, now=now)))
+    trip_breaker(ports, refused, now)
     if isinstance(refused, LaunchUnknown | LaunchThrottled):
         return
     money.release(ports, launch_id, f"{name}: {refused}"[:500], now)
@@ -134,10 +135,21 @@ def _refused(ports: Ports, launch_id: str, refused: LaunchRefused, now: datetime
         )
 
 
-def _close_breaker(ports: Ports) -> None:
-    breaker = ports.store.breaker()
-    if breaker.error:
-        ports.store.write(breaker.closed())
+def trip_breaker(ports: Ports, error: LaunchRefused | RunnerGaveUp, now: datetime) -> None:
+    """Let no launch be tried for a while, because this happened."""
+    until_written(lambda: ports.store.write(ports.store.breaker().tripped(error, now=now)))
+
+
+def close_breaker(ports: Ports, *, after_launch: bool) -> None:
+    """Success: launches may be tried again. What a launch proves is less than what a finished job proves."""
+
+    def act() -> None:
+        breaker = ports.store.breaker()
+        needs_a_job = breaker.error == RunnerGaveUp.__name__
+        if breaker.error and not (after_launch and needs_a_job):
+            ports.store.write(breaker.closed())
+
+    until_written(act)
 
 
 def _row(ports: Ports, launch_id: str) -> Launch:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from arcspot.domain.launching import Launch, LaunchState
-from arcspot.errors import Conflict, RecordMissing
+from arcspot.errors import Conflict, RecordMissing, RunnerGaveUp
 from arcspot.ports import Event, Ports
-from arcspot.services import money
+from arcspot.services import launching, money
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
@@ -19,14 +19,16 @@ def reclaim(ports: Ports, launch_id: str, *, reason: str, silent: bool, now: dat
     so no job can be killed between the look and the act.
     """
 
-    def drain() -> Launch:
+    def drain() -> bool:
         row = _row(ports, launch_id)
         drained = row.draining(reason=reason, force=True)
         if drained != row:
             ports.store.write(drained)
-        return drained
+        return drained != row and row.state is LaunchState.LAUNCHED
 
-    until_written(drain)
+    if until_written(drain):
+        error = RunnerGaveUp(f"the instance of {launch_id} never said hello: {reason}")
+        launching.trip_breaker(ports, error, now)
     count = 0
     for job in ports.store.jobs_of_launch(launch_id):
         if reclaim_job(ports, job.job_id, launch_id, reason=reason, silent=silent, now=now):
@@ -55,7 +57,7 @@ def reclaim_job(
 def terminate(ports: Ports, launch_id: str, now: datetime) -> str:
     """Save the console, then ask EC2 to end the launch's one instance. Returns its id, "" without one."""
     row = _row(ports, launch_id)
-    if not row.instance_id:
+    if not row.instance_id or not row.state.open:
         return ""
     try:
         console = ports.compute.console(row.instance_id)

@@ -99,6 +99,7 @@ _BREAKER_REASONS = {
     "LaunchThrottled": "throttle",
     "LaunchMisconfigured": "config",
     "LaunchUnknown": "capacity",
+    "RunnerGaveUp": "runner",
 }
 
 

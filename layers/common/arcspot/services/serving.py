@@ -13,7 +13,7 @@ from typing import Any
 from arcspot.domain.budget import share_usd_micros
 from arcspot.domain.jobs import Estimate, Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
-from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself
+from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
 from arcspot.ports import Event, Ports
 from arcspot.services import launching
 from arcspot.services.asking import leases_of, number, sums, text
@@ -171,6 +171,7 @@ class Door:
             Event(f"job#{job_id}", self.now, "done", f"{seconds:.1f} s on {row.launch_id}")
         )
         self._observe(job, seconds)
+        launching.close_breaker(self.ports, after_launch=False)
         return {"result_prefix": job.result_prefix}
 
     def fail(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,6 +223,10 @@ class Door:
             return leaving
 
         left = until_written(act)
+        if why == "gave_up":
+            launching.trip_breaker(
+                self.ports, RunnerGaveUp(f"{left.instance_id} could not work; see logs/"), self.now
+            )
         self.ports.store.record(Event(f"launch#{row.launch_id}", self.now, "bye", why))
         if left.task_token and why in FAILING_BYES:
             self.ports.workflow.fail(left.task_token, FAILING_BYES[why], f"{left.instance_id}: {why}")
