@@ -151,20 +151,27 @@ def status(project_dir: Path) -> LocalStatus:
     if stack is None:
         records = read_records(Places(project_dir.resolve()).records_dir)
         return LocalStatus(stack=None, left_over=tuple(record for record in records if alive(record)))
-    with urllib.request.urlopen(f"{stack.control_url}/instances", timeout=5) as answer:
-        return LocalStatus(stack=stack, instances=tuple(json.loads(answer.read())))
+    return LocalStatus(stack=stack, instances=tuple(json.loads(_ask(stack, "instances", "GET"))))
 
 
 def control(stack: LocalStack, instance_id: str, verb: str) -> None:
     """Give an instance a bad day: interrupt, rebalance, freeze, thaw or crash."""
-    request = urllib.request.Request(f"{stack.control_url}/instances/{instance_id}/{verb}", method="POST")
+    _ask(stack, f"instances/{instance_id}/{verb}", "POST")
+
+
+def _ask(stack: LocalStack, path: str, method: str) -> bytes:
+    """One request to the instance host."""
+    request = urllib.request.Request(f"{stack.control_url}/{path}", method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10):
-            return
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            body: bytes = answer.read()
+            return body
     except urllib.error.HTTPError as error:
         error.close()
+        raise LocalStackError(f"no running instance can do {path}; see: arcspot local status") from None
+    except OSError as error:
         raise LocalStackError(
-            f"no running instance {instance_id} that could {verb}; see: arcspot local status"
+            f"the instance host does not answer ({error}); run: arcspot local down, then: arcspot local up"
         ) from None
 
 

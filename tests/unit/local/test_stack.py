@@ -76,6 +76,14 @@ def test_clients_of_the_stack_get_its_endpoint_and_no_real_keys(project: Path) -
     assert seen["AWS_ACCESS_KEY_ID"] == "test"
 
 
+def test_an_instance_host_that_does_not_answer_says_what_to_do(project: Path) -> None:
+    stack = described(project, this_process())
+    with pytest.raises(LocalStackError, match="arcspot local down"):
+        local.status(project)
+    with pytest.raises(LocalStackError, match="arcspot local down"):
+        local.control(stack, "i-1", "interrupt")
+
+
 def test_down_ends_what_a_crash_left_and_can_be_repeated(project: Path) -> None:
     state = project / ".arcspot" / "local"
     (state / "logs").mkdir(parents=True)
