@@ -3,6 +3,7 @@
 solve() adapts and answers, predict() answers with weights adapted before; see docs/solver.md.
 """
 
+from . import threads as threads  # isort: skip  # before torch is loaded
 from .canvas import Grid
 from .engine import SOLVER_VERSION, Progress, Solution, SolveBudget, predict, solve
 from .errors import BadTask, BadWeights, Interrupted, SolverError

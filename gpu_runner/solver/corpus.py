@@ -1,0 +1,142 @@
+"""Pretraining data: ARC-AGI-1's training tasks and RE-ARC's generated pairs for the same tasks.
+
+The folder holds `training/*.json` (fchollet/ARC-AGI, Apache-2.0) and `rearc.npz.xz` (pairs of
+michaelhodel/re-arc, MIT: arrays ids, counts, shapes, cells). The test pairs of the training tasks are never
+trained on: they are the validation set.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .canvas import HALVES, PairStore
+from .sizes import SizeRule, size_rule
+
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """pairs on the device; task: int64 [pairs]; ruled: float [pairs], 1 where the task's size rule gives
+    the output's size; held_out the same for the test pairs."""
+
+    task_ids: list[str]
+    pairs: PairStore
+    task: Tensor
+    ruled: Tensor
+    tests: PairStore
+    test_task: Tensor
+    test_ruled: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Pairs that fill one bucket at one scale, grouped by task for sampling uniformly over tasks."""
+
+    half: int
+    scale: int
+    pair: Tensor
+    start: Tensor
+    count: Tensor
+
+    def sample(self, size: int, generator: torch.Generator) -> Tensor:
+        """Pair numbers, int64 [size]."""
+        device = self.start.device
+        group = torch.randint(len(self.start), (size,), generator=generator, device=device)
+        within = (torch.rand(size, generator=generator, device=device) * self.count[group]).long()
+        return self.pair[self.start[group] + within]
+
+
+def pools(corpus: Corpus, scales: tuple[int, ...] = (1, 2)) -> dict[tuple[int, int], Pool]:
+    """By (half, scale); a pair is in the smallest bucket that holds it at that scale."""
+    longest = corpus.pairs.longest
+    found = {}
+    for scale in scales:
+        below = 0
+        for half in HALVES:
+            members = ((longest * scale > below) & (longest * scale <= 2 * half - 1)).nonzero()[:, 0]
+            below = 2 * half - 1
+            if len(members):
+                order = corpus.task[members].argsort(stable=True)
+                members = members[order]
+                count = torch.bincount(corpus.task[members])
+                count = count[count > 0]
+                found[half, scale] = Pool(half, scale, members, count.cumsum(0) - count, count)
+    return found
+
+
+def load_corpus(
+    folder: Path, *, per_task: int, longest: int, seed: int, device: str | torch.device = "cpu"
+) -> Corpus:
+    """Demonstrations and at most `per_task` generated pairs a task, of sides up to `longest`."""
+    tasks = {p.stem: json.loads(p.read_text()) for p in sorted((folder / "training").glob("*.json"))}
+    task_ids = list(tasks)
+    number = {name: n for n, name in enumerate(task_ids)}
+    rules = [_rule(task["train"]) for task in tasks.values()]
+    demos = [(number[n], _arrays(p)) for n, task in tasks.items() for p in task["train"]]
+    tests = [(number[n], _arrays(p)) for n, task in tasks.items() for p in task["test"]]
+    generated = _read_rearc(folder / "rearc.npz.xz", number, per_task, longest, seed)
+    train = _pack([*demos, *generated], rules, longest, device)
+    held = _pack(tests, rules, longest, device)
+    return Corpus(task_ids, *train, *held)
+
+
+Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+
+
+def _arrays(pair: dict[str, list[list[int]]]) -> Pair:
+    return np.array(pair["input"], np.uint8), np.array(pair["output"], np.uint8)
+
+
+def _rule(demos: list[dict[str, list[list[int]]]]) -> SizeRule:
+    shapes = [(_arrays(p)[0].shape, _arrays(p)[1].shape) for p in demos]
+    return size_rule([((i[0], i[1]), (o[0], o[1])) for i, o in shapes])
+
+
+def _read_rearc(
+    path: Path, number: dict[str, int], per_task: int, longest: int, seed: int
+) -> list[tuple[int, Pair]]:
+    archive = np.load(io.BytesIO(lzma.open(path).read()))
+    shapes, cells = archive["shapes"].astype(np.int64).reshape(-1, 2, 2), archive["cells"]
+    area = shapes.prod(2)
+    ends = area.reshape(-1).cumsum().reshape(-1, 2)
+    fits = shapes.max((1, 2)) <= longest
+    owner = np.repeat(np.arange(len(archive["ids"])), archive["counts"])
+    rng = np.random.default_rng(seed)
+    found: list[tuple[int, Pair]] = []
+    for row, name in enumerate(archive["ids"]):
+        if str(name) not in number:
+            continue
+        mine = np.flatnonzero((owner == row) & fits)
+        for p in rng.permutation(mine)[:per_task]:
+            grids = [cells[ends[p, k] - area[p, k] : ends[p, k]].reshape(shapes[p, k]) for k in (0, 1)]
+            found.append((number[str(name)], (grids[0], grids[1])))
+    return found
+
+
+def _pack(
+    pairs: list[tuple[int, Pair]], rules: list[SizeRule], longest: int, device: str | torch.device
+) -> tuple[PairStore, Tensor, Tensor]:
+    kept = [(task, pair) for task, pair in pairs if max(g for grid in pair for g in grid.shape) <= longest]
+    cells = np.zeros((len(kept), 2, longest, longest), np.uint8)
+    sizes = np.zeros((len(kept), 2, 2), np.int64)
+    for n, (_, pair) in enumerate(kept):
+        for k, grid in enumerate(pair):
+            cells[n, k, : grid.shape[0], : grid.shape[1]] = grid
+            sizes[n, k] = grid.shape
+    ruled = [
+        rules[task].size(*map(int, sizes[n, 0])) == tuple(map(int, sizes[n, 1]))
+        for n, (task, _) in enumerate(kept)
+    ]
+    store = PairStore(torch.from_numpy(cells).to(device), torch.from_numpy(sizes).to(device))
+    task_of = torch.tensor([task for task, _ in kept], device=device)
+    return store, task_of, torch.tensor(ruled, dtype=torch.float32, device=device)

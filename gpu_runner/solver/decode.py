@@ -1,0 +1,221 @@
+"""Two attempts for each test input, from many views of it.
+
+A view is a variant of the task drawn at one scale and offset. Each view gives a grid (a vote) and, for every
+cell, log-probabilities of the colours; the network is not autoregressive, so the likelihood of any grid of
+that size under the view comes free. Candidates are ranked by vote share plus mean log-likelihood a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .augment import Variant, as_tensors, unmove_probabilities
+from .canvas import (
+    BACKGROUND,
+    BORDER,
+    COLOURS,
+    Grid,
+    PairStore,
+    Placement,
+    draw,
+    random_offsets,
+    turned_sizes,
+)
+from .model import Solver
+from .sizes import Size
+from .task import Task, size_of
+
+PLACEMENTS = 4
+"""Scales and offsets each variant is drawn at."""
+
+KEPT = 8
+"""Candidates reported for each test input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    grid: Grid
+    votes: int
+    share: float
+    log_likelihood: float
+    """Mean over cells and same-size views, in nats."""
+
+    @property
+    def score(self) -> float:
+        return self.share + self.log_likelihood
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "grid": self.grid,
+            "votes": self.votes,
+            "share": round(self.share, 4),
+            "log_likelihood": round(self.log_likelihood, 5),
+        }
+
+
+@dataclass(slots=True)
+class Ballot:
+    """What the views of one test input said."""
+
+    views: int = 0
+    votes: dict[tuple[tuple[int, ...], ...], int] = field(default_factory=dict)
+    log_probability: dict[Size, Tensor] = field(default_factory=dict)
+    readable: dict[Size, int] = field(default_factory=dict)
+
+    def add(self, scores: Tensor) -> None:
+        """scores: [height, width, COLOURS] log-probabilities of one view, turned back to the task's colours."""
+        grid = tuple(tuple(row) for row in scores.argmax(-1).tolist())
+        size = (scores.shape[0], scores.shape[1])
+        self.votes[grid] = self.votes.get(grid, 0) + 1
+        self.readable[size] = self.readable.get(size, 0) + 1
+        before = self.log_probability.get(size)
+        self.log_probability[size] = scores.clone() if before is None else before + scores
+
+    def candidates(self) -> list[Candidate]:
+        """Best first; the argmax of each size's mean is a candidate even if no view voted for it."""
+        grids = dict(self.votes)
+        means = {size: total / self.readable[size] for size, total in self.log_probability.items()}
+        for mean in means.values():
+            grids.setdefault(tuple(tuple(row) for row in mean.argmax(-1).tolist()), 0)
+        cast = max(sum(self.votes.values()), 1)
+        found = []
+        for cells, votes in grids.items():
+            grid = [list(row) for row in cells]
+            chosen = means[size_of(grid)].gather(-1, torch.tensor(grid)[..., None])
+            found.append(Candidate(grid, votes, votes / cast, float(chosen.mean())))
+        return sorted(found, key=lambda c: (-c.score, -c.votes, c.grid))
+
+    def runner_up(self, winner: Grid) -> Grid:
+        """The winner with its least certain cell changed to the next likely colour."""
+        mean = self.log_probability[size_of(winner)] / self.readable[size_of(winner)]
+        cells = torch.tensor(winner)[..., None]
+        rivals = mean.scatter(-1, cells, float("-inf"))
+        best, colour = rivals.max(-1)
+        place = int((best - mean.gather(-1, cells)[..., 0]).argmax())
+        row, column = divmod(place, len(winner[0]))
+        changed = [list(line) for line in winner]
+        changed[row][column] = int(colour[row, column])
+        return changed
+
+
+@torch.no_grad()
+def decode(
+    model: Solver,
+    tokens: Tensor,
+    views: list[Variant],
+    task: Task,
+    *,
+    seed: int,
+    device: str,
+    batch_size: int,
+    view_limit: int | None = None,
+    go_on: Callable[[int], bool] = lambda done: True,
+) -> list[Ballot]:
+    """A ballot for each test input, from rounds of all variants over all test inputs.
+
+    `go_on(rounds done)` is asked before each batch; views not taken are missing from `Ballot.views`.
+    `view_limit` repeats a decoding that was cut short.
+    """
+    model.eval()
+    ballots = [Ballot() for _ in task.tests]
+    answers = [task.answer_size(n) for n in range(len(task.tests))]
+    blank = [[[0] * (size or (1, 1))[1]] * (size or (1, 1))[0] for size in answers]
+    store = PairStore.from_grids(list(zip(task.tests, blank, strict=True)), device)
+    known = torch.tensor([size is not None for size in answers], device=device)
+    done = 0
+    for at, variant in _views(store, known, views, task.half, seed, batch_size):
+        if not go_on(done) or (view_limit is not None and done >= view_limit):
+            break
+        logits = model(draw(store, at, task.half), tokens[variant]).float().cpu()
+        turned = turned_sizes(store.sizes[at.pair, 1], at.dihedral).tolist()
+        for n, test in enumerate(at.pair.tolist()):
+            size = (turned[n][0], turned[n][1]) if answers[test] is not None else None
+            top, left = at.offset[n].tolist()
+            scores = read_answer(logits[n], size, int(at.scale[n]), top, left)
+            ballots[test].views += 1
+            if scores is not None:
+                ballots[test].add(unmove_probabilities(scores, views[int(variant[n])]))
+        done += 1
+    return ballots
+
+
+def _views(
+    store: PairStore, known: Tensor, views: list[Variant], half: int, seed: int, batch_size: int
+) -> Iterator[tuple[Placement, Tensor]]:
+    """Batches of views, the untouched task's first placement first."""
+    device = store.cells.device
+    generator = torch.Generator(device).manual_seed(seed + 1)
+    dihedral, colours = as_tensors(views, device)
+    tests, count = len(store.cells), len(views)
+    for round_number in range(PLACEMENTS):
+        variant = torch.arange(count, device=device).repeat_interleave(tests)
+        pair = torch.arange(tests, device=device).repeat(count)
+        longest = store.longest[pair]
+        doubled = (longest * 2 <= 2 * half - 1) & (round_number % 2 == 1)
+        scale = 1 + doubled.long()
+        offset = random_offsets(longest, scale, half, generator)
+        for part in torch.split(torch.arange(count * tests, device=device), 2 * batch_size):
+            box_on = torch.stack([torch.ones(len(part), device=device), known[pair[part]].float()], 1)
+            at = Placement(
+                pair[part], dihedral[variant[part]], colours[variant[part]], scale[part], offset[part], box_on
+            )
+            yield at, variant[part]
+
+
+def read_answer(logits: Tensor, size: Size | None, scale: int, top: int, left: int) -> Tensor | None:
+    """Log-probabilities [height, width, COLOURS] of one view, averaged over each cell's scale × scale block.
+
+    Without a size the answer ends where the border says; None where no border can be read.
+    """
+    size = size or read_size(logits.argmax(-1), scale, top, left)
+    if size is None:
+        return None
+    height, width = size
+    block = logits[top : top + height * scale, left : left + width * scale, :COLOURS].log_softmax(-1)
+    if block.shape[:2] != (height * scale, width * scale):
+        return None
+    return block.reshape(height, scale, width, scale, COLOURS).mean((1, 3))
+
+
+def read_size(canvas: Tensor, scale: int, top: int, left: int) -> Size | None:
+    """The size of the answer from an argmax canvas [S, S], or None where its frame is not clear."""
+    inside = canvas < BACKGROUND
+    height, width = _run(inside[top:, left]), _run(inside[top, left:])
+    bottom, right = top + height, left + width
+    if not height or not width or height % scale or width % scale or max(bottom, right) >= len(canvas):
+        return None
+    framed = [canvas[bottom, left:right] == BORDER, canvas[top:bottom, right] == BORDER]
+    if any(float(edge.float().mean()) < 0.5 for edge in framed):
+        return None
+    return height // scale, width // scale
+
+
+def _run(line: Tensor) -> int:
+    """How many cells from the start are true."""
+    return int(line.int().cumprod(0).sum())
+
+
+def attempts(ballot: Ballot, task: Task, test: int) -> tuple[Grid, Grid]:
+    """Always two different grids, even where no view could be read."""
+    ranked = ballot.candidates()
+    if not ranked:
+        return fallback(task, test)
+    first = ranked[0].grid
+    return first, ranked[1].grid if len(ranked) > 1 else ballot.runner_up(first)
+
+
+def fallback(task: Task, test: int) -> tuple[Grid, Grid]:
+    """An honest guess without a network: the input cut or padded to the expected size, and its rival."""
+    grid = task.tests[test]
+    height, width = task.answer_size(test) or size_of(task.demos[-1][1])
+    first = [
+        [grid[r][c] if r < len(grid) and c < len(grid[0]) else 0 for c in range(width)] for r in range(height)
+    ]
+    second = [list(row) for row in first]
+    second[0][0] = (second[0][0] + 1) % COLOURS
+    return first, second

@@ -1,0 +1,238 @@
+"""solve() and predict(): the solver's two doors."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from .augment import variants
+from .canvas import Grid
+from .decode import KEPT, PLACEMENTS, Ballot, attempts, decode
+from .errors import BadWeights, Interrupted
+from .model import CONFIGS, Solver, count_parameters
+from .task import Task
+from .train import Adapted, Recipe, adapt, recipe_for
+from .weights import Checkpoint, build, read_checkpoint
+
+SOLVER_VERSION = "1.0.0"
+DEFAULT_CONFIG = "xs"
+TOKENS = "task_tokens"
+
+log = logging.getLogger(__name__)
+
+Attempts = tuple[tuple[Grid, Grid], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SolveBudget:
+    """seconds: deadline of the whole call; max_steps: at most so many optimiser steps."""
+
+    seconds: float
+    seed: int = 0
+    device: str = "cpu"
+    max_steps: int | None = None
+
+
+class Progress(Protocol):
+    """Told about every step; fraction is of the phase."""
+
+    def __call__(self, *, phase: str, fraction: float, loss: float | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """attempts: two different grids for each test input; adapted: fp32 weights with the task's tokens;
+    adapted_metadata: what `predict` needs beside them; metrics: JSON-able account of the run."""
+
+    attempts: Attempts
+    adapted: dict[str, torch.Tensor]
+    adapted_metadata: dict[str, str]
+    metrics: dict[str, Any]
+
+
+def solve(
+    task: dict[str, Any],
+    budget: SolveBudget,
+    checkpoint: Path | None,
+    *,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Solution:
+    """Adapt a network to the task's demonstrations and answer its test inputs.
+
+    Without a usable checkpoint the network starts from random weights: a warning, not a failure. The answers
+    depend only on task, budget.seed, device and thread count unless the deadline cuts the work short
+    (metrics' stopped_by is then "deadline"). Raises BadTask, or Interrupted soon after `should_stop()`.
+    """
+    started = time.monotonic()
+    checked = Task.from_json(task)
+    door = _Door(started, budget, progress, should_stop)
+    door.check("load", 0.0, None)
+    pretrained = _checkpoint(checkpoint)
+    model = _start(pretrained, budget)
+    recipe = recipe_for(budget.device)
+    reserve = _Reserve(len(checked.tests), recipe, budget.seconds)
+    adapted = adapt(
+        model, checked, recipe, seed=budget.seed, device=budget.device, max_steps=budget.max_steps,
+        time_left=lambda: door.left() - reserve.seconds,
+        check=lambda step, of, loss: reserve.learn(door, step, of, loss),
+    )  # fmt: skip
+    ballots = decode(
+        model, adapted.tokens, adapted.views, checked, seed=budget.seed, device=budget.device,
+        batch_size=adapted.batch_size, go_on=lambda done: door.may_decode(done, adapted),
+    )  # fmt: skip
+    answers = tuple(attempts(ballot, checked, n) for n, ballot in enumerate(ballots))
+    door.check("decode", 1.0, None)
+    weights = {key: value.detach().float().cpu().clone() for key, value in model.state_dict().items()}
+    weights[TOKENS] = adapted.tokens.float().cpu().clone()
+    metadata = _metadata(model, checked, budget, recipe, adapted, door.batches)
+    metrics = _metrics(adapted, ballots, pretrained, model, budget, time.monotonic() - started)
+    return Solution(answers, weights, metadata, metrics)
+
+
+def predict(
+    task: dict[str, Any],
+    adapted: dict[str, torch.Tensor],
+    metadata: dict[str, str],
+    *,
+    device: str = "cpu",
+) -> Attempts:
+    """The answers of downloaded weights, without training: the same views, so the same answers.
+
+    Raises BadTask or BadWeights."""
+    checked = Task.from_json(task)
+    try:
+        config, seed = CONFIGS[metadata["config"]], int(metadata["seed"])
+        views = variants(int(metadata["dihedrals"]), int(metadata["colours"]), seed)
+        batches, batch_size = int(metadata["decode_batches"]), int(metadata["batch_size"])
+        tokens = adapted[TOKENS].to(device)
+    except (KeyError, ValueError) as error:
+        raise BadWeights(f"the adaptation's metadata lacks or spoils {error}") from error
+    if (metadata.get("size_rule"), metadata.get("half")) != (checked.rule.to_text(), str(checked.half)):
+        raise BadWeights("these weights were adapted to another task: its canvas or size rule differs")
+    model = build(config, {key: value for key, value in adapted.items() if key != TOKENS}).to(device)
+    ballots = decode(
+        model, tokens, views, checked, seed=seed, device=device, batch_size=batch_size, view_limit=batches
+    )
+    return tuple(attempts(ballot, checked, n) for n, ballot in enumerate(ballots))
+
+
+class _Door:
+    """Clock, progress and interruption for one call."""
+
+    def __init__(
+        self,
+        started: float,
+        budget: SolveBudget,
+        progress: Progress | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        self.ends = started + budget.seconds
+        self.progress, self.should_stop = progress, should_stop
+        self.batches = 0
+
+    def left(self) -> float:
+        return self.ends - time.monotonic()
+
+    def check(self, phase: str, fraction: float, loss: float | None) -> None:
+        if self.should_stop is not None and self.should_stop():
+            raise Interrupted("asked to stop")
+        if self.progress is not None:
+            self.progress(phase=phase, fraction=min(fraction, 1.0), loss=loss)
+
+    def may_decode(self, done: int, adapted: Adapted) -> bool:
+        """A batch of views costs about two thirds of a training step: twice the samples, no way back."""
+        self.check("decode", done / (done + 4), None)
+        self.batches = done
+        allowed = self.left() > adapted.step_seconds
+        self.batches += allowed
+        return allowed
+
+
+class _Reserve:
+    """Seconds to keep for decoding, learned from the training steps: views cost a third of a sample."""
+
+    def __init__(self, tests: int, recipe: Recipe, seconds: float) -> None:
+        self.views = tests * recipe.dihedrals * recipe.colours * PLACEMENTS
+        self.most = 0.3 * seconds
+        self.seconds = min(0.5, self.most)
+        self.batch = 1
+        self.half_way = time.monotonic()
+
+    def learn(self, door: _Door, step: int, of: int, loss: float | None) -> None:
+        now = time.monotonic()
+        spent, self.half_way = now - self.half_way, now
+        if step > 1:
+            per_batch = 0.8 * spent
+            self.seconds = min(self.most, max(self.seconds, per_batch * math.ceil(self.views / 32) + 0.3))
+        door.check("adapt", step / of, loss)
+
+
+def _checkpoint(path: Path | None) -> Checkpoint | None:
+    if path is None:
+        return None
+    try:
+        return read_checkpoint(path)
+    except BadWeights as error:
+        log.warning("%s; starting from random weights", error)
+        return None
+
+
+def _start(pretrained: Checkpoint | None, budget: SolveBudget) -> Solver:
+    if pretrained is not None:
+        return build(pretrained.config, pretrained.weights).to(budget.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(budget.seed)
+        return Solver(CONFIGS[DEFAULT_CONFIG]).to(budget.device)
+
+
+def _metadata(
+    model: Solver, task: Task, budget: SolveBudget, recipe: Recipe, adapted: Adapted, batches: int
+) -> dict[str, str]:
+    return {
+        "solver_version": SOLVER_VERSION,
+        "config": model.config.name,
+        "half": str(task.half),
+        "size_rule": task.rule.to_text(),
+        "seed": str(budget.seed),
+        "dihedrals": str(recipe.dihedrals),
+        "colours": str(recipe.colours),
+        "batch_size": str(adapted.batch_size),
+        "decode_batches": str(batches),
+    }
+
+
+def _metrics(
+    adapted: Adapted,
+    ballots: list[Ballot],
+    pretrained: Checkpoint | None,
+    model: Solver,
+    budget: SolveBudget,
+    seconds: float,
+) -> dict[str, Any]:
+    ranked = [ballot.candidates() for ballot in ballots]
+    known = None if pretrained is None else {"name": pretrained.name, "sha256": pretrained.sha256}
+    return {
+        "solver_version": SOLVER_VERSION,
+        "checkpoint": known,
+        "config": model.config.name,
+        "parameters": count_parameters(model) + adapted.tokens.numel(),
+        "device": budget.device,
+        "seed": budget.seed,
+        "seconds": round(seconds, 3),
+        "steps": adapted.steps,
+        "samples": adapted.samples,
+        "stopped_by": adapted.stopped_by,
+        "demo_fit": round(adapted.demo_fit, 4),
+        "loss_curve": [list(point) for point in adapted.loss_curve],
+        "views": [ballot.views for ballot in ballots],
+        "votes": [[c.to_json() for c in found[:KEPT]] for found in ranked],
+        "confidence": [round(found[0].share, 4) if found else 0.0 for found in ranked],
+    }

@@ -1,0 +1,23 @@
+"""What can go wrong inside the solver.
+
+SolverError
+├── BadTask       the task is not a well-formed ARC task
+├── BadWeights    weights that do not fit the code: a checkpoint or a downloaded adaptation
+└── Interrupted   the caller asked to stop
+"""
+
+
+class SolverError(Exception):
+    """Any failure the solver reports on purpose."""
+
+
+class BadTask(SolverError):
+    """The task is not a well-formed ARC task: say which grid and why."""
+
+
+class BadWeights(SolverError):
+    """A file of weights does not fit this version of the network."""
+
+
+class Interrupted(SolverError):
+    """`should_stop()` turned true; nothing was decided."""

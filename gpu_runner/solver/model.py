@@ -1,0 +1,158 @@
+"""The looped transformer: a few layers, applied several times, reading one canvas and writing another.
+
+x += attention(norm x) with normed queries and keys and axial 2-D rotary positions; then
+x += W2(silu(dwconv3×3(g)) · u), [g, u] = W1·norm x, the convolution on image tokens only. The loop and the
+convolution in the gate follow LoopViT (arXiv 2602.02156), canvas and patches VARC (arXiv 2511.14761).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .canvas import BOX_RANGE, VOCABULARY, Batch
+
+TASK_TOKENS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The shape of a network; width / heads must be a multiple of 8."""
+
+    name: str
+    width: int
+    hidden: int
+    heads: int
+    layers: int
+    loops: int
+
+
+CONFIGS = {
+    c.name: c
+    for c in (
+        ModelConfig("tiny", width=32, hidden=32, heads=2, layers=1, loops=2),
+        ModelConfig("xs", width=192, hidden=352, heads=6, layers=2, loops=4),
+        ModelConfig("m", width=256, hidden=480, heads=8, layers=2, loops=4),
+        ModelConfig("m6", width=256, hidden=480, heads=8, layers=6, loops=1),
+    )
+}
+
+
+def rotary(half: int, head: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, float [TASK_TOKENS + half², head / 2]; task tokens are not turned.
+
+    The first half of the frequencies turns with the row, the second with the column; wavelengths run
+    geometrically from 2π to about 200π patches.
+    """
+    frequencies = 100.0 ** (-torch.arange(head // 4, device=device) / (head // 4))
+    line = torch.arange(half, device=device)
+    row = line.repeat_interleave(half)[:, None] * frequencies
+    column = line.repeat(half)[:, None] * frequencies
+    angle = F.pad(torch.cat([row, column], 1), (0, 0, TASK_TOKENS, 0))
+    return angle.cos(), angle.sin()
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate pairs of channels of x [B, heads, tokens, head]."""
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+class Layer(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, config.hidden
+        self.heads = config.heads
+        self.norm_attention = nn.Parameter(torch.ones(width))
+        self.norm_gate = nn.Parameter(torch.ones(width))
+        self.gain = nn.Parameter(torch.full((2, width // config.heads), 1.5))
+        self.qkv = nn.Parameter(torch.randn(3 * width, width) / math.sqrt(width))
+        self.out = nn.Parameter(torch.zeros(width, width))
+        self.gate = nn.Parameter(torch.randn(2 * hidden, width) / math.sqrt(width))
+        self.down = nn.Parameter(torch.zeros(width, hidden))
+        kernel = torch.zeros(hidden, 1, 3, 3)
+        kernel[:, :, 1, 1] = 1.0
+        self.kernel = nn.Parameter(kernel + 0.1 * torch.randn_like(kernel))
+
+    def forward(self, x: Tensor, half: int, cos: Tensor, sin: Tensor) -> Tensor:
+        """x: [B, TASK_TOKENS + half², width]."""
+        x = x + self.attend(F.rms_norm(x, x.shape[-1:], self.norm_attention), cos, sin)
+        return x + self.mix(F.rms_norm(x, x.shape[-1:], self.norm_gate), half)
+
+    def attend(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        q, k, v = F.linear(x, self.qkv).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q = turn(F.rms_norm(q, q.shape[-1:], self.gain[0]), cos, sin)
+        k = turn(F.rms_norm(k, k.shape[-1:], self.gain[1]), cos, sin)
+        y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        return F.linear(y.transpose(1, 2).reshape(batch, tokens, width), self.out)
+
+    def mix(self, x: Tensor, half: int) -> Tensor:
+        g, u = F.linear(x, self.gate).chunk(2, -1)
+        image = g[:, TASK_TOKENS:].reshape(len(g), half, half, -1).permute(0, 3, 1, 2)
+        image = F.conv2d(image, self.kernel.to(image.dtype), padding=1, groups=image.shape[1])
+        g = torch.cat([g[:, :TASK_TOKENS], image.permute(0, 2, 3, 1).flatten(1, 2)], 1)
+        return F.linear(F.silu(g) * u, self.down)
+
+
+class Solver(nn.Module):
+    """Canvas in, logits of the answer's canvas out.
+
+    `mean_tokens` [TASK_TOKENS, width] is the mean of the pretrained task tokens: where a new task starts.
+    """
+
+    mean_tokens: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.cell = nn.Parameter(0.1 * torch.randn(4 * VOCABULARY, width))
+        self.box = nn.Parameter(0.1 * torch.randn(8 * BOX_RANGE, width))
+        self.step = nn.Parameter(0.02 * torch.randn(config.loops, width))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.norm = nn.Parameter(torch.ones(width))
+        self.head = nn.Parameter(0.02 * torch.randn(4 * VOCABULARY, width))
+        self.register_buffer("mean_tokens", 0.1 * torch.randn(TASK_TOKENS, width))
+        self._angles: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
+
+    def forward(self, batch: Batch, tokens: Tensor, *, loops: int | None = None) -> Tensor:
+        """Logits, float [B, S, S, VOCABULARY].
+
+        tokens: [B, TASK_TOKENS, width], those of each sample's task; loops: fewer than the configured ones
+        make early pretraining cheaper.
+        """
+        half = batch.cells.shape[1] // 2
+        x = torch.cat([tokens, self.embed(batch)], 1)
+        key = (half, str(x.device))
+        if key not in self._angles:
+            self._angles[key] = rotary(half, self.config.width // self.config.heads, x.device)
+        cos, sin = self._angles[key]
+        for loop in range(loops or self.config.loops):
+            x = x + self.step[loop]
+            for layer in self.layers:
+                x = layer(x, half, cos, sin)
+        x = F.rms_norm(x[:, TASK_TOKENS:], x.shape[-1:], self.norm)
+        y = F.linear(x, self.head).float().view(-1, half, half, 2, 2, VOCABULARY)
+        return y.transpose(2, 3).reshape(-1, 2 * half, 2 * half, VOCABULARY)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """[B, half², width]: four position-specific cell lookups a patch, and the box coordinates."""
+        size, side = batch.cells.shape[:2]
+        half = side // 2
+        patches = batch.cells.view(size, half, 2, half, 2).transpose(2, 3).reshape(size, half * half, 4)
+        place = VOCABULARY * torch.arange(4, device=patches.device)
+        x = F.embedding(patches + place, self.cell).sum(2)
+        edge = BOX_RANGE * torch.arange(8, device=patches.device).view(2, 4, 1)
+        shown = batch.box_on.repeat_interleave(2, 1)[:, None, :, None, None]
+        lines = (F.embedding(batch.coords + edge, self.box) * shown).sum(2)  # [B, axis, half, width]
+        boxes = lines[:, 0, :, None] + lines[:, 1, None, :]
+        return x + boxes.flatten(1, 2)
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,234 @@
+"""Test-time training: all weights, on augmented demonstrations of one task.
+
+Every variant of the task (dihedral move × colour permutation) is a task of its own with its own tokens, as in
+VARC (arXiv 2511.14761). Training ends when the demonstrations, as augmented, are answered exactly; then the
+rate cools down over a few more steps. Neither the loss nor any test grid has a say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .augment import Variant, as_tensors, variants
+from .canvas import Batch, PairStore, Placement, draw, random_offsets, random_scales
+from .model import TASK_TOKENS, Solver
+from .objective import exact, loss
+from .optim import Optimiser
+from .task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to adapt. samples: the most to train on; batch_tokens: canvas tokens a step, between the batch
+    sizes `smallest` and `largest`; fit_goal: exact share at which to cool down, over `cool_share` of the
+    steps so far; window: samples that share is measured on."""
+
+    dihedrals: int
+    colours: int
+    samples: int
+    batch_tokens: int
+    smallest: int
+    largest: int
+    rate: float
+    token_rate: float
+    fit_goal: float = 0.98
+    window: int = 192
+    least_samples: int = 640
+    cool_share: float = 0.25
+    box_dropout: float = 0.1
+    check_every: int = 4
+
+    def batch_size(self, half: int) -> int:
+        wanted = self.batch_tokens // (half * half + TASK_TOKENS)
+        return max(self.smallest, min(self.largest, wanted))
+
+
+CPU = Recipe(8, 3, 6_000, 1400, 4, 32, rate=1e-3, token_rate=5e-3)
+CUDA = Recipe(8, 8, 16_000, 8192, 16, 32, rate=5e-4, token_rate=2.5e-3)
+
+
+def recipe_for(device: str) -> Recipe:
+    return CUDA if device.startswith("cuda") else CPU
+
+
+@dataclass(slots=True)
+class Precision:
+    """fp32 on a CPU; bf16 from compute capability 8.0 on; fp16 with a moving loss scale on older cards."""
+
+    dtype: torch.dtype
+    kind: str
+    scale: float = 1.0
+    good_steps: int = 0
+
+    @classmethod
+    def of(cls, device: str) -> Precision:
+        if not device.startswith("cuda"):
+            return cls(torch.float32, "cpu")
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            return cls(torch.bfloat16, "cuda")
+        return cls(torch.float16, "cuda", scale=2.0**14)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.kind, self.dtype)
+
+    def unscale(self, parameters: list[Tensor]) -> bool:
+        """Divide the gradients by the scale; False, and a smaller scale, where they overflowed."""
+        if self.dtype is not torch.float16:
+            return True
+        grads = [p.grad for p in parameters if p.grad is not None]
+        torch._foreach_mul_(grads, 1.0 / self.scale)
+        if not bool(torch.stack(torch._foreach_norm(grads)).isfinite().all()):
+            self.scale, self.good_steps = max(self.scale / 2, 1.0), 0
+            return False
+        self.good_steps += 1
+        if self.good_steps % 200 == 0:
+            self.scale *= 2
+        return True
+
+
+@dataclass(slots=True)
+class Adapted:
+    """An adapted network and how it got there."""
+
+    model: Solver
+    tokens: Tensor
+    views: list[Variant]
+    steps: int = 0
+    samples: int = 0
+    demo_fit: float = 0.0
+    stopped_by: str = "deadline"
+    loss_curve: list[tuple[int, float]] = field(default_factory=list)
+    step_seconds: float = 0.0
+    batch_size: int = 1
+
+
+class Demonstrations:
+    """An endless supply of augmented demonstrations of one task."""
+
+    def __init__(self, task: Task, views: list[Variant], recipe: Recipe, seed: int, device: str) -> None:
+        self.store = PairStore.from_grids(task.demos, device)
+        self.half, self.recipe, self.device = task.half, recipe, device
+        self.dihedral, self.colours = as_tensors(views, device)
+        self.ruled = task.rule.known
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def batch(self, size: int) -> tuple[Batch, Tensor]:
+        """A batch and each sample's variant number, int64 [size]."""
+        g, device = self.generator, self.device
+        pair = torch.randint(len(self.store.cells), (size,), generator=g, device=device)
+        variant = torch.randint(len(self.dihedral), (size,), generator=g, device=device)
+        longest = self.store.longest[pair]
+        scale = random_scales(longest, self.half, g)
+        offset = random_offsets(longest, scale, self.half, g)
+        box_on = (torch.rand(size, 2, generator=g, device=device) >= self.recipe.box_dropout).float()
+        if not self.ruled:
+            box_on[:, 1] = 0
+        at = Placement(pair, self.dihedral[variant], self.colours[variant], scale, offset, box_on)
+        return draw(self.store, at, self.half), variant
+
+
+def adapt(
+    model: Solver,
+    task: Task,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str,
+    max_steps: int | None,
+    time_left: Callable[[], float],
+    check: Callable[[int, int, float | None], None],
+) -> Adapted:
+    """Train `model` in place. `time_left()` gives seconds until training has to end; `check(step, of, loss)`
+    is called at every step and may raise Interrupted."""
+    views = variants(recipe.dihedrals, recipe.colours, seed)
+    tokens = nn.Parameter(model.mean_tokens.repeat(len(views), 1, 1).to(device))
+    result = Adapted(model, tokens, views, batch_size=recipe.batch_size(task.half))
+    supply = Demonstrations(task, views, recipe, seed, device)
+    optimiser = Optimiser(model, tokens, rate=recipe.rate, token_rate=recipe.token_rate)
+    planned = min(max_steps or 10**9, math.ceil(recipe.samples / result.batch_size))
+    run = _Run(recipe, planned, time_left())
+    precision = Precision.of(device)
+    model.train()
+    while result.steps < run.end and (left := time_left()) > result.step_seconds:
+        try:
+            value, right = _step(result, supply, optimiser, precision, run.factor(result.steps, left))
+        except torch.OutOfMemoryError:
+            if result.batch_size == 1:
+                raise
+            result.batch_size = max(1, result.batch_size // 2)
+            torch.cuda.empty_cache()
+            continue
+        result.steps += 1
+        result.samples += result.batch_size
+        result.step_seconds = max(0.0, left - time_left())
+        shown = run.watch(result, value, right)
+        check(result.steps, run.end, shown)
+    result.stopped_by = run.reason if result.steps >= run.end else "deadline"
+    result.demo_fit = run.fit
+    result.tokens = tokens.detach()
+    model.eval()
+    return result
+
+
+def _step(
+    result: Adapted, supply: Demonstrations, optimiser: Optimiser, precision: Precision, factor: float
+) -> tuple[Tensor, Tensor]:
+    """Loss, and for each sample 1 right, 0 wrong, −1 not counted (its boxes were hidden)."""
+    batch, variant = supply.batch(result.batch_size)
+    with precision.autocast():
+        logits = result.model(batch, result.tokens[variant])
+    value = loss(logits, batch)
+    (value * precision.scale).backward()  # type: ignore[no-untyped-call]
+    if precision.unscale(optimiser.all):
+        optimiser.step(factor)
+    else:
+        optimiser.forget()
+    hidden = (batch.box_on[:, 0] == 0) | ((batch.box_on[:, 1] == 0) & supply.ruled)
+    right = exact(logits.detach(), batch).int().masked_fill(hidden, -1)
+    return value.detach(), right
+
+
+class _Run:
+    """The schedule of one adaptation: steady until the demonstrations fit, then cooling."""
+
+    def __init__(self, recipe: Recipe, planned: int, seconds: float) -> None:
+        self.recipe, self.end, self.seconds = recipe, planned, max(seconds, 1e-9)
+        self.cool_from = planned - int(planned * recipe.cool_share)
+        self.reason = "samples"
+        self.fit = 0.0
+        self.recent: deque[int] = deque(maxlen=recipe.window)
+        self.pending: list[tuple[Tensor, Tensor]] = []
+
+    def factor(self, step: int, left: float) -> float:
+        """Warm up over 10 steps; cool linearly to 5 % by the last step, or by the deadline if that is first."""
+        cooling = (self.end - step) / max(self.end - self.cool_from, 1)
+        closing = left / (self.seconds * self.recipe.cool_share)
+        return min(1.0, (step + 1) / 10, max(0.05, min(cooling, closing)))
+
+    def watch(self, result: Adapted, value: Tensor, right: Tensor) -> float | None:
+        """Every few steps read the device's numbers; begin to cool once the demonstrations fit."""
+        self.pending.append((value, right))
+        if len(self.pending) < self.recipe.check_every and result.steps < self.end:
+            return None
+        mean = float(torch.stack([v for v, _ in self.pending]).mean())
+        self.recent.extend(r for r in torch.cat([r for _, r in self.pending]).tolist() if r >= 0)
+        self.pending.clear()
+        result.loss_curve.append((result.steps, round(mean, 5)))
+        self.fit = sum(self.recent) / max(len(self.recent), 1)
+        settled = (
+            len(self.recent) >= self.recipe.window * 3 // 4 and result.samples >= self.recipe.least_samples
+        )
+        if self.reason == "samples" and settled and self.fit >= self.recipe.fit_goal:
+            self.reason, self.cool_from = "fit", result.steps
+            self.end = min(self.end, result.steps + max(8, int(result.steps * self.recipe.cool_share)))
+        return mean

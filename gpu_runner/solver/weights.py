@@ -1,0 +1,69 @@
+"""Checkpoints on disk: fp16 safetensors with the configuration in their metadata."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import BadWeights
+from .model import CONFIGS, ModelConfig, Solver
+
+FORMAT = "arcspot-solver-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Pretrained weights in fp32, the configuration they fit, and the file's digest."""
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    name: str
+    sha256: str
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Raises BadWeights when the file is missing, torn, of another format or of another shape."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise BadWeights(f"cannot read the checkpoint {path.name}: {error}") from error
+    config = CONFIGS.get(metadata.get("config", ""))
+    if metadata.get("format") != FORMAT or config is None:
+        raise BadWeights(f"{path.name} is not a {FORMAT} checkpoint of a known configuration")
+    build(config, weights)
+    return Checkpoint(config, weights, path.name, sha256_of(path))
+
+
+def build(config: ModelConfig, weights: dict[str, Tensor]) -> Solver:
+    """A network with these weights. Raises BadWeights where names, shapes or values do not fit."""
+    with torch.random.fork_rng(devices=[]):
+        model = Solver(config)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise BadWeights(f"weights do not fit {config.name}: {error}") from error
+    if not all(bool(t.isfinite().all()) for t in weights.values()):
+        raise BadWeights(f"weights of {config.name} are not finite")
+    return model
+
+
+def write_checkpoint(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> str:
+    """Write fp16 weights beside the target, then rename. Returns the file's SHA-256."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = {key: value.detach().cpu().half().contiguous() for key, value in weights.items()}
+    beside = path.with_suffix(".part")
+    save_file(half, beside, metadata={"format": FORMAT, "config": config.name})
+    beside.replace(path)
+    return sha256_of(path)
