@@ -38,15 +38,15 @@ LOCAL_PARAMETERS: Mapping[str, str] = {
     "AlertEmail": "local@example.com",
     "ImageParameter": "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
     "MaxLifetimeMinutes": "60",
-    "TaskBudgetSeconds": "20",
-    "IdleSeconds": "15",
+    "TaskBudgetSeconds": "110",
+    "IdleSeconds": "8",
     "TargetDrainSeconds": "60",
     "BootSeconds": "10",
     "MaxWaitSeconds": "0",
     "BootTimeoutSeconds": "180",
     "SilenceSeconds": "60",
     "HeartbeatSeconds": "5",
-    "LeaseSeconds": "30",
+    "LeaseSeconds": "60",
     "GonePollSeconds": "2",
 }
 """Template parameters that differ on one machine: an image the emulator knows (nothing is booted
