@@ -15,6 +15,8 @@ from enum import StrEnum
 from arcspot.domain.launching import Instance, Launch, LaunchState, hold_over
 
 VISIBILITY_SECONDS = 300
+# Events make rounds follow each other within milliseconds; a second look counts only after this.
+ORPHAN_GRACE = timedelta(seconds=50)
 
 
 class Act(StrEnum):

@@ -30,6 +30,7 @@ class Room:
     paused: str = ""
     breaker: str = ""
     closed_hours: str = ""
+    fleet_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

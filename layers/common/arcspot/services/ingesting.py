@@ -73,7 +73,7 @@ def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) ->
     )
     receipt = _receipt(settings, dropped, file, new)
     _write_receipts(ports, dropped, file, receipt, now)
-    if receipt.jobs or receipt.refusals:
+    if receipt.new_jobs or receipt.refusals:
         until_written(lambda: _batch_due(ports, receipt.batch_id, now))
     return receipt
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from arcspot.domain.budget import MICROS, Fleet, Ledger, cost_usd_micros, period_of
 from arcspot.domain.launching import Launch, LaunchState
-from arcspot.errors import RecordMissing
+from arcspot.errors import Conflict, RecordMissing
 from arcspot.ports import Event, Ports
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
@@ -30,14 +30,21 @@ def open_books(ports: Ports, settings: Settings, now: datetime) -> tuple[Ledger,
     return until_written(act)
 
 
-def reserve(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> Launch:
+def reserve(
+    ports: Ports, settings: Settings, launch_id: str, now: datetime, *, fleet_version: int | None = None
+) -> Launch:
     """Take the worst case of one launch and one slot, and put its row: one transaction.
 
-    Raises NoMoney, NoSlot or FleetPaused; then nothing was written.
+    With `fleet_version`, only if the fleet is still at that version: a decision made on another
+    fleet is no decision. Raises Conflict then, else NoMoney, NoSlot or FleetPaused; nothing was written.
     """
 
     def act() -> Launch:
         ledger, fleet = open_books(ports, settings, now)
+        if fleet_version is not None and fleet.version != fleet_version:
+            raise Conflict(
+                f"the fleet is at version {fleet.version}, the decision was made at {fleet_version}"
+            )
         launch = Launch(
             launch_id=launch_id,
             period=ledger.period,

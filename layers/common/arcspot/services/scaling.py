@@ -7,30 +7,56 @@ from datetime import datetime
 
 from arcspot.domain.launching import LaunchState
 from arcspot.domain.scaling import VCPUS_PER_SLOT, Backlog, Decision, Pace, Room, how_many
-from arcspot.errors import FleetPaused, NoMoney, NoSlot
+from arcspot.errors import Conflict, FleetPaused, NoMoney, NoSlot
 from arcspot.ports import Ports
 from arcspot.services import money
 from arcspot.settings import Settings
+
+LOOKS = 3
 
 
 def scale(
     ports: Ports, settings: Settings, now: datetime, *, new_id: Callable[[datetime], str]
 ) -> tuple[Decision, list[str]]:
-    """Reserve and start launches. Returns the decision and the ids started."""
-    room = _room(ports, settings, now)
-    decision = how_many(_backlog(ports, settings, now, room), room, _pace(settings))
+    """Reserve and start launches. Returns the decision and the ids started.
+
+    Two of these may run at once (the schedule and a kick). Both would see the same backlog and
+    start twice what it needs, so a reservation counts only on the fleet the decision was made for;
+    whoever comes second looks again.
+    """
     started: list[str] = []
-    waits_for = decision.waits_for
-    for _ in range(decision.launches):
+    for _ in range(LOOKS):
+        room = _room(ports, settings, now)
+        decision = how_many(_backlog(ports, settings, now, room), room, _pace(settings))
         try:
-            launch = money.reserve(ports, settings, new_id(now), now)
+            waits_for = _reserve_and_start(
+                ports, settings, now, decision, room.fleet_version, new_id, started
+            )
+        except Conflict:
+            continue
+        money.note_waiting(ports, waits_for, now)
+        break
+    return decision, started
+
+
+def _reserve_and_start(
+    ports: Ports,
+    settings: Settings,
+    now: datetime,
+    decision: Decision,
+    fleet_version: int,
+    new_id: Callable[[datetime], str],
+    started: list[str],
+) -> str:
+    """Reserve what was decided, adding to `started`; what the rest waits for. Raises Conflict when overtaken."""
+    for n in range(decision.launches):
+        try:
+            launch = money.reserve(ports, settings, new_id(now), now, fleet_version=fleet_version + n)
         except (NoMoney, NoSlot, FleetPaused) as refused:
-            waits_for = {NoMoney: "budget", NoSlot: "slots", FleetPaused: "paused"}[type(refused)]
-            break
+            return {NoMoney: "budget", NoSlot: "slots", FleetPaused: "paused"}[type(refused)]
         start(ports, settings, launch.launch_id)
         started.append(launch.launch_id)
-    money.note_waiting(ports, waits_for, now)
-    return decision, started
+    return decision.waits_for
 
 
 def start(ports: Ports, settings: Settings, launch_id: str) -> None:
@@ -89,6 +115,7 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> Room:
         reserve=settings.reserve,
         quota_vcpus=settings.quota_vcpus or settings.slots * VCPUS_PER_SLOT,
         paused="paused" if fleet.paused else "",
+        fleet_version=fleet.version,
         breaker=_BREAKER_REASONS.get(breaker.error, "capacity") if breaker.open(now) else "",
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from arcspot.domain.launching import Instance, Launch, LaunchState
-from arcspot.domain.reaping import Act, Patience, Step, Suspects, orphan, steps
+from arcspot.domain.reaping import ORPHAN_GRACE, Act, Patience, Step, Suspects, orphan, steps
 from arcspot.errors import ItemsFailed
 from arcspot.ports import Event, Ports
 from arcspot.services import launching, money, retiring, scaling
@@ -131,7 +131,7 @@ def _suspects(
         return known
 
     earlier = until_written(act)
-    return {i: since for i, since in earlier.since.items() if since < now}
+    return {i: since for i, since in earlier.since.items() if now - since >= ORPHAN_GRACE}
 
 
 def _expire(ports: Ports, launch: Launch, now: datetime) -> None:
