@@ -42,9 +42,7 @@ def reserve(
     def act() -> Launch:
         ledger, fleet = open_books(ports, settings, now)
         if fleet_version is not None and fleet.version != fleet_version:
-            raise Conflict(
-                f"the fleet is at version {fleet.version}, the decision was made at {fleet_version}"
-            )
+            raise Conflict(f"decided on fleet version {fleet_version}, it is at {fleet.version} by now")
         launch = Launch(
             launch_id=launch_id,
             period=ledger.period,
@@ -56,7 +54,8 @@ def reserve(
         ports.store.write(ledger.reserve(launch.reserve), fleet.take(), launch)
         return launch
 
-    launch = until_written(act)
+    # Overtaken once is overtaken: whoever decided on another fleet must decide again, not try again.
+    launch = until_written(act) if fleet_version is None else act()
     ports.store.record(Event(f"launch#{launch_id}", now, "reserved", f"{launch.reserve} micro-dollars held"))
     announce(ports, launch.period, now)
     return launch

@@ -48,7 +48,10 @@ def _reserve_and_start(
     new_id: Callable[[datetime], str],
     started: list[str],
 ) -> str:
-    """Reserve what was decided, adding to `started`; what the rest waits for. Raises Conflict when overtaken."""
+    """Reserve and start what was decided, adding to `started`; what the rest waits for.
+
+    Raises Conflict when overtaken.
+    """
     for n in range(decision.launches):
         try:
             launch = money.reserve(ports, settings, new_id(now), now, fleet_version=fleet_version + n)
