@@ -62,6 +62,8 @@ class LocalOptions:
     """How to bring a local stack up."""
 
     project_dir: Path
+    home: Path | None = None
+    """Where the stack keeps everything, build included; the project's `.arcspot` unless told."""
     stack_name: str = "arcspot-local"
     region: str = "us-east-1"
     max_instances: int = 2
@@ -113,10 +115,13 @@ class Places:
     """Where things are kept."""
 
     project_dir: Path
+    home: Path
 
-    @property
-    def home(self) -> Path:
-        return self.project_dir / ".arcspot"
+    @classmethod
+    def of(cls, project_dir: Path, home: Path | None = None) -> Places:
+        """The places of a project; a second stack of the same project needs a home of its own."""
+        project = project_dir.resolve()
+        return cls(project, home.resolve() if home else project / ".arcspot")
 
     @property
     def description(self) -> Path:
@@ -134,10 +139,10 @@ class Places:
         return self.state_dir / "logs" / f"{name}.log"
 
 
-def load(project_dir: Path) -> LocalStack | None:
+def load(project_dir: Path, home: Path | None = None) -> LocalStack | None:
     """The running stack of a project, or None."""
     try:
-        told = json.loads(Places(project_dir.resolve()).description.read_text())
+        told = json.loads(Places.of(project_dir, home).description.read_text())
         records = tuple(ProcessRecord(**record) for record in told.pop("processes"))
         stack = LocalStack(**told, processes=records)
     except (OSError, ValueError, TypeError, KeyError):
@@ -145,11 +150,11 @@ def load(project_dir: Path) -> LocalStack | None:
     return stack if stack.running() else None
 
 
-def status(project_dir: Path) -> LocalStatus:
+def status(project_dir: Path, home: Path | None = None) -> LocalStatus:
     """What runs now. Never changes anything."""
-    stack = load(project_dir)
+    stack = load(project_dir, home)
     if stack is None:
-        records = read_records(Places(project_dir.resolve()).records_dir)
+        records = read_records(Places.of(project_dir, home).records_dir)
         return LocalStatus(stack=None, left_over=tuple(record for record in records if alive(record)))
     return LocalStatus(stack=stack, instances=tuple(json.loads(_ask(stack, "instances", "GET"))))
 
@@ -180,9 +185,9 @@ def up(options: LocalOptions, *, report: Report) -> LocalStack:
 
     Whatever goes wrong, Ctrl-C included, what was started is stopped again.
     """
-    places = Places(options.project_dir.resolve())
+    places = Places.of(options.project_dir, options.home)
     with _alone(places):
-        running = load(places.project_dir)
+        running = load(places.project_dir, places.home)
         if running is not None:
             report(f"already up at {running.endpoint_url}, since {running.started_at}")
             return running
@@ -312,12 +317,12 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def down(project_dir: Path, *, report: Report) -> None:
+def down(project_dir: Path, *, home: Path | None = None, report: Report) -> None:
     """Stop everything of this project's local stack and forget its data; logs and the build stay.
 
     Does nothing when nothing is there, and works after a crash at any point of `up`.
     """
-    places = Places(project_dir.resolve())
+    places = Places.of(project_dir, home)
     with _alone(places):
         _down(places, report)
 

@@ -130,8 +130,20 @@ def test_a_failed_up_leaves_nothing_running(project: Path, monkeypatch: pytest.M
 
 
 def test_only_one_up_or_down_works_at_a_time(project: Path) -> None:
-    with local._alone(local.Places(project)), pytest.raises(LocalStackError, match="wait for it"):
+    with local._alone(local.Places.of(project)), pytest.raises(LocalStackError, match="wait for it"):
         local.down(project, report=quiet)
+
+
+def test_a_stack_with_a_home_of_its_own_leaves_the_project_alone(project: Path, tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    stack = described(project, this_process())
+    (home / "local.json").write_text((project / ".arcspot" / "local.json").read_text())
+    (project / ".arcspot" / "local.json").unlink()
+    assert local.load(project, home) == stack
+    assert local.load(project) is None
+    with local._alone(local.Places.of(project, home)):
+        local.down(project, report=quiet)  # the project's own is not the one that is busy
 
 
 def test_free_ports_differ() -> None:
