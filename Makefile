@@ -1,0 +1,58 @@
+# The verbs of arcspot. `make help` lists them.
+# Everything is installed into .venv and .venv-sam; a second run installs nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TASKS ?= examples/tasks
+OUT ?= demo-results
+
+# The stamps hold what was installed: they are renewed when the list changes.
+VENV := .venv/.installed
+SAM := .venv-sam/.installed
+PIP := --quiet --disable-pip-version-check
+
+.PHONY: help setup demo test check format bench clean
+
+help: ## List the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV): pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "arcspot needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@echo "setting up .venv (torch is large; this happens once)"
+	test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
+	.venv/bin/python -m pip install $(PIP) torch==2.13.0
+	.venv/bin/python -m pip install $(PIP) --editable ".[solver,local,dev]"
+	touch $@
+
+$(SAM):
+	@echo "setting up .venv-sam (the AWS SAM CLI pins much and needs an environment of its own)"
+	test -x .venv-sam/bin/python || "$(PYTHON)" -m venv .venv-sam
+	.venv-sam/bin/python -m pip install $(PIP) aws-sam-cli==1.170.0
+	touch $@
+
+setup: $(VENV) $(SAM) ## Install everything into .venv and .venv-sam
+
+demo: setup ## The whole path on this machine: TASKS=dir OUT=dir
+	.venv/bin/arcspot demo --tasks "$(TASKS)" --out "$(OUT)"
+
+test: setup ## All tests, the end-to-end one on the local emulator included
+	.venv/bin/python -m pytest
+
+check: setup ## ruff, mypy --strict, sam validate --lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint
+
+format: setup ## Let ruff mend what it can
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: setup ## Measure; writes bench/out and a table for docs/benchmarks.md
+	.venv/bin/python -m bench
+
+clean: ## Remove what was built and measured (not the environments)
+	rm -rf .aws-sam .arcspot/build bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
