@@ -1,0 +1,1 @@
+"""Measurements of what arcspot promises; `python -m bench --help`."""

@@ -1,0 +1,70 @@
+"""Measure what arcspot promises and write the figures down.
+
+    python -m bench all                  # everything but the solver's four tasks: some minutes
+    python -m bench all --arc DIR        # those too; DIR holds ARC's training tasks
+    python -m bench imports help         # only these: imports, help, stack, demo, solve
+    python -m bench table                # the Markdown table of what was measured so far
+
+Each measurement writes `bench/out/<name>.json`. No other stack of this checkout may be up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.machine import commit, machine, today
+from bench.quick import help_text, imports
+from bench.table import table
+from bench.whole import demo, solve, stack
+
+PROJECT = Path(__file__).resolve().parents[1]
+OUT = PROJECT / "bench" / "out"
+ORDER = ("imports", "help", "stack", "demo", "solve")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="*", choices=(*ORDER, "all", "table"), default="all")
+    parser.add_argument("--arc", type=Path, help="folder of ARC's training tasks, for solve")
+    options = parser.parse_args()
+    wanted = set(ORDER) if "all" in options.what else set(options.what) & set(ORDER)
+    if options.arc is None:
+        if "solve" in options.what:
+            parser.error("solve needs --arc DIR, the folder of ARC's training tasks")
+        wanted.discard("solve")
+
+    measurements: dict[str, Callable[[], dict[str, Any]]] = {
+        "imports": lambda: imports(PROJECT),
+        "help": lambda: help_text(PROJECT),
+        "stack": lambda: stack(PROJECT, say),
+        "demo": lambda: demo(PROJECT, say),
+        "solve": lambda: solve(options.arc, say),
+    }
+    OUT.mkdir(parents=True, exist_ok=True)
+    for name in ORDER:
+        if name in wanted:
+            say(f"measuring {name}")
+            about = {"machine": machine(), "commit": commit(PROJECT), "date": today()}
+            found = about | measurements[name]()
+            (OUT / f"{name}.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    print(table({name: _read(name) for name in ORDER if (OUT / f"{name}.json").exists()}), end="")
+
+
+def _read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((OUT / f"{name}.json").read_text())
+    return found
+
+
+def say(line: str) -> None:
+    print(f"bench: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

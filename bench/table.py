@@ -1,0 +1,74 @@
+"""The figures as Markdown, the limits beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Results = Mapping[str, Mapping[str, Any]]
+"""Name of a measurement → what it found, `machine`, `commit` and `date` included."""
+
+MIB = 2**20
+
+
+def table(results: Results) -> str:
+    """One row for each figure, and under them what each group was measured on."""
+    rows = ["| figure | limit | measured | |", "|---|---|---|---|"]
+    rows += [f"| {what} | {limit} | {found} | {met} |" for what, limit, found, met in _rows(results)]
+    return "\n".join([*rows, "", *_provenance(results)]) + "\n"
+
+
+def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
+    if found := results.get("imports"):
+        empty = found["empty_process_ms"]["median"]
+        for name, each in found["handlers"].items():
+            took = each["import_ms"]["median"]
+            cpu = each["import_cpu_ms"]["median"]
+            yield f"importing `{name}`", "400 ms", f"{took:.0f} ms ({cpu:.0f} ms of CPU)", _met(took, 400)
+        yield "an empty Python process, for comparison", "–", f"{empty:.0f} ms", ""
+    if found := results.get("help"):
+        took = found["help_ms"]["median"]
+        yield "`arcspot --help`", "300 ms", f"{took:.0f} ms", _met(took, 300)
+    if found := results.get("stack"):
+        for name, size in found["zip_bytes"].items():
+            limit = 3_000_000 if name == "CommonLayer" else None
+            yield (
+                f"zip of {name}",
+                "3 MB" if limit else "–",
+                f"{size / 1e6:.2f} MB",
+                _met(size, limit) if size else "not built",
+            )
+        for what, key in (("nothing built", "up_clean_s"), ("everything built", "up_built_s")):
+            yield f"local stack up, {what}", "60 s", f"{found[key]:.0f} s", _met(found[key], 60)
+    if found := results.get("demo"):
+        first, peak = found["first_right_s"], found["peak_bytes"]
+        yield (
+            "`make demo` to the first right answer",
+            "120 s",
+            "none" if first is None else f"{first:.0f} s",
+            _met(first if first is not None else float("inf"), 120),
+        )
+        right = f"{len(found['right'])} of {found['tasks']} right"
+        yield f"`make demo`, all of it ({right})", "–", f"{found['whole_s']:.0f} s", ""
+        yield "peak memory of all processes", "3 GiB", f"{peak / MIB:,.0f} MiB", _met(peak, 3 * 1024 * MIB)
+    if found := results.get("solve"):
+        for name, each in found["tasks"].items():
+            took = each["seconds"]
+            verdict = _met(took, 120) if each["right"] else "**wrong**"
+            yield f"solving `{name}` (seed {found['seed']})", "120 s, right", f"{took:.0f} s", verdict
+
+
+def _met(value: float, limit: float | None) -> str:
+    return "" if limit is None else "met" if value <= limit else "**missed**"
+
+
+def _provenance(results: Results) -> Iterator[str]:
+    for name, found in results.items():
+        on = found["machine"]
+        busy = f"load {on['load_1min']} at the start" + (
+            " (busy)" if on["load_1min"] > on["cores"] / 2 else ""
+        )
+        yield (
+            f"- {name}: {on['cores']} cores of {on['cpu']}, {on['ram_gib']} GiB, Python {on['python']}, "
+            f"{busy}; commit {found['commit']}, {found['date']}"
+        )
