@@ -26,6 +26,11 @@ _CONFIG = Config(
 _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "path"}))
 
 
+def client_config(service: str) -> Config:
+    """The one configuration every client of a service is made with."""
+    return _S3_CONFIG if service == "s3" else _CONFIG
+
+
 def sts_endpoint(session: boto3.Session) -> str:
     """The region's own STS endpoint, or the emulator's when one is configured."""
     return session.client("sts", config=_CONFIG).meta.endpoint_url

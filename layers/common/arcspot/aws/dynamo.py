@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
@@ -31,7 +31,6 @@ from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Record
-from arcspot.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -45,12 +44,25 @@ _IS_UNCHANGED = "version = :read"
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
+class TableNames(Protocol):
+    """Where the tables are: a function's Settings, or what the command line reads from the stack."""
+
+    @property
+    def jobs_table(self) -> str: ...
+    @property
+    def launches_table(self) -> str: ...
+    @property
+    def ledger_table(self) -> str: ...
+    @property
+    def events_table(self) -> str: ...
+
+
 class DynamoStore:
     """`ports.Store` over four tables."""
 
-    def __init__(self, client: DynamoDBClient, settings: Settings) -> None:
+    def __init__(self, client: DynamoDBClient, tables: TableNames) -> None:
         self._client = client
-        self._tables = settings
+        self._tables = tables
 
     def write(self, *records: Record) -> None:
         puts: list[Any] = [self._put(record) for record in records]
@@ -180,6 +192,16 @@ class DynamoStore:
     def estimate(self, key: str) -> Estimate | None:
         return self._one(self._tables.ledger_table, f"ESTIMATE#{key}", Estimate)
 
+    def every_job(self) -> Iterator[Job]:
+        """All jobs, by a scan: for people who look, never for a function."""
+        for item in self._scan(self._tables.jobs_table):
+            if "job_id" in item:
+                yield _load(item, Job)
+
+    def every_launch(self) -> Iterator[Launch]:
+        """All launches, by a scan."""
+        return (_load(item, Launch) for item in self._scan(self._tables.launches_table))
+
     def record(self, *events: Event) -> None:
         rows = [
             {
@@ -218,6 +240,10 @@ class DynamoStore:
     def _one(self, table: str, key: str, kind: type[T]) -> T | None:
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
         return _load(item, kind) if item else None
+
+    def _scan(self, table: str) -> Iterator[Mapping[str, Any]]:
+        for page in self._client.get_paginator("scan").paginate(TableName=table):
+            yield from page["Items"]
 
     def _query(
         self,

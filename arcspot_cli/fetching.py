@@ -1,0 +1,164 @@
+"""results: bring answers home, whole or not at all, each file checked against its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arcspot.domain import scoring, tasks
+from arcspot.domain.jobs import Job, JobState
+from arcspot.errors import RecordMissing
+from arcspot.services.ingesting import TASKS_PREFIX, accepted_key
+from arcspot_cli.errors import CommandFailed
+from arcspot_cli.target import Target
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One task's finished job, as it lies in a local folder."""
+
+    task_id: str
+    job: Job
+    folder: Path
+    fresh: bool
+
+    @property
+    def attempts(self) -> tuple[scoring.Attempts, ...]:
+        return scoring.read_prediction(json.loads((self.folder / "prediction.json").read_text()))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A task id that a dropped file gave, and the job that stands for it."""
+
+    task_id: str
+    job_id: str
+
+
+def wanted(target: Target, batch: str | None) -> list[Wanted]:
+    """Every (task id, job) that the receipts of a batch (or of all) name.
+
+    Receipts and not jobs, because one job may answer the same task in several files.
+    """
+    prefix = f"accepted/{TASKS_PREFIX}" + (f"{batch}/" if batch else "")
+    seen: dict[tuple[str, str], Wanted] = {}
+    for key in target.bucket.keys(prefix):
+        for job in json.loads(target.bucket.read(key)).get("jobs", []):
+            seen[job["task_id"], job["job_id"]] = Wanted(job["task_id"], job["job_id"])
+    return list(seen.values())
+
+
+def folder_names(asked: list[Wanted]) -> dict[tuple[str, str], str]:
+    """A folder for each: the task id, or with a piece of the job id where two tasks share one."""
+    taken: dict[str, str] = {}
+    names: dict[tuple[str, str], str] = {}
+    for item in sorted(asked, key=lambda w: (w.task_id, w.job_id)):
+        owner = taken.setdefault(item.task_id, item.job_id)
+        clash = owner != item.job_id
+        names[item.task_id, item.job_id] = f"{item.task_id}~{item.job_id[:8]}" if clash else item.task_id
+    return names
+
+
+def get(
+    target: Target, out: Path, *, batch: str | None, done: Callable[[Answer], None] = lambda _: None
+) -> list[Answer]:
+    """Download every finished job's files into `out/<task id>/`; what is there already is left alone."""
+    asked = wanted(target, batch)
+    names = folder_names(asked)
+    jobs = target.store.jobs([item.job_id for item in asked])
+    answers = []
+    for item in asked:
+        job = jobs.get(item.job_id)
+        if job is None or job.state is not JobState.DONE:
+            continue
+        folder = out / names[item.task_id, item.job_id]
+        answer = Answer(item.task_id, job, folder, fetch(target, job, folder))
+        done(answer)
+        answers.append(answer)
+    if answers:
+        _submission(out, answers)
+        _report(target, out, batch)
+    return answers
+
+
+def fetch(target: Target, job: Job, folder: Path) -> bool:
+    """One job's files, checked, then moved into place; False when they were there. Raises CommandFailed."""
+    manifest_bytes = _read(target, job.result_prefix + MANIFEST)
+    if (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == manifest_bytes:
+        return False
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.parent / f".{folder.name}.{os.getpid()}.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        for name, body in _files(target, job, json.loads(manifest_bytes)):
+            (beside / name).write_bytes(body)
+        (beside / MANIFEST).write_bytes(manifest_bytes)
+        if folder.exists():
+            shutil.rmtree(folder)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return True
+
+
+def known_task(target: Target, job: Job) -> tasks.Task | None:
+    """The task a job came from, with its solution when the file had one; None when the file is gone."""
+    try:
+        body = target.bucket.read(job.input.key, version=job.input.object_version or None)
+    except RecordMissing:
+        return None
+    found = [task for task in tasks.read_task_file(job.input.key, body).tasks if task.task_id == job.task_id]
+    return found[0] if found else None
+
+
+def receipt_exists(target: Target, key: str) -> bool:
+    return target.bucket.size(accepted_key(key)) is not None
+
+
+def _files(target: Target, job: Job, manifest: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    for name, told in manifest["files"].items():
+        if Path(name).name != name or name.startswith("."):
+            raise CommandFailed(f"{job.result_prefix}{MANIFEST} names {name!r}, which is no plain file name")
+        body = _read(target, job.result_prefix + name)
+        if hashlib.sha256(body).hexdigest() != told["sha256"]:
+            raise CommandFailed(
+                f"{job.result_prefix}{name} is not what its manifest promises; run the command "
+                "again, and if it stays so, look at the object's versions"
+            )
+        yield name, body
+
+
+def _read(target: Target, key: str) -> bytes:
+    try:
+        return target.bucket.read(key)
+    except RecordMissing as error:
+        raise CommandFailed(f"{error}; it was removed from the bucket") from error
+
+
+def _submission(out: Path, answers: list[Answer]) -> None:
+    predictions = {a.task_id: json.loads((a.folder / "prediction.json").read_text()) for a in answers}
+    _replace(out / "submission.json", json.dumps(scoring.submission(predictions)).encode())
+
+
+def _report(target: Target, out: Path, batch: str | None) -> None:
+    if batch is None:
+        return
+    try:
+        _replace(out / "report.html", target.bucket.read(f"reports/{batch}/index.html"))
+    except RecordMissing:
+        return  # written within a minute of the last job's end; the answers do not wait for it
+
+
+def _replace(path: Path, body: bytes) -> None:
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_bytes(body)
+    beside.replace(path)

@@ -1,0 +1,118 @@
+"""How things look in a terminal. Data goes to stdout, progress and remarks to stderr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from arcspot.domain import drawing, reporting, scoring
+from arcspot.domain.jobs import JobState
+from arcspot.domain.tasks import Task
+from arcspot_cli.looking import Look, current
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def colours(stream: object = sys.stdout) -> bool:
+    """Colour only on a terminal, and never against NO_COLOR (no-color.org)."""
+    return not os.environ.get("NO_COLOR") and bool(getattr(stream, "isatty", bool)())
+
+
+def say(text: str = "") -> None:
+    """A remark for the person who looks on: stderr, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def answer(task: Task, attempts: Sequence[scoring.Attempts], *, head: str) -> str:
+    """One task's test inputs, attempts and (when known) truth, side by side."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 140)
+    lines = drawing.terminal_task(task, attempts, task.test_outputs, width=width, colour=colours())
+    return "\n".join([head, *lines, ""])
+
+
+def verdict(task: Task | None, attempts: Sequence[scoring.Attempts]) -> str:
+    """`right`, `wrong`, `1 of 2 right`, or that the solution is not known."""
+    score = scoring.score_task(task, attempts) if task is not None else None
+    if score is None:
+        return "solution not known"
+    if score.all_right:
+        return "right"
+    return "wrong" if not score.right_at_2 else f"{score.right_at_2} of {score.tests} test inputs right"
+
+
+def line(seen: Look) -> str:
+    """A look in one line, for logs and pipes."""
+    counts = (
+        ", ".join(f"{n} {reporting.STATE_WORDS[state]}" for state, n in seen.counts.items()) or "no jobs yet"
+    )
+    running = ", ".join(
+        f"{job.task_id} {job.lease.phase} {job.lease.fraction:.0%}" for job in seen.jobs if job.lease
+    )
+    money = f"; {reporting.usd(seen.ledger.settled)} spent" if seen.ledger else ""
+    reserved = (
+        f", {reporting.usd(seen.ledger.reserved)} reserved" if seen.ledger and seen.ledger.reserved else ""
+    )
+    waits = f"; waits for {seen.waits_for}" if seen.waits_for else ""
+    return f"{counts}{f' ({running})' if running else ''}{money}{reserved}{waits}"
+
+
+def tables(seen: Look) -> RenderableType:
+    """A look as tables: jobs, what runs, instances, money."""
+    from rich.console import Group
+    from rich.table import Table
+
+    def grid(*columns: str) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        return table
+
+    jobs = grid("jobs", "")
+    for state, n in seen.counts.items():
+        jobs.add_row(reporting.STATE_WORDS[state], str(n))
+    if not seen.jobs:
+        jobs.add_row("none yet; drop some: arcspot submit PATH", "")
+    parts: list[RenderableType] = [jobs]
+    if seen.waits_for and seen.fleet:
+        since = f" (since {seen.fleet.waits_since:%H:%M:%S} UTC)" if seen.fleet.waits_since else ""
+        parts.append(f"\nwaits for {seen.waits_for}{since}")
+    running = [job for job in seen.jobs if job.lease]
+    if running:
+        now = grid("running", "phase", "done", "instance")
+        for job in running:
+            assert job.lease is not None
+            now.add_row(job.task_id, job.lease.phase, f"{job.lease.fraction:.0%}", job.lease.launch_id)
+        parts += ["", now]
+    bad = [job for job in seen.jobs if job.state in (JobState.DEAD, JobState.REJECTED)]
+    if bad:
+        faults = grid("not answered", "why")
+        for job in bad[:20]:
+            faults.add_row(job.input.key if job.state is JobState.REJECTED else job.task_id, job.reason)
+        parts += ["", faults]
+    shown = current(seen.launches)
+    if shown:
+        instances = grid("instances", "state", "type", "cost", "")
+        for launch in shown:
+            instances.add_row(
+                launch.instance_id or launch.launch_id,
+                str(launch.state),
+                " ".join(filter(None, (launch.instance_type, launch.market))),
+                reporting.usd(seen.cost_so_far(launch)),
+                launch.reason,
+            )
+        parts += ["", instances]
+    if seen.ledger:
+        money = grid("money " + seen.ledger.period, "cap", "available", "reserved", "spent")
+        money.add_row(
+            "",
+            *(
+                reporting.usd(x)
+                for x in (seen.ledger.cap, seen.ledger.available, seen.ledger.reserved, seen.ledger.settled)
+            ),
+        )
+        parts += ["", money]
+    return Group(*parts)
