@@ -54,7 +54,7 @@ def recolour(grid: Grid, colours: Sequence[int]) -> Grid:
 
 
 def unmove_probabilities(scores: Tensor, variant: Variant) -> Tensor:
-    """Undo a variant on per-cell colour scores: [height, width, COLOURS] seen to [.., .., COLOURS] original."""
+    """Undo a variant on per-cell colour scores: [height, width, COLOURS] as seen, to the original."""
     if variant.dihedral & 4:
         scores = scores.flip(1)
     if variant.dihedral & 2:

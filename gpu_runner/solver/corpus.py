@@ -105,7 +105,7 @@ def _rule(demos: list[dict[str, list[list[int]]]]) -> SizeRule:
 def _read_rearc(
     path: Path, number: dict[str, int], per_task: int, longest: int, seed: int
 ) -> list[tuple[int, Pair]]:
-    archive = np.load(io.BytesIO(lzma.open(path).read()))
+    archive = np.load(io.BytesIO(lzma.decompress(path.read_bytes())))
     shapes, cells = archive["shapes"].astype(np.int64).reshape(-1, 2, 2), archive["cells"]
     area = shapes.prod(2)
     ends = area.reshape(-1).cumsum().reshape(-1, 2)

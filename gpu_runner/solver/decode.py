@@ -19,6 +19,7 @@ from .canvas import (
     BACKGROUND,
     BORDER,
     COLOURS,
+    PATCH,
     Grid,
     PairStore,
     Placement,
@@ -27,11 +28,9 @@ from .canvas import (
     turned_sizes,
 )
 from .model import Solver
+from .portfolio import Hypothesis
 from .sizes import Size
 from .task import Task, size_of
-
-PLACEMENTS = 4
-"""Scales and offsets each variant is drawn at."""
 
 KEPT = 8
 """Candidates reported for each test input."""
@@ -68,7 +67,7 @@ class Ballot:
     readable: dict[Size, int] = field(default_factory=dict)
 
     def add(self, scores: Tensor) -> None:
-        """scores: [height, width, COLOURS] log-probabilities of one view, turned back to the task's colours."""
+        """scores: [height, width, COLOURS] log-probabilities of one view, as the task has it."""
         grid = tuple(tuple(row) for row in scores.argmax(-1).tolist())
         size = (scores.shape[0], scores.shape[1])
         self.votes[grid] = self.votes.get(grid, 0) + 1
@@ -107,19 +106,19 @@ class Ballot:
 def decode(
     model: Solver,
     tokens: Tensor,
-    views: list[Variant],
+    chosen: Hypothesis,
     task: Task,
     *,
     seed: int,
     device: str,
     batch_size: int,
-    view_limit: int | None = None,
+    batch_limit: int | None = None,
     go_on: Callable[[int], bool] = lambda done: True,
 ) -> list[Ballot]:
     """A ballot for each test input, from rounds of all variants over all test inputs.
 
-    `go_on(rounds done)` is asked before each batch; views not taken are missing from `Ballot.views`.
-    `view_limit` repeats a decoding that was cut short.
+    `go_on(batches done)` is asked before each batch; views not taken are missing from `Ballot.views`.
+    `batch_limit` repeats a decoding that was cut short.
     """
     model.eval()
     ballots = [Ballot() for _ in task.tests]
@@ -127,9 +126,9 @@ def decode(
     blank = [[[0] * (size or (1, 1))[1]] * (size or (1, 1))[0] for size in answers]
     store = PairStore.from_grids(list(zip(task.tests, blank, strict=True)), device)
     known = torch.tensor([size is not None for size in answers], device=device)
-    done = 0
-    for at, variant in _views(store, known, views, task.half, seed, batch_size):
-        if not go_on(done) or (view_limit is not None and done >= view_limit):
+    batches = _views(store, known, chosen, task.half, task.scale, seed, batch_size)
+    for done, (at, variant) in enumerate(batches):
+        if not go_on(done) or (batch_limit is not None and done >= batch_limit):
             break
         logits = model(draw(store, at, task.half), tokens[variant]).float().cpu()
         turned = turned_sizes(store.sizes[at.pair, 1], at.dihedral).tolist()
@@ -138,32 +137,37 @@ def decode(
             top, left = at.offset[n].tolist()
             scores = read_answer(logits[n], size, int(at.scale[n]), top, left)
             ballots[test].views += 1
+            seen = Variant(int(at.dihedral[n]), tuple(at.colours[n].tolist()))
             if scores is not None:
-                ballots[test].add(unmove_probabilities(scores, views[int(variant[n])]))
-        done += 1
+                ballots[test].add(unmove_probabilities(scores, seen))
     return ballots
 
 
 def _views(
-    store: PairStore, known: Tensor, views: list[Variant], half: int, seed: int, batch_size: int
+    store: PairStore,
+    known: Tensor,
+    chosen: Hypothesis,
+    half: int,
+    scale_of_task: int,
+    seed: int,
+    batch_size: int,
 ) -> Iterator[tuple[Placement, Tensor]]:
     """Batches of views, the untouched task's first placement first."""
     device = store.cells.device
     generator = torch.Generator(device).manual_seed(seed + 1)
-    dihedral, colours = as_tensors(views, device)
-    tests, count = len(store.cells), len(views)
-    for round_number in range(PLACEMENTS):
+    dihedral, colours = as_tensors(chosen.views, device)
+    tests, count = len(store.cells), len(chosen.views)
+    for round_number in range(chosen.rounds):
         variant = torch.arange(count, device=device).repeat_interleave(tests)
         pair = torch.arange(tests, device=device).repeat(count)
         longest = store.longest[pair]
-        doubled = (longest * 2 <= 2 * half - 1) & (round_number % 2 == 1)
-        scale = 1 + doubled.long()
-        offset = random_offsets(longest, scale, half, generator)
+        scale = torch.full_like(longest, scale_of_task)
+        offset = random_offsets(longest, scale, half, generator, align=PATCH)
+        shuffled = chosen.shuffles(count * tests, generator, plain=0 if round_number else count * tests)
+        seen = colours[variant].gather(1, shuffled)
         for part in torch.split(torch.arange(count * tests, device=device), 2 * batch_size):
             box_on = torch.stack([torch.ones(len(part), device=device), known[pair[part]].float()], 1)
-            at = Placement(
-                pair[part], dihedral[variant[part]], colours[variant[part]], scale[part], offset[part], box_on
-            )
+            at = Placement(pair[part], dihedral[variant[part]], seen[part], scale[part], offset[part], box_on)
             yield at, variant[part]
 
 

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import torch
 
-from .augment import variants
 from .canvas import Grid
-from .decode import KEPT, PLACEMENTS, Ballot, attempts, decode
+from .decode import KEPT, Ballot, attempts, decode
 from .errors import BadWeights, Interrupted
 from .model import CONFIGS, Solver, count_parameters
+from .portfolio import hypothesis, names_for
 from .task import Task
+from .threads import threads_for
 from .train import Adapted, Recipe, adapt, recipe_for
 from .weights import Checkpoint, build, read_checkpoint
 
@@ -76,18 +77,15 @@ def solve(
     door = _Door(started, budget, progress, should_stop)
     door.check("load", 0.0, None)
     pretrained = _checkpoint(checkpoint)
-    model = _start(pretrained, budget)
     recipe = recipe_for(budget.device)
-    reserve = _Reserve(len(checked.tests), recipe, budget.seconds)
-    adapted = adapt(
-        model, checked, recipe, seed=budget.seed, device=budget.device, max_steps=budget.max_steps,
-        time_left=lambda: door.left() - reserve.seconds,
-        check=lambda step, of, loss: reserve.learn(door, step, of, loss),
-    )  # fmt: skip
-    ballots = decode(
-        model, adapted.tokens, adapted.views, checked, seed=budget.seed, device=budget.device,
-        batch_size=adapted.batch_size, go_on=lambda done: door.may_decode(done, adapted),
-    )  # fmt: skip
+    with threads_for(checked.half, budget.device):
+        reserve = _Reserve(len(checked.tests), recipe, budget.seconds)
+        adapted = _best_hypothesis(checked, pretrained, recipe, budget, door, reserve)
+        model = adapted.model
+        ballots = decode(
+            model, adapted.tokens, adapted.chosen, checked, seed=budget.seed, device=budget.device,
+            batch_size=adapted.batch_size, go_on=lambda done: door.may_decode(done, adapted),
+        )  # fmt: skip
     answers = tuple(attempts(ballot, checked, n) for n, ballot in enumerate(ballots))
     door.check("decode", 1.0, None)
     weights = {key: value.detach().float().cpu().clone() for key, value in model.state_dict().items()}
@@ -110,7 +108,10 @@ def predict(
     checked = Task.from_json(task)
     try:
         config, seed = CONFIGS[metadata["config"]], int(metadata["seed"])
-        views = variants(int(metadata["dihedrals"]), int(metadata["colours"]), seed)
+        chosen = hypothesis(
+            metadata["hypothesis"], checked, seed=seed,
+            dihedrals=int(metadata["dihedrals"]), colours=int(metadata["colours"]),
+        )  # fmt: skip
         batches, batch_size = int(metadata["decode_batches"]), int(metadata["batch_size"])
         tokens = adapted[TOKENS].to(device)
     except (KeyError, ValueError) as error:
@@ -118,10 +119,46 @@ def predict(
     if (metadata.get("size_rule"), metadata.get("half")) != (checked.rule.to_text(), str(checked.half)):
         raise BadWeights("these weights were adapted to another task: its canvas or size rule differs")
     model = build(config, {key: value for key, value in adapted.items() if key != TOKENS}).to(device)
-    ballots = decode(
-        model, tokens, views, checked, seed=seed, device=device, batch_size=batch_size, view_limit=batches
-    )
+    with threads_for(checked.half, device):
+        ballots = decode(
+            model,
+            tokens,
+            chosen,
+            checked,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            batch_limit=batches,
+        )
     return tuple(attempts(ballot, checked, n) for n, ballot in enumerate(ballots))
+
+
+def _best_hypothesis(
+    task: Task,
+    pretrained: Checkpoint | None,
+    recipe: Recipe,
+    budget: SolveBudget,
+    door: _Door,
+    reserve: _Reserve,
+) -> Adapted:
+    """The first hypothesis that fits its demonstrations, else the one that comes closest."""
+    best: Adapted | None = None
+    for name in names_for(task):
+        adapted = adapt(
+            _start(pretrained, budget), task,
+            hypothesis(name, task, dihedrals=recipe.dihedrals, colours=recipe.colours, seed=budget.seed),
+            recipe, seed=budget.seed, device=budget.device, max_steps=budget.max_steps,
+            time_left=lambda: door.left() - reserve.seconds,
+            check=lambda step, of, loss: reserve.learn(door, step, of, loss),
+        )  # fmt: skip
+        if best is not None:
+            adapted.earlier = [*best.earlier, best.account()]
+        if best is None or adapted.demo_fit >= best.demo_fit:
+            best = adapted
+        if adapted.stopped_by != "rejected":
+            break
+    assert best is not None
+    return best
 
 
 class _Door:
@@ -160,7 +197,7 @@ class _Reserve:
     """Seconds to keep for decoding, learned from the training steps: views cost a third of a sample."""
 
     def __init__(self, tests: int, recipe: Recipe, seconds: float) -> None:
-        self.views = tests * recipe.dihedrals * recipe.colours * PLACEMENTS
+        self.views = tests * recipe.dihedrals * recipe.colours * 4
         self.most = 0.3 * seconds
         self.seconds = min(0.5, self.most)
         self.batch = 1
@@ -202,6 +239,7 @@ def _metadata(
         "half": str(task.half),
         "size_rule": task.rule.to_text(),
         "seed": str(budget.seed),
+        "hypothesis": adapted.chosen.name,
         "dihedrals": str(recipe.dihedrals),
         "colours": str(recipe.colours),
         "batch_size": str(adapted.batch_size),
@@ -230,6 +268,8 @@ def _metrics(
         "steps": adapted.steps,
         "samples": adapted.samples,
         "stopped_by": adapted.stopped_by,
+        "hypothesis": adapted.chosen.name,
+        "rejected": adapted.earlier,
         "demo_fit": round(adapted.demo_fit, 4),
         "loss_curve": [list(point) for point in adapted.loss_curve],
         "views": [ballot.views for ballot in ballots],

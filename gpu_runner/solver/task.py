@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .canvas import COLOURS, MAX_SIDE, Grid, half_for
+from .canvas import COLOURS, MAX_SIDE, Grid, base_scale, half_for
 from .errors import BadTask
 from .sizes import Size, SizeRule, size_rule
 
@@ -41,15 +41,42 @@ class Task:
         return self.rule.size(*size_of(self.tests[test]))
 
     @property
-    def half(self) -> int:
-        """The smallest canvas that holds every grid, the expected answers included."""
+    def free_colours(self) -> tuple[int, ...]:
+        """Colours that may be exchangeable: all but 0 and those that the outputs bring in.
+
+        None are where the demonstrations bring in different colours, as a recolouring by a table does:
+        there every colour has a meaning of its own.
+        """
+        seen = [(_colours(i), _colours(o)) for i, o in self.demos]
+        brought = {o - i for i, o in seen}
+        if len(brought) > 1:
+            return ()
+        return tuple(c for c in range(1, COLOURS) if c not in next(iter(brought)))
+
+    @property
+    def longest(self) -> int:
+        """The longest side of any grid, the expected answers included."""
         expected = [self.answer_size(n) or (1, 1) for n in range(len(self.tests))]
         seen = [size_of(g) for pair in self.demos for g in pair] + [size_of(g) for g in self.tests]
-        return half_for(max(side for size in [*seen, *expected] for side in size))
+        return max(side for size in [*seen, *expected] for side in size)
+
+    @property
+    def scale(self) -> int:
+        """The scale to draw at, most of the time."""
+        return base_scale(self.longest)
+
+    @property
+    def half(self) -> int:
+        """The smallest canvas that holds the whole task at that scale."""
+        return half_for(self.longest, self.scale)
 
 
 def size_of(grid: Grid) -> Size:
     return len(grid), len(grid[0])
+
+
+def _colours(grid: Grid) -> frozenset[int]:
+    return frozenset(cell for row in grid for cell in row)
 
 
 def _grid(value: Any, where: str) -> Grid:

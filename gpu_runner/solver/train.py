@@ -10,18 +10,19 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .augment import Variant, as_tensors, variants
-from .canvas import Batch, PairStore, Placement, draw, random_offsets, random_scales
+from .augment import as_tensors
+from .canvas import PATCH, Batch, PairStore, Placement, draw, random_offsets, random_scales
 from .model import TASK_TOKENS, Solver
 from .objective import exact, loss
 from .optim import Optimiser
+from .portfolio import Hypothesis
 from .task import Task
 
 
@@ -29,7 +30,8 @@ from .task import Task
 class Recipe:
     """How to adapt. samples: the most to train on; batch_tokens: canvas tokens a step, between the batch
     sizes `smallest` and `largest`; fit_goal: exact share at which to cool down, over `cool_share` of the
-    steps so far; window: samples that share is measured on."""
+    steps so far; window: samples that share is measured on; patience: share of the samples after which a
+    hypothesis is rejected if fewer than half of its demonstrations are right."""
 
     dihedrals: int
     colours: int
@@ -45,6 +47,7 @@ class Recipe:
     cool_share: float = 0.25
     box_dropout: float = 0.1
     check_every: int = 4
+    patience: float = 0.4
 
     def batch_size(self, half: int) -> int:
         wanted = self.batch_tokens // (half * half + TASK_TOKENS)
@@ -81,7 +84,7 @@ class Precision:
             return contextlib.nullcontext()
         return torch.autocast(self.kind, self.dtype)
 
-    def unscale(self, parameters: list[Tensor]) -> bool:
+    def unscale(self, parameters: Sequence[Tensor]) -> bool:
         """Divide the gradients by the scale; False, and a smaller scale, where they overflowed."""
         if self.dtype is not torch.float16:
             return True
@@ -102,23 +105,30 @@ class Adapted:
 
     model: Solver
     tokens: Tensor
-    views: list[Variant]
+    chosen: Hypothesis
     steps: int = 0
     samples: int = 0
     demo_fit: float = 0.0
     stopped_by: str = "deadline"
+    """fit, samples, deadline or rejected."""
     loss_curve: list[tuple[int, float]] = field(default_factory=list)
     step_seconds: float = 0.0
     batch_size: int = 1
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+
+    def account(self) -> dict[str, Any]:
+        """What to report of a hypothesis that another one replaced."""
+        return {"hypothesis": self.chosen.name, "steps": self.steps, "demo_fit": round(self.demo_fit, 4)}
 
 
 class Demonstrations:
     """An endless supply of augmented demonstrations of one task."""
 
-    def __init__(self, task: Task, views: list[Variant], recipe: Recipe, seed: int, device: str) -> None:
+    def __init__(self, task: Task, chosen: Hypothesis, recipe: Recipe, seed: int, device: str) -> None:
         self.store = PairStore.from_grids(task.demos, device)
-        self.half, self.recipe, self.device = task.half, recipe, device
-        self.dihedral, self.colours = as_tensors(views, device)
+        self.half, self.scale, self.recipe, self.device = task.half, task.scale, recipe, device
+        self.dihedral, self.colours = as_tensors(chosen.views, device)
+        self.chosen = chosen
         self.ruled = task.rule.known
         self.generator = torch.Generator(device).manual_seed(seed)
 
@@ -128,18 +138,20 @@ class Demonstrations:
         pair = torch.randint(len(self.store.cells), (size,), generator=g, device=device)
         variant = torch.randint(len(self.dihedral), (size,), generator=g, device=device)
         longest = self.store.longest[pair]
-        scale = random_scales(longest, self.half, g)
-        offset = random_offsets(longest, scale, self.half, g)
+        scale = random_scales(longest, self.half, g, base=self.scale)
+        offset = random_offsets(longest, scale, self.half, g, align=PATCH)
         box_on = (torch.rand(size, 2, generator=g, device=device) >= self.recipe.box_dropout).float()
         if not self.ruled:
             box_on[:, 1] = 0
-        at = Placement(pair, self.dihedral[variant], self.colours[variant], scale, offset, box_on)
+        colours = self.colours[variant].gather(1, self.chosen.shuffles(size, g, plain=size // 8))
+        at = Placement(pair, self.dihedral[variant], colours, scale, offset, box_on)
         return draw(self.store, at, self.half), variant
 
 
 def adapt(
     model: Solver,
     task: Task,
+    chosen: Hypothesis,
     recipe: Recipe,
     *,
     seed: int,
@@ -150,13 +162,12 @@ def adapt(
 ) -> Adapted:
     """Train `model` in place. `time_left()` gives seconds until training has to end; `check(step, of, loss)`
     is called at every step and may raise Interrupted."""
-    views = variants(recipe.dihedrals, recipe.colours, seed)
-    tokens = nn.Parameter(model.mean_tokens.repeat(len(views), 1, 1).to(device))
-    result = Adapted(model, tokens, views, batch_size=recipe.batch_size(task.half))
-    supply = Demonstrations(task, views, recipe, seed, device)
+    tokens = nn.Parameter(model.mean_tokens.repeat(len(chosen.views), 1, 1).to(device))
+    result = Adapted(model, tokens, chosen, batch_size=recipe.batch_size(task.half))
+    supply = Demonstrations(task, chosen, recipe, seed, device)
     optimiser = Optimiser(model, tokens, rate=recipe.rate, token_rate=recipe.token_rate)
     planned = min(max_steps or 10**9, math.ceil(recipe.samples / result.batch_size))
-    run = _Run(recipe, planned, time_left())
+    run = _Run(recipe, planned, time_left(), rejectable=bool(chosen.free))
     precision = Precision.of(device)
     model.train()
     while result.steps < run.end and (left := time_left()) > result.step_seconds:
@@ -201,16 +212,17 @@ def _step(
 class _Run:
     """The schedule of one adaptation: steady until the demonstrations fit, then cooling."""
 
-    def __init__(self, recipe: Recipe, planned: int, seconds: float) -> None:
+    def __init__(self, recipe: Recipe, planned: int, seconds: float, *, rejectable: bool) -> None:
         self.recipe, self.end, self.seconds = recipe, planned, max(seconds, 1e-9)
         self.cool_from = planned - int(planned * recipe.cool_share)
+        self.reject_at = int(recipe.patience * planned) if rejectable else planned
         self.reason = "samples"
         self.fit = 0.0
         self.recent: deque[int] = deque(maxlen=recipe.window)
         self.pending: list[tuple[Tensor, Tensor]] = []
 
     def factor(self, step: int, left: float) -> float:
-        """Warm up over 10 steps; cool linearly to 5 % by the last step, or by the deadline if that is first."""
+        """Warm up over 10 steps; cool linearly to 5 % by the last step or the deadline."""
         cooling = (self.end - step) / max(self.end - self.cool_from, 1)
         closing = left / (self.seconds * self.recipe.cool_share)
         return min(1.0, (step + 1) / 10, max(0.05, min(cooling, closing)))
@@ -231,4 +243,6 @@ class _Run:
         if self.reason == "samples" and settled and self.fit >= self.recipe.fit_goal:
             self.reason, self.cool_from = "fit", result.steps
             self.end = min(self.end, result.steps + max(8, int(result.steps * self.recipe.cool_share)))
+        if self.reject_at <= result.steps < self.end and self.fit < 0.5:
+            self.reason, self.end = "rejected", result.steps
         return mean
