@@ -56,6 +56,11 @@ def rotary(half: int, head: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
+def normed(x: Tensor, gain: Tensor) -> Tensor:
+    """RMS norm over the last axis; the gain takes x's type, or half precision would lose the fused kernel."""
+    return F.rms_norm(x, x.shape[-1:], gain.to(x.dtype))
+
+
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs of channels of x [B, heads, tokens, head]."""
     a, b = x.chunk(2, -1)
@@ -80,14 +85,14 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, half: int, cos: Tensor, sin: Tensor) -> Tensor:
         """x: [B, TASK_TOKENS + half², width]."""
-        x = x + self.attend(F.rms_norm(x, x.shape[-1:], self.norm_attention), cos, sin)
-        return x + self.mix(F.rms_norm(x, x.shape[-1:], self.norm_gate), half)
+        x = x + self.attend(normed(x, self.norm_attention), cos, sin)
+        return x + self.mix(normed(x, self.norm_gate), half)
 
     def attend(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, tokens, width = x.shape
         q, k, v = F.linear(x, self.qkv).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q = turn(F.rms_norm(q, q.shape[-1:], self.gain[0]), cos, sin)
-        k = turn(F.rms_norm(k, k.shape[-1:], self.gain[1]), cos, sin)
+        q = turn(normed(q, self.gain[0]), cos, sin)
+        k = turn(normed(k, self.gain[1]), cos, sin)
         y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
         return F.linear(y.transpose(1, 2).reshape(batch, tokens, width), self.out)
 
@@ -136,7 +141,7 @@ class Solver(nn.Module):
             x = x + self.step[loop]
             for layer in self.layers:
                 x = layer(x, half, cos, sin)
-        x = F.rms_norm(x[:, TASK_TOKENS:], x.shape[-1:], self.norm)
+        x = normed(x[:, TASK_TOKENS:], self.norm)
         y = F.linear(x, self.head).float().view(-1, half, half, 2, 2, VOCABULARY)
         return y.transpose(2, 3).reshape(-1, 2 * half, 2 * half, VOCABULARY)
 

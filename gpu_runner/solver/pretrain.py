@@ -223,6 +223,8 @@ def train(run: Pretraining, *, out: Path, state: Path | None) -> dict[str, Any]:
                 f"validation {card['validation_exact']:.3f} seconds {elapsed:.0f}/{settings.seconds:.0f}",
                 flush=True,
             )
+    if state is not None and not saved_last:
+        _replace(state, run.state())
     return export(run, out, loops=None)
 
 

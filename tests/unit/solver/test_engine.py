@@ -1,0 +1,120 @@
+"""solve() and predict() from end to end, with a tiny network."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from gpu_runner.solver import BadTask, BadWeights, Interrupted, SolveBudget, engine, predict, solve
+from gpu_runner.solver.model import CONFIGS, Solver
+from gpu_runner.solver.weights import write_checkpoint
+
+TASK = {
+    "train": [
+        {"input": [[1, 2], [0, 3]], "output": [[3, 0], [2, 1]]},
+        {"input": [[5, 0], [4, 4]], "output": [[4, 4], [0, 5]]},
+    ],
+    "test": [{"input": [[7, 0], [1, 6]]}, {"input": [[2, 2], [8, 0]]}],
+}
+QUICK = SolveBudget(seconds=60, max_steps=6)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    write_checkpoint(path, CONFIGS["tiny"], Solver(CONFIGS["tiny"]).state_dict())
+    return path
+
+
+def well_formed(attempts, tests):
+    assert len(attempts) == tests
+    for first, second in attempts:
+        assert first != second
+        for grid in (first, second):
+            assert all(len(row) == len(grid[0]) for row in grid)
+            assert all(0 <= cell <= 9 for row in grid for cell in row)
+
+
+def test_every_test_input_gets_two_different_attempts(checkpoint):
+    found = solve(TASK, QUICK, checkpoint)
+    well_formed(found.attempts, 2)
+    assert json.loads(json.dumps(found.metrics))["checkpoint"]["name"] == "tiny.safetensors"
+    assert found.metrics["stopped_by"] in {"samples", "rejected", "fit"}
+    assert all(type(v) is str for v in found.adapted_metadata.values())
+
+
+def test_the_same_seed_gives_the_same_answers_and_weights(checkpoint):
+    one, two = (solve(TASK, QUICK, checkpoint) for _ in range(2))
+    assert one.attempts == two.attempts
+    assert all(torch.equal(one.adapted[k], two.adapted[k]) for k in one.adapted)
+
+
+def test_test_outputs_have_no_influence_at_all(checkpoint):
+    leaking = copy.deepcopy(TASK)
+    leaking["test"][0]["output"] = [[9] * 30] * 30
+    one, two = solve(TASK, QUICK, checkpoint), solve(leaking, QUICK, checkpoint)
+    assert one.attempts == two.attempts
+    assert all(torch.equal(one.adapted[k], two.adapted[k]) for k in one.adapted)
+
+
+def test_downloaded_weights_predict_the_same_answers(checkpoint):
+    found = solve(TASK, QUICK, checkpoint)
+    assert predict(TASK, found.adapted, found.adapted_metadata) == found.attempts
+
+
+def test_weights_of_another_task_are_refused(checkpoint):
+    found = solve(TASK, QUICK, checkpoint)
+    other = {"train": [{"input": [[1] * 20], "output": [[1]]}], "test": [{"input": [[1] * 20]}]}
+    with pytest.raises(BadWeights, match="another task"):
+        predict(other, found.adapted, found.adapted_metadata)
+    with pytest.raises(BadWeights):
+        predict(TASK, found.adapted, {})
+
+
+@pytest.mark.parametrize("seconds", [0.0, -5.0])
+def test_a_deadline_already_past_still_gives_a_valid_answer(checkpoint, seconds):
+    found = solve(TASK, SolveBudget(seconds=seconds), checkpoint)
+    well_formed(found.attempts, 2)
+    assert found.metrics["stopped_by"] == "deadline"
+    assert predict(TASK, found.adapted, found.adapted_metadata) == found.attempts
+
+
+def test_a_missing_checkpoint_is_a_warning_and_random_weights(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(engine, "DEFAULT_CONFIG", "tiny")
+    found = solve(TASK, QUICK, tmp_path / "none.safetensors")
+    well_formed(found.attempts, 2)
+    assert found.metrics["checkpoint"] is None
+    assert "random weights" in caplog.text
+
+
+def test_asking_to_stop_interrupts_within_a_step(checkpoint):
+    steps = []
+
+    def progress(*, phase, fraction, loss):
+        steps.append((phase, fraction))
+        assert 0.0 <= fraction <= 1.0
+
+    with pytest.raises(Interrupted):
+        solve(TASK, QUICK, checkpoint, progress=progress, should_stop=lambda: len(steps) >= 3)
+    assert len(steps) == 3
+
+
+def test_a_malformed_task_is_refused_before_any_work():
+    with pytest.raises(BadTask):
+        solve({"train": [], "test": []}, QUICK, None)
+
+
+def test_an_output_of_unknown_size_is_no_crash(checkpoint):
+    task = {
+        "train": [{"input": [[1, 2]], "output": [[1]]}, {"input": [[1, 2]], "output": [[1, 2, 2]]}],
+        "test": [{"input": [[2, 2]]}],
+    }
+    well_formed(solve(task, QUICK, checkpoint).attempts, 1)
+
+
+def test_a_rejected_hypothesis_gives_way_to_the_next(checkpoint):
+    metrics = solve(TASK, QUICK, checkpoint).metrics
+    assert [r["hypothesis"] for r in metrics["rejected"]] == ["exchangeable"]
+    assert metrics["hypothesis"] == "specific"
