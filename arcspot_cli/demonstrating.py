@@ -112,12 +112,11 @@ def _watch(target: Target, story: Story, out: Path, job_ids: list[str]) -> None:
             drawn.add(answer.job.job_id)
             _draw(target, story, answer)
 
-    shown = ""
+    pace = showing.Pace()
     while True:
         seen = looking.look(target, datetime.now(UTC), job_ids=job_ids)
-        if (now := showing.line(seen)) != shown:
-            showing.say(f"{story.elapsed():5.0f} s  {now}")
-            shown = now
+        if pace.worth_saying(seen, story.elapsed()):
+            showing.say(f"{story.elapsed():5.0f} s  {showing.line(seen)}")
         if sum(job.state is JobState.DONE for job in seen.jobs) > len(drawn):
             fetching.get(target, out, batch=story.batch, done=draw)
         if seen.over:

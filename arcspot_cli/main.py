@@ -171,12 +171,11 @@ def watch(target: Target, *, batch: str | None, job_ids: list[str] | None) -> No
     from arcspot_cli import showing
 
     if not sys.stdout.isatty():
-        shown = ""
+        pace = showing.Pace()
         while True:
             seen = _look(target, batch, job_ids)
-            if (now := showing.line(seen)) != shown:
-                click.echo(now)
-                shown = now
+            if pace.worth_saying(seen, time.monotonic()):
+                click.echo(showing.line(seen))
             if seen.jobs and seen.over:
                 return
             time.sleep(2)

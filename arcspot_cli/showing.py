@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from arcspot.domain import drawing, reporting, scoring
@@ -42,6 +43,21 @@ def verdict(task: Task | None, attempts: Sequence[scoring.Attempts]) -> str:
     if score.all_right:
         return "right"
     return "wrong" if not score.right_at_2 else f"{score.right_at_2} of {score.tests} test inputs right"
+
+
+@dataclass(slots=True)
+class Pace:
+    """When a line is worth saying: at once when a job changed its state, else every so often."""
+
+    every_s: float = 10.0
+    said_at: float = float("-inf")
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def worth_saying(self, seen: Look, at_s: float) -> bool:
+        if seen.counts == self.counts and at_s - self.said_at < self.every_s:
+            return False
+        self.counts, self.said_at = seen.counts, at_s
+        return True
 
 
 def line(seen: Look) -> str:
