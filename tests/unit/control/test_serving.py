@@ -1,0 +1,222 @@
+"""The only door for an instance: it acts as itself, on its own leases, and commits once."""
+
+from __future__ import annotations
+
+import pytest
+
+from arcspot.domain.jobs import JobState
+from arcspot.domain.launching import LaunchState
+from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself
+from arcspot.services import retiring
+from tests.fakes.driving import GOOD_TASK, Runner, Stack, task
+
+
+def test_a_runner_answers_a_task() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    (lease,) = runner.claim()
+    runner.complete(lease, seconds=7)
+    job = stack.world.store.job(lease["job_id"])
+    assert job is not None
+    assert (job.state, job.result_prefix) == (JobState.DONE, f"results/{job.job_id}/1/")
+    assert job.cost_usd_micros > 0
+    row = stack.world.store.launch(runner.launch_id)
+    assert row is not None
+    assert row.active_leases == 0
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"role": "somebody-else"},
+        {"session": "i-9999"},
+        {"signed_for": "another-launch"},
+    ],
+)
+def test_who_does_not_prove_to_be_the_instance_is_refused(lie: dict[str, str]) -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    (launch_id,) = stack.scale()
+    runner = Runner(stack, launch_id, stack.launch(launch_id)["instance_id"])
+    with pytest.raises(NotYourself):
+        runner.hello(**lie)
+
+
+def test_an_instance_cannot_speak_for_another_launch() -> None:
+    stack = Stack()
+    for n in range(40):
+        stack.drop(f"tasks/b/{n}.json", task(n))
+    first, second = stack.scale()
+    one = stack.boot(first)
+    stack.launch(second)
+    impostor = Runner(stack, second, one.instance_id)
+    with pytest.raises(NotYourself, match="EC2 does not show"):
+        impostor.hello()
+
+
+def test_a_second_hello_makes_the_first_secret_worthless() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    old = runner.secret
+    runner.hello()
+    assert runner.claim()
+    runner.secret = old
+    with pytest.raises(NotYourself):
+        runner.claim()
+
+
+def test_a_hello_that_is_faster_than_the_launch_function_is_taken_in() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    (launch_id,) = stack.scale()
+    from arcspot.ports import FleetOrder
+
+    instance = stack.world.ec2.launch(FleetOrder(launch_id=launch_id, instance_types=("g4dn.xlarge",)))
+    runner = Runner(stack, launch_id, instance.instance_id)
+    runner.hello()
+    row = stack.world.store.launch(launch_id)
+    assert row is not None
+    assert (row.state, row.instance_id) == (LaunchState.ACTIVE, instance.instance_id)
+
+
+def test_two_runners_never_hold_the_same_job() -> None:
+    stack = Stack()
+    for n in range(40):
+        stack.drop(f"tasks/b/{n}.json", task(n))
+    runners = [stack.boot(launch_id) for launch_id in stack.scale()]
+    claimed = [lease["job_id"] for runner in runners for _ in range(5) for lease in runner.claim(2)]
+    assert len(claimed) == len(set(claimed)) == 20
+
+
+def test_a_stale_fence_commits_nothing() -> None:
+    stack = Stack()
+    first = stack.one_running()
+    (lease,) = first.claim()
+    retiring.reclaim(stack.ports, first.launch_id, reason="silent", silent=True, now=stack.world.now)
+    (second_id,) = stack.scale()
+    second = stack.boot(second_id)
+    (newer,) = second.claim()
+    assert newer["fence"] == lease["fence"] + 1
+    with pytest.raises(LeaseLost):
+        first.complete(lease)
+    second.complete(newer)
+    job = stack.world.store.job(lease["job_id"])
+    assert job is not None
+    assert job.result_prefix.endswith("/2/")
+
+
+def test_completing_twice_is_completing_once() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    (lease,) = runner.claim()
+    runner.complete(lease)
+    files = {name: {"bytes": 1, "sha256": "0" * 64} for name in ("prediction.json", "metrics.json", "manifest.json")}
+    stack.world.objects.bodies.update({f"results/{lease['job_id']}/1/{name}": b"x" for name in files})
+    before = stack.world.store.job(lease["job_id"])
+    runner.ask("complete", job_id=lease["job_id"], fence=lease["fence"], files=files, seconds=1, summary={})
+    assert stack.world.store.job(lease["job_id"]) == before
+
+
+def test_what_is_not_in_the_bucket_is_not_a_result() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    (lease,) = runner.claim()
+    files = runner.upload(lease)
+    stack.world.objects.delete(f"results/{lease['job_id']}/1/metrics.json")
+    with pytest.raises(BadRequest, match=r"metrics\.json"):
+        runner.ask("complete", job_id=lease["job_id"], fence=1, files=files, seconds=1, summary={})
+
+
+def test_nothing_commits_after_a_cancel() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    (lease,) = runner.claim()
+    files = runner.upload(lease)
+    job = stack.world.store.job(lease["job_id"])
+    assert job is not None
+    stack.world.store.write(job.cancel(now=stack.world.now))
+    beat = runner.ask("heartbeat", leases=[{"job_id": job.job_id, "fence": 1}], gpu_utilisation=None)
+    assert beat["cancelled"] == [job.job_id]
+    with pytest.raises(LeaseLost, match="cancelled"):
+        runner.ask("complete", job_id=job.job_id, fence=1, files=files, seconds=1, summary={})
+    runner.ask("release", leases=[{"job_id": job.job_id, "fence": 1, "seconds": 3}], why="cancelled")
+    ended = stack.world.store.job(job.job_id)
+    assert ended is not None
+    assert ended.state is JobState.CANCELLED
+
+
+def test_failures_end_a_job_and_interruptions_do_not() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    for _ in range(3):
+        (lease,) = runner.claim()
+        runner.ask(
+            "release", leases=[{"job_id": lease["job_id"], "fence": lease["fence"], "seconds": 9}], why="interrupted"
+        )
+    states = []
+    for _ in range(3):
+        (lease,) = runner.claim()
+        states.append(
+            runner.ask(
+                "fail", job_id=lease["job_id"], fence=lease["fence"], error="Boom", message="no", seconds=1
+            )["state"]
+        )
+    assert states == ["READY", "READY", "DEAD"]
+    job = stack.world.store.job(lease["job_id"])
+    assert job is not None
+    assert (job.failures, job.interruptions) == (3, 3)
+    assert "Boom: no" in job.reason
+
+
+def test_bye_leaves_no_job_in_the_runners_hands() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    (lease,) = runner.claim()
+    runner.ask("bye", why="interrupted")
+    job = stack.world.store.job(lease["job_id"])
+    assert job is not None
+    assert job.state is JobState.READY
+    assert runner.claim() == []
+    row = stack.world.store.launch(runner.launch_id)
+    assert row is not None
+    assert (row.state, row.active_leases) == (LaunchState.DRAINING, 0)
+
+
+def test_a_runner_that_gives_up_is_not_replaced_at_once() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    runner.ask("bye", why="gave_up")
+    stack.retire(runner.launch_id)
+    assert stack.scale() == []
+    stack.world.wait(121)
+    assert len(stack.scale()) == 1
+
+
+def test_a_closed_launch_answers_nobody() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    stack.retire(runner.launch_id)
+    with pytest.raises((LaunchClosed, NotYourself)):
+        runner.claim()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"verb": "claim"},
+        {"verb": "dance"},
+        {"verb": "claim", "want": "many"},
+        {"verb": "claim", "want": float("nan")},
+        {"verb": "heartbeat", "leases": {}},
+        {"verb": "uploads", "purpose": "log", "files": [{"name": "../x", "bytes": 1, "sha256": "0" * 64}]},
+        {"verb": "uploads", "purpose": "log", "files": [{"name": "x", "bytes": 1, "sha256": "zz"}]},
+        {"verb": "release", "leases": [], "why": "because"},
+        {"verb": "complete", "job_id": "x", "fence": 1, "files": {}, "seconds": 1},
+    ],
+)
+def test_a_request_of_another_shape_is_refused(request_: dict[str, object]) -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    with pytest.raises(BadRequest):
+        stack.door().handle({"launch_id": runner.launch_id, "secret": runner.secret, **request_})
