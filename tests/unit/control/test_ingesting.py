@@ -1,0 +1,129 @@
+"""A dropped file becomes jobs or a refusal in words; dropping it again costs nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from arcspot.domain.jobs import JobState
+from arcspot.services import ingesting
+from arcspot.services.ingesting import Dropped
+from arcspot.services.reporting import report_finished
+from tests.fakes.driving import GOOD_TASK, Stack, task
+
+
+def states(stack: Stack, batch: str) -> list[str]:
+    return sorted(str(job.state) for job in stack.world.store.jobs_of_batch(batch))
+
+
+def test_the_same_task_under_another_name_is_the_same_job() -> None:
+    stack = Stack()
+    first = stack.drop("tasks/a/one.json", GOOD_TASK)
+    solved = {**GOOD_TASK, "test": [{"input": [[5, 6]], "output": [[6, 5]]}], "note": "extra"}
+    again = stack.drop("tasks/b/two words + ü.json", solved)
+    assert (first.new_jobs, again.new_jobs) == (1, 0)
+    assert first.jobs[0][1] == again.jobs[0][1]
+    receipt = json.loads(stack.world.objects.bodies["accepted/tasks/b/two words + ü.json.json"])
+    assert receipt["jobs"] == [{"task_id": "two words + ü", "job_id": first.jobs[0][1], "new": False}]
+
+
+def test_a_bad_file_is_refused_in_words_and_the_others_go_on() -> None:
+    stack = Stack()
+    bad = {"train": [{"input": [[1, 12]], "output": [[1]]}], "test": [{"input": [[1]]}]}
+    stack.drop("tasks/b/bad.json", bad)
+    stack.drop("tasks/b/good.json", GOOD_TASK)
+    refused = json.loads(stack.world.objects.bodies["rejected/tasks/b/bad.json.json"])
+    assert refused["faults"][0]["path"] == "$.train[0].input[0][1]"
+    assert "tasks/b/bad.json" in refused["messages"][0]
+    assert states(stack, "b") == ["READY", "REJECTED"]
+
+
+def test_in_a_file_of_many_one_bad_task_does_not_lose_the_good_ones() -> None:
+    stack = Stack()
+    receipt = stack.drop("tasks/b/many.json", {"good": GOOD_TASK, "bad": {"train": []}, "fine": task(7)})
+    assert [task_id for task_id, _, _ in receipt.jobs] == ["good", "fine"]
+    assert len(receipt.refusals) == 1
+    assert {"accepted/tasks/b/many.json.json", "rejected/tasks/b/many.json.json"} <= set(stack.world.objects.bodies)
+
+
+def test_a_mended_file_loses_its_refusal() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", b"not json")
+    assert "rejected/tasks/b/one.json.json" in stack.world.objects.bodies
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    assert "rejected/tasks/b/one.json.json" not in stack.world.objects.bodies
+
+
+def test_a_late_event_of_an_older_version_is_passed_over() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK, sequencer="00B0")
+    late = stack.drop("tasks/b/one.json", task(1), sequencer="00A9")
+    assert late.stale
+    assert len(stack.world.store.jobs_of_batch("b")) == 1  # type: ignore[arg-type]
+
+
+def test_the_same_event_twice_leaves_the_same_state() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK, sequencer="00A9")
+    before = dict(stack.world.store.rows)
+    stack.drop("tasks/b/one.json", GOOD_TASK, sequencer="00A9")
+    assert stack.world.store.rows == before
+
+
+def test_a_file_too_large_is_refused_without_being_read() -> None:
+    stack = Stack()
+    receipt = ingesting.ingest(
+        stack.ports, stack.settings, Dropped(key="tasks/huge.json", size=6 * 1024 * 1024), stack.world.now
+    )
+    assert receipt.refusals
+    assert receipt.batch_id == "default"
+
+
+def test_the_sweep_finds_what_no_event_told_of() -> None:
+    stack = Stack()
+    stack.world.objects.bodies["tasks/b/lost.json"] = json.dumps(GOOD_TASK).encode()
+    stack.drop("tasks/b/told.json", task(3))
+    swept = ingesting.sweep(stack.ports, stack.settings, stack.world.now)
+    assert [receipt.key for receipt in swept] == ["tasks/b/lost.json"]
+
+
+@pytest.mark.parametrize(("key", "batch"), [("tasks/a.json", "default"), ("tasks/x/y/a.json", "x")])
+def test_a_batch_is_the_first_folder_below_tasks(key: str, batch: str) -> None:
+    assert ingesting.batch_of(key) == batch
+
+
+def test_an_eventbridge_key_is_taken_as_it_is() -> None:
+    event = {"detail": {"object": {"key": "tasks/a b+c.json", "size": 3, "version-id": "v", "sequencer": "1"}}}
+    assert ingesting.drops_in(event) == (Dropped("tasks/a b+c.json", 3, "v", "1"),)
+    assert ingesting.drops_in({"detail": {"object": {"key": "results/x"}}}) == ()
+
+
+def test_a_batch_is_reported_and_mailed_once_when_all_of_it_is_over() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/bad.json", b"{")
+    runner = stack.one_running()
+    assert report_finished(stack.ports, stack.settings, stack.world.now) == []
+    (lease,) = runner.claim()
+    runner.complete(lease)
+    assert report_finished(stack.ports, stack.settings, stack.world.now) == ["b"]
+    assert report_finished(stack.ports, stack.settings, stack.world.now) == []
+    assert [s for s, _ in stack.world.mail.sent if "batch" in s] == ["arcspot: batch b: 1 answered, $0.0002"]
+    submission = json.loads(stack.world.objects.bodies["reports/b/submission.json"])
+    assert submission["one"] == [{"attempt_1": [[0]], "attempt_2": [[1]]}]
+    assert b"one" in stack.world.objects.bodies["reports/b/index.html"]
+
+
+def test_after_everything_no_instance_and_no_reservation_is_left() -> None:
+    stack = Stack()
+    for n in range(6):
+        stack.drop(f"tasks/b/{n}.json", task(n))
+    for launch_id in stack.scale():
+        runner = stack.boot(launch_id)
+        while leases := runner.claim():
+            runner.complete(leases[0])
+        runner.ask("bye", why="idle")
+        stack.retire(launch_id)
+    assert {job.state for job in stack.world.store.jobs_of_batch("b")} == {JobState.DONE}
+    assert stack.world.ec2.living == []
+    assert stack.books[2] == 0
