@@ -40,7 +40,9 @@ class Runner:
         request = {"verb": verb, "launch_id": self.launch_id, "secret": self.secret, **more}
         return self.stack.door().handle(request)
 
-    def hello(self, *, role: str = "runner-role", session: str | None = None, signed_for: str | None = None) -> None:
+    def hello(
+        self, *, role: str = "runner-role", session: str | None = None, signed_for: str | None = None
+    ) -> None:
         proof = {
             "url": f"sts://{role}/{session or self.instance_id}",
             "headers": {"X-Arcspot-Launch": signed_for or self.launch_id},
@@ -63,10 +65,14 @@ class Runner:
         )
 
     def upload(self, lease: dict[str, Any]) -> dict[str, Any]:
-        bodies = {name: f"{name} of {lease}".encode() for name in ("prediction.json", "metrics.json", "manifest.json")}
+        bodies = {
+            name: f"{name} of {lease}".encode()
+            for name in ("prediction.json", "metrics.json", "manifest.json")
+        }
         bodies["prediction.json"] = json.dumps([{"attempt_1": [[0]], "attempt_2": [[1]]}]).encode()
         files = {
-            name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in bodies.items()
+            name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+            for name, body in bodies.items()
         }
         urls = self.ask(
             "uploads",

@@ -100,7 +100,9 @@ def test_whatever_keeps_a_wanted_launch_from_starting_has_a_name(
         assert decision.waits_for
 
 
-@given(st.builds(Fleet, slots_total=st.integers(0, 9), slots_available=st.integers(-9, 9), waits_for=st.text()))
+@given(
+    st.builds(Fleet, slots_total=st.integers(0, 9), slots_available=st.integers(-9, 9), waits_for=st.text())
+)
 def test_a_record_survives_the_table(fleet: Fleet) -> None:
     assert decode(Fleet, encode(fleet)) == fleet
 
@@ -156,7 +158,9 @@ class ControlPlane(RuleBasedStateMachine):
             if how == "complete":
                 runner.complete(lease)  # type: ignore[arg-type]
             elif how == "fail":
-                runner.ask("fail", job_id=lease["job_id"], fence=lease["fence"], error="E", message="", seconds=1)
+                runner.ask(
+                    "fail", job_id=lease["job_id"], fence=lease["fence"], error="E", message="", seconds=1
+                )
             else:
                 held = {"job_id": lease["job_id"], "fence": lease["fence"], "seconds": 1}
                 runner.ask("release", leases=[held], why="interrupted")

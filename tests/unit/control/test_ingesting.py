@@ -44,7 +44,9 @@ def test_in_a_file_of_many_one_bad_task_does_not_lose_the_good_ones() -> None:
     receipt = stack.drop("tasks/b/many.json", {"good": GOOD_TASK, "bad": {"train": []}, "fine": task(7)})
     assert [task_id for task_id, _, _ in receipt.jobs] == ["good", "fine"]
     assert len(receipt.refusals) == 1
-    assert {"accepted/tasks/b/many.json.json", "rejected/tasks/b/many.json.json"} <= set(stack.world.objects.bodies)
+    assert {"accepted/tasks/b/many.json.json", "rejected/tasks/b/many.json.json"} <= set(
+        stack.world.objects.bodies
+    )
 
 
 def test_a_mended_file_loses_its_refusal() -> None:
@@ -94,7 +96,9 @@ def test_a_batch_is_the_first_folder_below_tasks(key: str, batch: str) -> None:
 
 
 def test_an_eventbridge_key_is_taken_as_it_is() -> None:
-    event = {"detail": {"object": {"key": "tasks/a b+c.json", "size": 3, "version-id": "v", "sequencer": "1"}}}
+    event = {
+        "detail": {"object": {"key": "tasks/a b+c.json", "size": 3, "version-id": "v", "sequencer": "1"}}
+    }
     assert ingesting.drops_in(event) == (Dropped("tasks/a b+c.json", 3, "v", "1"),)
     assert ingesting.drops_in({"detail": {"object": {"key": "results/x"}}}) == ()
 

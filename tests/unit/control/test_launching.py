@@ -37,7 +37,9 @@ def test_two_looks_at_one_backlog_start_what_it_needs_once() -> None:
     assert stack.scale() == []
 
 
-@pytest.mark.parametrize("refused", [NoCapacity("none"), QuotaExceeded("0 vCPUs"), LaunchMisconfigured("no image")])
+@pytest.mark.parametrize(
+    "refused", [NoCapacity("none"), QuotaExceeded("0 vCPUs"), LaunchMisconfigured("no image")]
+)
 def test_a_definite_refusal_gives_money_and_slot_back(refused: LaunchRefused) -> None:
     stack, launch_id = reserved()
     stack.world.ec2.refusals = [refused]

@@ -34,9 +34,7 @@ def test_a_type_without_a_known_price_is_never_launched() -> None:
 
 
 def test_ec2_bills_at_least_a_minute() -> None:
-    one, sixty = (
-        cost_usd_micros(price_usd_micros_per_hour=360_000, seconds=s, disk_gb=0) for s in (1, 60)
-    )
+    one, sixty = (cost_usd_micros(price_usd_micros_per_hour=360_000, seconds=s, disk_gb=0) for s in (1, 60))
     assert one == sixty > 0
 
 

@@ -110,7 +110,10 @@ def test_completing_twice_is_completing_once() -> None:
     runner = stack.one_running()
     (lease,) = runner.claim()
     runner.complete(lease)
-    files = {name: {"bytes": 1, "sha256": "0" * 64} for name in ("prediction.json", "metrics.json", "manifest.json")}
+    files = {
+        name: {"bytes": 1, "sha256": "0" * 64}
+        for name in ("prediction.json", "metrics.json", "manifest.json")
+    }
     stack.world.objects.bodies.update({f"results/{lease['job_id']}/1/{name}": b"x" for name in files})
     before = stack.world.store.job(lease["job_id"])
     runner.ask("complete", job_id=lease["job_id"], fence=lease["fence"], files=files, seconds=1, summary={})
@@ -151,7 +154,9 @@ def test_failures_end_a_job_and_interruptions_do_not() -> None:
     for _ in range(3):
         (lease,) = runner.claim()
         runner.ask(
-            "release", leases=[{"job_id": lease["job_id"], "fence": lease["fence"], "seconds": 9}], why="interrupted"
+            "release",
+            leases=[{"job_id": lease["job_id"], "fence": lease["fence"], "seconds": 9}],
+            why="interrupted",
         )
     states = []
     for _ in range(3):

@@ -1,0 +1,216 @@
+"""One set of promises for `ports.Store`, kept by DynamoDB's adapter and by the fake alike.
+
+The fake is what every unit and property test trusts, so it must not promise more than the real one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from arcspot.domain.budget import Fleet, Ledger
+from arcspot.domain.jobs import Batch, Estimate, Job, JobState, TaskInput
+from arcspot.domain.launching import Breaker, Launch, LaunchState
+from arcspot.domain.reaping import Suspects
+from arcspot.errors import Conflict, NoCapacity
+from arcspot.ports import Event, Record, Store
+from tests.fakes.memory import START, MemoryStore
+
+from .conftest import Cloud
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "memory":
+        return MemoryStore()
+    cloud: Cloud = request.getfixturevalue("cloud")
+    return cloud.ports.store
+
+
+def job(name: str = "job-1", *, batch: str = "b", lane: int = 1, age_s: float = 0.0) -> Job:
+    at = START - timedelta(seconds=age_s)
+    return Job(
+        job_id=name,
+        batch_id=batch,
+        input=TaskInput(bucket="bucket", key="tasks/b/ü +.json", object_version="v1", task_id=name),
+        config={"budget_s": 60, "model": "auto", "seed": 0, "nested": {"half": 0.5, "none": None}},
+        solver_version="1",
+        created_at=at,
+        updated_at=at,
+        ready_at=at,
+        estimate_s=12.25,
+        lane=lane,
+    )
+
+
+def launch(name: str = "launch-1") -> Launch:
+    return Launch(
+        launch_id=name,
+        period="2026-11",
+        reserve=1_000,
+        created_at=START,
+        hard_deadline=START + timedelta(hours=2),
+        boot_deadline=START + timedelta(minutes=15),
+    )
+
+
+def claimed(kept: Job, by: str) -> Job:
+    return kept.claimed(launch_id=by, now=START, lease_seconds=120)
+
+
+def kept_job(store: Store, job_id: str = "job-1") -> Job:
+    found = store.job(job_id)
+    assert found is not None
+    return found
+
+
+def test_what_is_written_is_read_back_one_version_on(store: Store) -> None:
+    leased = claimed(job(), "launch-1")
+    records: tuple[Record, ...] = (
+        leased,
+        Batch(batch_id="b", created_at=START, report_due_at=START),
+        launch(),
+        Ledger.opened("2026-11", 10**9).reserve(5).told((50,)),
+        Fleet.opened(2).waiting_for("slots", START),
+        Breaker().tripped(NoCapacity("none"), now=START),
+        Suspects(since={"i-1": START}),
+        Estimate(key="1/60", seconds=30.5),
+    )
+    for record in records:
+        store.write(record)
+    found = (
+        store.job("job-1"),
+        store.batch("b"),
+        store.launch("launch-1"),
+        store.ledger("2026-11"),
+        store.fleet(),
+        store.breaker(),
+        store.suspects(),
+        store.estimate("1/60"),
+    )
+    assert found == tuple(replace(record, version=1) for record in records)
+
+
+def test_what_was_never_written_is_absent_and_no_error(store: Store) -> None:
+    assert store.job("x") is store.batch("x") is store.launch("x") is store.ledger("x") is None
+    assert store.fleet() is store.estimate("x") is None
+    assert (store.breaker(), dict(store.suspects().since)) == (Breaker(), {})
+    assert store.jobs(["x"]) == {}
+    assert store.ready_jobs(5) == store.open_launches() == store.batches_due() == []
+
+
+def test_who_read_an_older_version_writes_nothing(store: Store) -> None:
+    store.write(job())
+    first = second = kept_job(store)
+    store.write(claimed(first, "launch-1"))
+    with pytest.raises(Conflict):
+        store.write(claimed(second, "launch-2"))
+    lease = kept_job(store).lease
+    assert lease is not None
+    assert lease.launch_id == "launch-1"
+
+
+def test_a_new_record_does_not_replace_an_old_one(store: Store) -> None:
+    store.write(job())
+    with pytest.raises(Conflict):
+        store.write(replace(job(), estimate_s=1.0))
+    assert kept_job(store).estimate_s == 12.25
+
+
+def test_one_stale_record_keeps_all_the_others_from_being_written(store: Store) -> None:
+    store.write(Ledger.opened("2026-11", 100))
+    ledger = store.ledger("2026-11")
+    assert ledger is not None
+    store.write(ledger.reserve(10))
+    with pytest.raises(Conflict):
+        store.write(ledger.reserve(20), Fleet.opened(2).take(), launch())
+    assert store.fleet() is None
+    assert store.launch("launch-1") is None
+    held = store.ledger("2026-11")
+    assert held is not None
+    assert held.reserved == 10
+
+
+def test_adding_keeps_the_jobs_that_are_there_and_names_the_new_ones(store: Store) -> None:
+    store.write(claimed(job("old"), "launch-1"))
+    many = [job(f"job-{n}") for n in range(120)]
+    assert store.add([job("old"), job("new"), job("new"), *many]) == {"new"} | {j.job_id for j in many}
+    assert kept_job(store, "old").state is JobState.LEASED
+    assert store.add([job("new")]) == set()
+    assert len(store.jobs([j.job_id for j in many])) == 120
+
+
+def test_ready_jobs_come_by_lane_and_then_by_age(store: Store) -> None:
+    store.add(
+        [
+            job("late", age_s=1),
+            job("early", age_s=10),
+            job("urgent", lane=0, age_s=0),
+            job("patient", lane=2, age_s=99),
+            job("middle", age_s=5.5),
+        ]
+    )
+    order = ["urgent", "early", "middle", "late", "patient"]
+    assert [found.job_id for found in store.ready_jobs(10)] == order
+    assert [found.job_id for found in store.ready_jobs(3)] == order[:3]
+    assert store.ready_count(10) == 5
+    assert store.ready_count(2) >= 2
+
+
+def test_a_moment_on_the_second_and_one_within_it_keep_their_order(store: Store) -> None:
+    store.add([job("second", age_s=0), job("first", age_s=0.5), job("third", age_s=-0.5)])
+    assert [found.job_id for found in store.ready_jobs(10)] == ["first", "second", "third"]
+
+
+def test_a_leased_job_is_its_launchs_and_no_longer_ready(store: Store) -> None:
+    store.write(job())
+    store.write(claimed(kept_job(store), "launch-1"))
+    assert store.ready_jobs(5) == []
+    assert [found.job_id for found in store.jobs_of_launch("launch-1")] == ["job-1"]
+    assert store.jobs_of_launch("launch-2") == []
+    store.write(kept_job(store).reclaimed(now=START, silent=False, why="gone"))
+    assert store.jobs_of_launch("launch-1") == []
+    assert len(store.ready_jobs(5)) == 1
+
+
+def test_a_batch_shows_its_jobs_by_state(store: Store) -> None:
+    store.add([job("a"), job("b"), job("c", batch="other")])
+    store.write(kept_job(store, "a").cancel(now=START))
+    assert {found.job_id for found in store.jobs_of_batch("b")} == {"a", "b"}
+    assert [found.job_id for found in store.jobs_of_batch("b", JobState.CANCELLED)] == ["a"]
+    assert list(store.jobs_of_batch("b", JobState.DONE)) == []
+
+
+def test_a_batch_is_due_until_it_is_reported(store: Store) -> None:
+    store.write(Batch(batch_id="b", created_at=START, report_due_at=None).due(START))
+    (due,) = store.batches_due()
+    store.write(due.reported(3))
+    assert store.batches_due() == []
+    again = store.batch("b")
+    assert again is not None
+    assert again.reported_jobs == 3
+
+
+def test_a_job_and_a_batch_of_one_name_are_two_rows(store: Store) -> None:
+    store.write(job("same", batch="same"))
+    store.write(Batch(batch_id="same", created_at=START, report_due_at=START))
+    assert kept_job(store, "same").batch_id == "same"
+    assert [found.job_id for found in store.jobs_of_batch("same")] == ["same"]
+
+
+def test_a_closed_launch_is_no_longer_among_the_open_ones(store: Store) -> None:
+    store.write(launch("one"))
+    store.write(launch("two"))
+    (one,) = [row for row in store.open_launches() if row.launch_id == "one"]
+    store.write(one.released(reason="none"))
+    assert [row.launch_id for row in store.open_launches()] == ["two"]
+    closed = store.launch("one")
+    assert closed is not None
+    assert closed.state is LaunchState.RELEASED
+
+
+def test_history_takes_any_number_of_events(store: Store) -> None:
+    store.record()
+    store.record(*(Event(f"job#{n}", START, "accepted", "") for n in range(60)))
