@@ -26,7 +26,6 @@ HALVES = (4, 6, 8, 12, 16, 24, 32)
 """Canvas buckets: half of the side, which is also the number of 2×2 patches along a side. The two smallest
 make a 3×3 task three times cheaper on a CPU than the third (20 tokens instead of 68)."""
 
-PATCH = 2
 DOUBLED_UP_TO = 7
 
 NEAREST, FARTHEST = -2, 31
@@ -50,7 +49,8 @@ def base_scale(longest_side: int) -> int:
 
     At scale 2 and even offsets a patch is one cell. A rotation or a flip of a 3×3 grid is then learned in
     about 60 steps from random weights; with four neighbouring cells in a patch, cut differently at every
-    offset, 188 steps only memorised the demonstrations.
+    offset, 188 steps only memorised the demonstrations. Offsets are multiples of this scale: at scale 1 they
+    must take both parities, or the edge distances of a box of odd side are never seen among even ones.
     """
     return 2 if longest_side <= DOUBLED_UP_TO else 1
 

@@ -19,7 +19,6 @@ from .canvas import (
     BACKGROUND,
     BORDER,
     COLOURS,
-    PATCH,
     Grid,
     PairStore,
     Placement,
@@ -162,7 +161,7 @@ def _views(
         pair = torch.arange(tests, device=device).repeat(count)
         longest = store.longest[pair]
         scale = torch.full_like(longest, scale_of_task)
-        offset = random_offsets(longest, scale, half, generator, align=PATCH)
+        offset = random_offsets(longest, scale, half, generator, align=scale_of_task)
         shuffled = chosen.shuffles(count * tests, generator, plain=0 if round_number else count * tests)
         seen = colours[variant].gather(1, shuffled)
         for part in torch.split(torch.arange(count * tests, device=device), 2 * batch_size):

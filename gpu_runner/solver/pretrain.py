@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from .augment import IDENTITY_COLOURS, Variant, as_tensors
-from .canvas import COLOURS, HALVES, PATCH, Batch, PairStore, Placement, draw, random_offsets
+from .canvas import COLOURS, HALVES, Batch, PairStore, Placement, draw, random_offsets
 from .corpus import Corpus, Pool, load_corpus, pools
 from .model import CONFIGS, TASK_TOKENS, ModelConfig, Solver, count_parameters
 from .objective import exact, loss
@@ -117,7 +117,7 @@ class Pretraining:
         variant = (1 + chance[0] * (VARIANTS_PER_TASK - 1)).long() * (chance[1] > PLAIN_SHARE)
         row = self.corpus.task[pair] * VARIANTS_PER_TASK + variant
         scale = torch.full((size,), pool.scale, device=device)
-        offset = random_offsets(self.corpus.pairs.longest[pair], scale, pool.half, g, align=PATCH)
+        offset = random_offsets(self.corpus.pairs.longest[pair], scale, pool.half, g, align=pool.scale)
         box_on = (chance[2:].T > BOX_DROPOUT).float()
         box_on[:, 1] *= self.corpus.ruled[pair]
         at = Placement(pair, self.variants[0][row], self.variants[1][row], scale, offset, box_on)

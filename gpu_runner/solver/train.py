@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .augment import as_tensors
-from .canvas import PATCH, Batch, PairStore, Placement, draw, half_for, random_offsets, random_scales
+from .canvas import Batch, PairStore, Placement, draw, half_for, random_offsets, random_scales
 from .model import TASK_TOKENS, Solver
 from .objective import exact, loss
 from .optim import Optimiser
@@ -150,7 +150,7 @@ class Demonstrations:
         variant = torch.randint(len(self.dihedral), (size,), generator=g, device=device)
         longest = self.store.longest[pair]
         scale = random_scales(longest, half, g, base=self.scale)
-        offset = random_offsets(longest, scale, half, g, align=PATCH)
+        offset = random_offsets(longest, scale, half, g, align=self.scale)
         box_on = (torch.rand(size, 2, generator=g, device=device) >= self.recipe.box_dropout).float()
         if not self.ruled:
             box_on[:, 1] = 0
