@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import ANY, Stubber
+from moto import mock_aws
+from samtranslator.yaml_helper import yaml_parse
 
+from arcspot.aws.compose import build
 from arcspot.aws.compute import LAUNCH_TAG, STACK_TAG, Ec2
 from arcspot.aws.messages import StepFunctions, StsWitness
 from arcspot.domain.jobs import Batch, JobState
@@ -30,6 +35,45 @@ from arcspot.services import ingesting, money, scaling
 from arcspot.settings import Settings
 from tests.fakes.driving import GOOD_TASK, task
 from tests.fakes.memory import START
+from tests.fakes.memory import settings as fake_settings
+
+ROOT = Path(__file__).parents[2]
+TABLES = {
+    "JobsTable": "jobs",
+    "LaunchesTable": "launches",
+    "LedgerTable": "ledger",
+    "EventsTable": "events",
+}
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        yield boto3.Session()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return fake_settings()
+
+
+@pytest.fixture
+def ports(aws: boto3.Session, settings: Settings) -> Ports:
+    """Every adapter, over tables made from the template itself, so that keys and indexes cannot drift."""
+    resources: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
+    dynamodb = aws.client("dynamodb")
+    for logical, name in TABLES.items():
+        properties = resources[logical]["Properties"]
+        wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+        dynamodb.create_table(TableName=name, **{k: properties[k] for k in wanted if k in properties})
+    aws.client("s3").create_bucket(Bucket=settings.bucket)
+    aws.client("sns").create_topic(Name="x")
+    return build(settings, aws)
 
 
 def drop(ports: Ports, settings: Settings, key: str, body: dict[str, Any]) -> ingesting.Receipt:
