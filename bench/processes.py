@@ -45,12 +45,14 @@ def summary(samples: Sequence[float]) -> dict[str, Any]:
 class PeakMemory:
     """The greatest sum of resident memory over this process and all its descendants.
 
-    Pages that processes share count once for each, so the true peak is lower. Descendants that
-    outlive their parents are counted too: this process adopts them (Linux only).
+    Resident pages that processes share count once for each, so the machine's use is lower: the
+    proportional size, which splits them, is kept beside. Descendants that outlive their parents
+    are counted too: this process adopts them (Linux only).
     """
 
     def __init__(self) -> None:
         self.peak_bytes = 0
+        self.peak_proportional_bytes = 0
         self.peak_processes: dict[str, int] = {}
         """Name → bytes at the peak."""
         self._stop = threading.Event()
@@ -70,31 +72,42 @@ class PeakMemory:
     def _watch(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):
             found = resident(os.getpid())
-            total = sum(size for _, size in found)
+            total = sum(size for _, size, _ in found)
+            proportional = sum(share for _, _, share in found)
+            self.peak_proportional_bytes = max(self.peak_proportional_bytes, proportional)
             if total > self.peak_bytes:
                 self.peak_bytes, self.peak_processes = total, {}
-                for name, size in found:
+                for name, size, _ in found:
                     self.peak_processes[name] = self.peak_processes.get(name, 0) + size
 
 
-def resident(root: int) -> list[tuple[str, int]]:
-    """Name and resident bytes of a process and of all that descend from it."""
+def resident(root: int) -> list[tuple[str, int, int]]:
+    """Name, resident and proportional bytes of a process and of all that descend from it."""
     page = os.sysconf("SC_PAGE_SIZE")
     children: dict[int, list[int]] = {}
-    facts: dict[int, tuple[str, int]] = {}
+    facts: dict[int, tuple[Path, int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
             _, _, rest = (folder / "stat").read_text().rpartition(")")
             pid, fields = int(folder.name), rest.split()
-            facts[pid] = (_name(folder), int(fields[21]) * page)  # fields 4 and 24 of proc_pid_stat(5)
+            facts[pid] = (folder, int(fields[21]) * page)  # fields 4 and 24 of proc_pid_stat(5)
             children.setdefault(int(fields[1]), []).append(pid)
     found, ahead = [], [root]
     while ahead:
         pid = ahead.pop()
-        if pid in facts:
-            found.append(facts[pid])
+        with suppress(KeyError, OSError):
+            folder, size = facts[pid]
+            found.append((_name(folder), size, _proportional(folder)))
         ahead += children.get(pid, [])
     return found
+
+
+def _proportional(folder: Path) -> int:
+    """Resident bytes with each shared page split among those who share it: proc_pid_smaps(5)."""
+    for line in (folder / "smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _name(folder: Path) -> str:

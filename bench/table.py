@@ -51,6 +51,8 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
         right = f"{len(found['right'])} of {found['tasks']} right"
         yield f"`make demo`, all of it ({right})", "–", f"{found['whole_s']:.0f} s", ""
         yield "peak memory of all processes", "3 GiB", f"{peak / MIB:,.0f} MiB", _met(peak, 3 * 1024 * MIB)
+        if shared := found.get("peak_proportional_bytes"):
+            yield "the same, shared pages counted once", "–", f"{shared / MIB:,.0f} MiB", ""
     if found := results.get("solve"):
         for name, each in found["tasks"].items():
             took = each["seconds"]
