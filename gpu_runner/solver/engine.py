@@ -16,7 +16,7 @@ from .canvas import Grid
 from .decode import KEPT, Ballot, attempts, decode
 from .errors import BadWeights, Interrupted
 from .model import CONFIGS, Solver, count_parameters
-from .portfolio import hypothesis, names_for
+from .portfolio import LEAST_VIEWS, hypothesis, names_for
 from .task import Task
 from .threads import threads_for
 from .train import Adapted, Recipe, adapt, recipe_for
@@ -197,7 +197,7 @@ class _Reserve:
     """Seconds to keep for decoding, learned from the training steps: views cost a third of a sample."""
 
     def __init__(self, tests: int, recipe: Recipe, seconds: float) -> None:
-        self.views = tests * recipe.dihedrals * recipe.colours * 4
+        self.views = tests * max(LEAST_VIEWS, 4 * recipe.dihedrals * recipe.colours)
         self.most = 0.3 * seconds
         self.seconds = min(0.5, self.most)
         self.batch = 1

@@ -43,10 +43,17 @@ class Hypothesis:
         return colours
 
 
+LEAST_VIEWS = 96
+
+
+def _rounds(views: int) -> int:
+    return max(4, LEAST_VIEWS // views)
+
+
 def hypothesis(name: str, task: Task, *, dihedrals: int, colours: int, seed: int) -> Hypothesis:
     if name == EXCHANGEABLE:
-        return Hypothesis(name, tuple(variants(dihedrals, 1, seed)), task.free_colours, 3 * 4)
-    return Hypothesis(name, tuple(variants(dihedrals, colours, seed)), (), 4)
+        return Hypothesis(name, tuple(variants(dihedrals, 1, seed)), task.free_colours, _rounds(dihedrals))
+    return Hypothesis(name, tuple(variants(dihedrals, colours, seed)), (), _rounds(dihedrals * colours))
 
 
 def names_for(task: Task) -> tuple[str, ...]:

@@ -42,9 +42,9 @@ class Recipe:
     rate: float
     token_rate: float
     fit_goal: float = 0.98
-    window: int = 192
+    window: int = 128
     least_samples: int = 640
-    cool_share: float = 0.25
+    cool_share: float = 0.2
     box_dropout: float = 0.1
     check_every: int = 4
     patience: float = 0.4
