@@ -177,7 +177,7 @@ class Fleet:
 
     def give_back(self) -> Fleet:
         """Return one slot. Raises Conflict when all are there already: a slot is never given back twice."""
-        if self.slots_available >= self.slots_total and self.slots_total > 0:
+        if self.slots_available >= self.slots_total:
             raise Conflict("a slot was given back that nobody had taken")
         return replace(self, slots_available=self.slots_available + 1)
 

@@ -110,14 +110,15 @@ def _for_reserved(
     mine = next((i for i in seen.values() if i.launch_id == launch.launch_id), None)
     if mine is not None:
         return Step(Act.ADOPT, launch.launch_id, mine.instance_id, "found by its tag")
-    if launch.attempted_at is None:
-        if now - launch.created_at > timedelta(seconds=patience.stuck_reserved_s):
-            return Step(Act.RESTART, launch.launch_id, "", "reserved, but no execution took it up")
-        return None
     if hold_over(launch, now):
         return Step(
             Act.RELEASE, launch.launch_id, "", launch.reason or "no instance appeared within 15 minutes"
         )
+    # An execution that began and failed before it asked EC2 cannot be started again (its name is taken):
+    # restarting is tried until the hold is over, then the money goes back.
+    stuck = now - launch.created_at > timedelta(seconds=patience.stuck_reserved_s)
+    if launch.attempted_at is None and stuck:
+        return Step(Act.RESTART, launch.launch_id, "", "reserved, but no execution took it up")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_LEASES = 64
 MAX_FILES = 16
+MAX_SUMMARY_BYTES = 4096
 MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
@@ -39,6 +41,27 @@ def leases_of(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     ):
         raise BadRequest(f"leases: expected a list of at most {MAX_LEASES} objects")
     return leases
+
+
+def summary_of(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The summary as JSON knows it; numbers the table cannot hold are refused here, not by DynamoDB."""
+    summary = request.get("summary") or {}
+    if not isinstance(summary, dict) or len(json.dumps(summary)) > MAX_SUMMARY_BYTES:
+        raise BadRequest(f"summary: expected an object of at most {MAX_SUMMARY_BYTES} bytes")
+    if not _storable(summary):
+        raise BadRequest("summary: expected finite numbers of ordinary size")
+    return summary
+
+
+def _storable(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(_storable(item) for item in value.values())
+    if isinstance(value, list):
+        return all(_storable(item) for item in value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html: 38 digits, 1E-130 to 1E+126.
+    return math.isfinite(value) and (value == 0 or 1e-100 < abs(value) < 1e37)
 
 
 def sums(files: object) -> dict[str, tuple[int, str]]:

@@ -73,7 +73,7 @@ def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) ->
     )
     receipt = _receipt(settings, dropped, file, new)
     _write_receipts(ports, dropped, file, receipt, now)
-    if receipt.new_jobs or receipt.refusals:
+    if receipt.new_jobs or receipt.refusals or _unreported(ports, receipt.batch_id):
         until_written(lambda: _batch_due(ports, receipt.batch_id, now))
     return receipt
 
@@ -167,6 +167,15 @@ def _batch_due(ports: Ports, batch_id: str, now: datetime) -> None:
     due = batch.due(now)
     if due != batch or batch.version == 0:
         ports.store.write(due)
+
+
+def _unreported(ports: Ports, batch_id: str) -> bool:
+    """Whether the batch has jobs that no report is due for: what a call that died halfway leaves behind."""
+    batch = ports.store.batch(batch_id)
+    if batch is not None and batch.report_due_at:
+        return False
+    jobs = sum(1 for _ in ports.store.jobs_of_batch(batch_id))
+    return jobs > (batch.reported_jobs if batch else 0)
 
 
 def _stale(ports: Ports, dropped: Dropped) -> bool:

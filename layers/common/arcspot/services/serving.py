@@ -16,14 +16,13 @@ from arcspot.domain.launching import Launch, LaunchState
 from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
 from arcspot.ports import Event, Ports
 from arcspot.services import launching
-from arcspot.services.asking import leases_of, number, sums, text
+from arcspot.services.asking import leases_of, number, summary_of, sums, text
 from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimate_key
 from arcspot.settings import Settings
 
 UPLOAD_SECONDS = 15 * 60
 DOWNLOAD_SECONDS = 60 * 60
-MAX_SUMMARY_BYTES = 4096
 REQUIRED_FILES = ("prediction.json", "metrics.json", "manifest.json")
 SERVING = (LaunchState.ACTIVE, LaunchState.DRAINING)
 FAILING_BYES = {"interrupted": "RunnerInterrupted", "gave_up": "RunnerGaveUp"}
@@ -144,16 +143,14 @@ class Door:
     def complete(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
         job_id, fence = text(request, "job_id"), int(number(request, "fence"))
         prefix = result_prefix(job_id, fence)
-        summary = request.get("summary") or {}
-        if not isinstance(summary, dict) or len(json.dumps(summary)) > MAX_SUMMARY_BYTES:
-            raise BadRequest(f"summary: expected an object of at most {MAX_SUMMARY_BYTES} bytes")
+        summary = summary_of(request)
         self._uploaded(prefix, sums(request.get("files")))
         seconds = number(request, "seconds")
 
-        def act() -> Job:
+        def act() -> bool:
             job = self._job(job_id)
             if job.state is JobState.DONE and job.result_prefix == prefix:
-                return job
+                return False
             done = job.completed(
                 launch_id=row.launch_id,
                 fence=fence,
@@ -164,15 +161,15 @@ class Door:
                 cost=self._cost(row, seconds),
             )
             self.ports.store.write(done, self._row(row.launch_id).returned())
-            return done
+            return True
 
-        job = until_written(act)
-        self.ports.store.record(
-            Event(f"job#{job_id}", self.now, "done", f"{seconds:.1f} s on {row.launch_id}")
-        )
-        self._observe(job, seconds)
-        launching.close_breaker(self.ports, after_launch=False)
-        return {"result_prefix": job.result_prefix}
+        if until_written(act):
+            self.ports.store.record(
+                Event(f"job#{job_id}", self.now, "done", f"{seconds:.1f} s on {row.launch_id}")
+            )
+            self._observe(seconds)
+            launching.close_breaker(self.ports, after_launch=False)
+        return {"result_prefix": prefix}
 
     def fail(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
         job_id, fence = text(request, "job_id"), int(number(request, "fence"))
@@ -294,7 +291,7 @@ class Door:
             now=self.now,
             lease_seconds=self.settings.lease_s,
             phase=str(lease.get("phase", ""))[:40],
-            fraction=max(0.0, min(1.0, float(lease.get("fraction") or 0.0))),
+            fraction=min(1.0, number(lease, "fraction")) if lease.get("fraction") else 0.0,
         )
         self.ports.store.write(extended)
 
@@ -363,7 +360,7 @@ class Door:
             price_usd_micros_per_hour=row.price, seconds=seconds, disk_gb=self.settings.disk_gb
         )
 
-    def _observe(self, job: Job, seconds: float) -> None:
+    def _observe(self, seconds: float) -> None:
         key = estimate_key(self.settings)
         known = self.ports.store.estimate(key) or Estimate(key=key, seconds=seconds)
         try:
