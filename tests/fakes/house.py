@@ -59,9 +59,7 @@ def states() -> dict[str, dict[str, Any]]:
 
 def handler_module(function: str) -> ModuleType:
     """`functions/<function>/app.py`, freshly imported, as Lambda does at a cold start."""
-    spec = importlib.util.spec_from_file_location(
-        f"{function}_app", ROOT / "functions" / function / "app.py"
-    )
+    spec = importlib.util.spec_from_file_location(f"{function}_app", ROOT / "functions" / function / "app.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

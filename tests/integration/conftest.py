@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import boto3
@@ -22,10 +23,7 @@ REGION = "us-east-1"
 TABLES = ("JobsTable", "LaunchesTable", "LedgerTable", "EventsTable")
 # What DynamoDB takes at creation; expiry and backups are calls of their own.
 AT_CREATION = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-PASS = {
-    "StartAt": "Wait",
-    "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}},
-}
+WAITING = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}}}
 
 
 @dataclass
@@ -56,66 +54,86 @@ class Cloud:
             "RUNNER_ROLE": s.runner_role,
             "INSTANCE_TYPES": ",".join(s.instance_types),
             "AWS_DEFAULT_REGION": REGION,
+            "MAX_WAIT_S": str(s.max_wait_s),
         }
-        defaults = {name: str(p["Default"]) for name, p in house.template()["Parameters"].items() if "Default" in p}
+        defaults = {
+            name: str(p["Default"]) for name, p in house.template()["Parameters"].items() if "Default" in p
+        }
         for name, value in house.variables("launch").items():
             if name not in known:
                 known[name] = defaults[value["Ref"]] if isinstance(value, dict) else str(value)
         return known
 
 
-@pytest.fixture
-def cloud() -> Iterator[Cloud]:
-    with mock_aws():
-        session = boto3.Session(region_name=REGION)
-        settings = deploy(session)
-        yield Cloud(session, settings, compose.build(settings, session))
+@cache
+def session() -> boto3.Session:
+    """One for all tests: reading EC2's service model again and again would take most of their time."""
+    return boto3.Session(region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing")
 
 
 @pytest.fixture
-def lambda_env(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """The process as a Lambda function of the stack sees it."""
-    for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT")]:
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """Tables, bucket and topic."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in cloud.env().items():
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # seconds of reading that no test needs
+    with mock_aws():
+        settings = deploy()
+        yield Cloud(session(), settings, compose.build(settings, session()))
+
+
+@pytest.fixture
+def whole_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """The launch template, subnets and a state machine as well, and a function's environment."""
+    settings = deploy_launching(cloud.settings)
+    whole = Cloud(session(), settings, compose.build(settings, session()))
+    for name, value in whole.env().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "Session", session)
     compose.from_environment.cache_clear()
-    yield cloud
+    yield whole
     compose.from_environment.cache_clear()
 
 
-def deploy(session: boto3.Session) -> Settings:
+def deploy() -> Settings:
     """Create what the template creates, from the template's own properties."""
-    dynamodb = session.client("dynamodb")
+    dynamodb = session().client("dynamodb")
     tables = house.resources("AWS::DynamoDB::Table")
     assert set(tables) == set(TABLES)
     for name, properties in tables.items():
         dynamodb.create_table(TableName=name, **{k: v for k, v in properties.items() if k in AT_CREATION})
         if expiry := properties.get("TimeToLiveSpecification"):
             dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
-    s3 = session.client("s3")
+    s3 = session().client("s3")
     bucket = house.resources("AWS::S3::Bucket")["Bucket"]
     s3.create_bucket(Bucket="bucket")
     s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration=bucket["VersioningConfiguration"])
-    topic = session.client("sns").create_topic(Name="alerts")["TopicArn"]
-    ec2 = session.client("ec2")
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    template = ec2.create_launch_template(
-        LaunchTemplateName="runner", LaunchTemplateData={"ImageId": image, "InstanceType": "g4dn.xlarge"}
-    )["LaunchTemplate"]["LaunchTemplateId"]
-    subnets = [s["SubnetId"] for s in ec2.describe_subnets()["Subnets"][:2]]
-    machine = session.client("stepfunctions").create_state_machine(
-        name="RunnerLifecycle",
-        definition=json.dumps(PASS),
-        roleArn="arn:aws:iam::123456789012:role/states",
-    )["stateMachineArn"]
+    topic = session().client("sns").create_topic(Name="alerts")["TopicArn"]
     return small_settings(
         jobs_table="JobsTable",
         launches_table="LaunchesTable",
         ledger_table="LedgerTable",
         events_table="EventsTable",
         topic_arn=topic,
-        state_machine_arn=machine,
-        launch_template_id=template,
-        subnet_ids=tuple(subnets),
+    )
+
+
+def deploy_launching(settings: Settings) -> Settings:
+    ec2 = session().client("ec2")
+    image = ec2.register_image(Name="image", RootDeviceName="/dev/xvda")["ImageId"]
+    template = ec2.create_launch_template(
+        LaunchTemplateName="runner", LaunchTemplateData={"ImageId": image, "InstanceType": "g4dn.xlarge"}
+    )["LaunchTemplate"]["LaunchTemplateId"]
+    subnets = [s["SubnetId"] for s in ec2.describe_subnets()["Subnets"][:2]]
+    machine = (
+        session()
+        .client("stepfunctions")
+        .create_state_machine(
+            name="RunnerLifecycle",
+            definition=json.dumps(WAITING),
+            roleArn="arn:aws:iam::123456789012:role/states",
+        )["stateMachineArn"]
+    )
+    return replace(
+        settings, state_machine_arn=machine, launch_template_id=template, subnet_ids=tuple(subnets)
     )
