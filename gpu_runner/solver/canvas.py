@@ -10,7 +10,7 @@ canvases of a whole batch, augmented, without a loop.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -112,6 +112,9 @@ class Batch:
     answer: Tensor
     coords: Tensor
     box_on: Tensor
+
+    def part(self, samples: slice) -> Batch:
+        return Batch(*(getattr(self, field.name)[samples] for field in fields(self)))
 
 
 def random_offsets(

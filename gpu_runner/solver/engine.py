@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -16,6 +17,7 @@ from .canvas import Grid
 from .decode import KEPT, Ballot, attempts, decode
 from .errors import BadWeights, Interrupted
 from .model import CONFIGS, Solver, count_parameters
+from .nearest import rank_tokens
 from .portfolio import LEAST_VIEWS, hypothesis, names_for
 from .task import Task
 from .threads import threads_for
@@ -80,7 +82,8 @@ def solve(
     recipe = recipe_for(budget.device)
     with threads_for(checked.half, budget.device):
         reserve = _Reserve(len(checked.tests), recipe, budget.seconds)
-        adapted = _best_hypothesis(checked, pretrained, recipe, budget, door, reserve)
+        start, nearest = _start(pretrained, budget, checked, door)
+        adapted = _best_hypothesis(checked, start, recipe, budget, door, reserve)
         model = adapted.model
         ballots = decode(
             model, adapted.tokens, adapted.chosen, checked, seed=budget.seed, device=budget.device,
@@ -92,6 +95,7 @@ def solve(
     weights[TOKENS] = adapted.tokens.float().cpu().clone()
     metadata = _metadata(model, checked, budget, recipe, adapted, door.batches)
     metrics = _metrics(adapted, ballots, pretrained, model, budget, time.monotonic() - started)
+    metrics["nearest_pretraining_tasks"] = nearest
     return Solution(answers, weights, metadata, metrics)
 
 
@@ -135,7 +139,7 @@ def predict(
 
 def _best_hypothesis(
     task: Task,
-    pretrained: Checkpoint | None,
+    start: Solver,
     recipe: Recipe,
     budget: SolveBudget,
     door: _Door,
@@ -145,7 +149,7 @@ def _best_hypothesis(
     best: Adapted | None = None
     for name in names_for(task):
         adapted = adapt(
-            _start(pretrained, budget), task,
+            copy.deepcopy(start), task,
             hypothesis(name, task, dihedrals=recipe.dihedrals, colours=recipe.colours, seed=budget.seed),
             recipe, seed=budget.seed, device=budget.device, max_steps=budget.max_steps,
             time_left=lambda: door.left() - reserve.seconds,
@@ -222,12 +226,27 @@ def _checkpoint(path: Path | None) -> Checkpoint | None:
         return None
 
 
-def _start(pretrained: Checkpoint | None, budget: SolveBudget) -> Solver:
-    if pretrained is not None:
-        return build(pretrained.config, pretrained.weights).to(budget.device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(budget.seed)
-        return Solver(CONFIGS[DEFAULT_CONFIG]).to(budget.device)
+def _start(
+    pretrained: Checkpoint | None, budget: SolveBudget, task: Task, door: _Door
+) -> tuple[Solver, list[list[Any]]]:
+    """The network to adapt, and the pretraining tasks whose tokens explain the demonstrations best.
+
+    The search may take a tenth of the budget; it needs about as long as ten training steps.
+    """
+    if pretrained is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(budget.seed)
+            return Solver(CONFIGS[DEFAULT_CONFIG]).to(budget.device), []
+    model = build(pretrained.config, pretrained.weights).to(budget.device)
+
+    def go_on(done: int) -> bool:
+        door.check("load", done / len(pretrained.tokens), None)
+        return door.left() > 0.9 * budget.seconds
+
+    ranked = rank_tokens(model, task, pretrained.tokens, device=budget.device, go_on=go_on)
+    if ranked:
+        model.mean_tokens.copy_(pretrained.tokens[ranked[0][1]])
+    return model, [[pretrained.task_ids[row], round(value, 4)] for value, row in ranked[:5]]
 
 
 def _metadata(

@@ -232,8 +232,11 @@ def export(run: Pretraining, out: Path, *, loops: int | None) -> dict[str, Any]:
     """Write the averaged weights and their model card; the card last, so it never describes older weights."""
     halves = tuple(run.settings.mix)
     accuracy, asked = validate(run, halves=halves, loops=loops)
-    model, _ = run.averaged()
-    digest = write_checkpoint(out, run.settings.config, model.state_dict())
+    model, tokens = run.averaged()
+    digest = write_checkpoint(
+        out, run.settings.config, model.state_dict(),
+        tokens=tokens[::VARIANTS_PER_TASK], task_ids=run.corpus.task_ids,
+    )  # fmt: skip
     settings = run.settings
     card = {
         "file": out.name,

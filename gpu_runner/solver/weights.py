@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from .errors import BadWeights
 from .model import CONFIGS, ModelConfig, Solver
 
 FORMAT = "arcspot-solver-1"
+TOKENS = "pretrained_tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,9 @@ class Checkpoint:
     weights: dict[str, Tensor]
     name: str
     sha256: str
+    tokens: Tensor
+    """[tasks, TASK_TOKENS, width]: those of the pretraining tasks; perhaps none."""
+    task_ids: tuple[str, ...]
 
 
 def sha256_of(path: Path) -> str:
@@ -39,11 +44,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
             weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise BadWeights(f"cannot read the checkpoint {path.name}: {error}") from error
+    tokens = weights.pop(TOKENS, torch.zeros(0))
+    task_ids = tuple(name for name in metadata.get("task_ids", "").split(",") if name)
     config = CONFIGS.get(metadata.get("config", ""))
     if metadata.get("format") != FORMAT or config is None:
         raise BadWeights(f"{path.name} is not a {FORMAT} checkpoint of a known configuration")
     build(config, weights)
-    return Checkpoint(config, weights, path.name, sha256_of(path))
+    if len(tokens) != len(task_ids) or (task_ids and tokens.shape[1:] != weights["mean_tokens"].shape):
+        raise BadWeights(f"{path.name}: its task tokens and task ids do not match")
+    return Checkpoint(config, weights, path.name, sha256_of(path), tokens, task_ids)
 
 
 def build(config: ModelConfig, weights: dict[str, Tensor]) -> Solver:
@@ -59,11 +68,22 @@ def build(config: ModelConfig, weights: dict[str, Tensor]) -> Solver:
     return model
 
 
-def write_checkpoint(path: Path, config: ModelConfig, weights: dict[str, Tensor]) -> str:
+def write_checkpoint(
+    path: Path,
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    *,
+    tokens: Tensor | None = None,
+    task_ids: Sequence[str] = (),
+) -> str:
     """Write fp16 weights beside the target, then rename. Returns the file's SHA-256."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = {key: value.detach().cpu().half().contiguous() for key, value in weights.items()}
+    if tokens is not None:
+        half[TOKENS] = tokens.detach().cpu().half().contiguous()
     beside = path.with_suffix(".part")
-    save_file(half, beside, metadata={"format": FORMAT, "config": config.name})
+    save_file(
+        half, beside, metadata={"format": FORMAT, "config": config.name, "task_ids": ",".join(task_ids)}
+    )
     beside.replace(path)
     return sha256_of(path)

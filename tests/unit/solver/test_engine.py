@@ -8,7 +8,7 @@ import torch
 
 from gpu_runner.solver import BadTask, BadWeights, Interrupted, SolveBudget, engine, predict, solve
 from gpu_runner.solver.model import CONFIGS, Solver
-from gpu_runner.solver.weights import write_checkpoint
+from gpu_runner.solver.weights import read_checkpoint, write_checkpoint
 
 TASK = {
     "train": [
@@ -118,3 +118,22 @@ def test_a_rejected_hypothesis_gives_way_to_the_next(checkpoint):
     metrics = solve(TASK, QUICK, checkpoint).metrics
     assert [r["hypothesis"] for r in metrics["rejected"]] == ["exchangeable"]
     assert metrics["hypothesis"] == "specific"
+
+
+def test_a_task_starts_at_the_tokens_that_explain_its_demonstrations_best(checkpoint):
+    found = solve(TASK, QUICK, checkpoint)
+    assert found.metrics["nearest_pretraining_tasks"] == []
+    weights = read_checkpoint(checkpoint).weights
+    tokens = torch.stack([weights["mean_tokens"] * k for k in (1, -2, 5)])
+    write_checkpoint(checkpoint, CONFIGS["tiny"], weights, tokens=tokens, task_ids=["a", "b", "c"])
+    nearest = solve(TASK, QUICK, checkpoint).metrics["nearest_pretraining_tasks"]
+    assert {name for name, _ in nearest} == {"a", "b", "c"}
+    assert [value for _, value in nearest] == sorted(value for _, value in nearest)
+    assert predict(TASK, found.adapted, found.adapted_metadata) == found.attempts
+
+
+def test_tokens_without_their_task_ids_are_refused(checkpoint):
+    weights = read_checkpoint(checkpoint).weights
+    write_checkpoint(checkpoint, CONFIGS["tiny"], weights, tokens=torch.zeros(2, 4, 32), task_ids=["a"])
+    with pytest.raises(BadWeights, match="task ids"):
+        read_checkpoint(checkpoint)
