@@ -32,7 +32,7 @@ def rank_tokens(
     half = half_for(int(store.longest.max()), task.scale)
     found: list[tuple[float, int]] = []
     for rows in torch.split(torch.arange(len(tokens)), AT_ONCE):
-        if not go_on(len(found)):
+        if not len(rows) or not go_on(len(found)):
             break
         pair = torch.arange(count, device=device).repeat(len(rows))
         zero = torch.zeros_like(pair)
