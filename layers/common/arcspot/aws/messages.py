@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import urllib.error
@@ -99,13 +100,17 @@ class StsWitness:
         self._timeout_s = timeout_s
 
     def session(self, url: str, headers: Mapping[str, str]) -> tuple[str, str]:
-        asked = urllib.parse.urlsplit(url)
-        query = urllib.parse.parse_qs(asked.query)
+        try:
+            asked = urllib.parse.urlsplit(url)
+            query = urllib.parse.parse_qs(asked.query)
+        except ValueError as error:
+            raise NotYourself(f"the proof is no URL: {error}") from error
         if (asked.scheme, asked.netloc) != (self._endpoint.scheme, self._endpoint.netloc):
             raise NotYourself(f"the proof is for {asked.netloc}, expected {self._endpoint.netloc}")
         if query.get("Action") != ["GetCallerIdentity"] or asked.path not in ("", "/"):
             raise NotYourself("the proof is not a GetCallerIdentity request")
-        if "x-arcspot-launch" not in query.get("X-Amz-SignedHeaders", [""])[0].split(";"):
+        signed = query.get("X-Amz-SignedHeaders", [])
+        if len(signed) != 1 or "x-arcspot-launch" not in signed[0].split(";"):
             raise NotYourself("the proof does not sign the launch id")
         request = urllib.request.Request(
             url, headers={k: v for k, v in headers.items() if k.lower() != "host"}
@@ -113,6 +118,8 @@ class StsWitness:
         try:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
                 body = answer.read(65_536).decode()
+        except (http.client.InvalidURL, ValueError) as error:
+            raise NotYourself(f"the proof cannot be sent: {error}") from error
         except urllib.error.HTTPError as error:
             raise NotYourself(f"STS refuses the proof: {error.code} {error.read(500)!r}") from error
         found = _SESSION.search(body)
