@@ -60,7 +60,8 @@ def _storable(value: object) -> bool:
         return all(_storable(item) for item in value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
-    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html: 38 digits, 1E-130 to 1E+126.
+    # 38 digits, 1E-130 to 1E+126:
+    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
     return math.isfinite(value) and (value == 0 or 1e-100 < abs(value) < 1e37)
 
 
