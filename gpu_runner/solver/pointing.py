@@ -1,31 +1,43 @@
 """The smallest hypothesis: every output cell is a copy of some input cell, found by position alone.
 
-An output cell chooses among the input's cells by a table for each pair of edges: how far the one lies from an
-edge of its box, less how far the other lies from an edge of its own. Mirrors, turns, transpositions, shifts,
-crops, tilings and enlargements are all one entry of such a table, so a few thousand numbers learn them from two
-demonstrations in a second, for grids of any size. Colours pass through a 10×10 map that starts as the identity.
+An output cell chooses among the input's cells by how far the one lies from each edge of its box and the
+other from each edge of its own: one weight for each pair of edges. Mirrors, turns, transpositions, crops,
+tilings and enlargements are a few of these weights, so some fifty numbers learn them from two demonstrations
+in a fraction of a second, for grids of any size. Colours pass through a 10×10 map that starts as the identity.
+
+It is believed only if it also answers each demonstration when trained on the others (leave-one-out), or if it
+fits all of them surely and the test brings no colour they lack; else the large network has its turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .canvas import COLOURS, Grid
+from .task import Task, size_of
 
-REACH = 3
+NAME = "pointer"
+REACH = 3  # beyond so many cells apart is as good as far apart
 PENALTY = 3e-3
-MAX_PAIRS = 120_000
+MAX_PAIRS = 12_000  # input cells × output cells: beyond, a step costs more than the network's
 STEPS = 160
-SURE = 0.5
+HOPELESS_STEP = 60
+HOPELESS_LOSS = 0.5
+FIT_LOSS = 0.03
+SURE = 0.6
+VERY_SURE = 0.9
+
+GoOn = Callable[[float, float], bool]
+"""Told the fraction done and the loss; False when there is no time left."""
 
 
 class Pointer(nn.Module):
-    """Weights [SIGHTS, 4] of each pair of edges, a shift for each sight, and a colour map [COLOURS, COLOURS]."""
+    """Weights [SIGHTS, 4] of each pair of edges, and a colour map [COLOURS, COLOURS]."""
 
     SIGHTS = 12  # 4 distances to the output's edges, 4 wrapped at the input's size, 4 divided by the ratio
 
@@ -64,55 +76,116 @@ def pair(source: Grid, size: tuple[int, int], target: Grid | None) -> Pair:
     )
 
 
-def fits(pairs: Sequence[Pair]) -> bool:
-    """Whether the hypothesis is small enough to be tried on these grids."""
-    return max(len(p.sights) * len(p.cells) for p in pairs) <= MAX_PAIRS
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A pointer that answers every demonstration exactly."""
+
+    model: Pointer
+    steps: int
+    loss_curve: list[tuple[int, float]] = field(default_factory=list)
 
 
-def train(pairs: Sequence[Pair], go_on: Callable[[], bool]) -> Pointer | None:
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """The answers, in order of the test inputs: two different grids each, and the least sure cell."""
+
+    fitted: Fitted
+    attempts: tuple[tuple[Grid, Grid], ...]
+    confidence: tuple[float, ...]
+
+
+def point(task: Task, go_on: GoOn) -> Pointed | None:
+    """Answer the task by position alone, or None where that hypothesis is not to be believed."""
+    sizes = [task.answer_size(n) for n in range(len(task.tests))]
+    if None in sizes or len(task.demos) < 2:
+        return None
+    pairs = [pair(source, size_of(target), target) for source, target in task.demos]
+    if max(len(p.sights) * len(p.cells) for p in pairs) > MAX_PAIRS:
+        return None
+    fitted = fit(pairs, go_on)
+    if fitted is None:
+        return None
+    found = replay(task, fitted.model.state_dict())
+    confidence = tuple(sure for _, sure in found)
+    if not _believed(task, pairs, min(confidence), go_on):
+        return None
+    return Pointed(fitted, tuple(grids for grids, _ in found), confidence)
+
+
+def replay(task: Task, weights: dict[str, Tensor]) -> list[tuple[tuple[Grid, Grid], float]]:
+    """The answers of a fitted pointer: the same weights, the same answers."""
+    model = Pointer()
+    model.load_state_dict(weights)
+    found = []
+    for n, test in enumerate(task.tests):
+        size = task.answer_size(n)
+        assert size is not None
+        found.append(_answer(model, pair(test, size, None)))
+    return found
+
+
+def fit(pairs: Sequence[Pair], go_on: GoOn) -> Fitted | None:
     """Fit all pairs exactly, or None: a hypothesis that cannot fit is rejected."""
     model = Pointer()
-    optimiser = torch.optim.Adam(
-        [{"params": [model.weight], "lr": 0.1}, {"params": [model.colour], "lr": 0.1}], betas=(0.9, 0.95)
-    )
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.1, betas=(0.9, 0.95))
+    curve: list[tuple[int, float]] = []
+    exact = False
     for step in range(STEPS):
-        if not go_on():
+        total, exact = _loss(model, pairs)
+        told = float(total.detach())
+        curve.append((step, round(told, 5)))
+        if exact and told < FIT_LOSS:
+            return Fitted(model, step, curve)
+        if not go_on(step / STEPS, told) or (step == HOPELESS_STEP and told > HOPELESS_LOSS):
             return None
-        losses, exact = [], True
-        for p in pairs:
-            scores = model(p.cells, p.sights, p.edges)
-            losses.append(F.nll_loss(scores, p.wanted))
-            exact = exact and bool((scores.argmax(1) == p.wanted).all())
-        total = torch.stack(losses).mean()
-        if exact and float(total.detach()) < 0.03:
-            return model
         # Few pairs of edges explain a rule; the weights of the others go to nothing.
         (total + PENALTY * model.weight.clamp_min(0).sum()).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-    return model if exact else None
+    return Fitted(model, STEPS, curve) if exact else None
+
+
+def _loss(model: Pointer, pairs: Sequence[Pair]) -> tuple[Tensor, bool]:
+    losses, exact = [], True
+    for p in pairs:
+        assert p.wanted is not None
+        scores = model(p.cells, p.sights, p.edges)
+        losses.append(F.nll_loss(scores, p.wanted))
+        exact = exact and bool((scores.argmax(1) == p.wanted).all())
+    return torch.stack(losses).mean(), exact
+
+
+def _believed(task: Task, pairs: Sequence[Pair], sure: float, go_on: GoOn) -> bool:
+    if sure < SURE:
+        return False
+    known = {cell for source, _ in task.demos for row in source for cell in row}
+    asked = {cell for test in task.tests for row in test for cell in row}
+    return (sure >= VERY_SURE and asked <= known) or _holds_out(pairs, go_on)
+
+
+def _holds_out(pairs: Sequence[Pair], go_on: GoOn) -> bool:
+    """Leave-one-out: trained on the others, every demonstration is answered exactly."""
+    for n, left_out in enumerate(pairs):
+        fitted = fit([p for i, p in enumerate(pairs) if i != n], go_on)
+        if fitted is None or not _loss(fitted.model, [left_out])[1]:
+            return False
+    return True
 
 
 @torch.no_grad()
-def answer(model: Pointer, asked: Pair) -> tuple[Grid, float]:
-    """The grid, and the least sure cell's probability."""
+def _answer(model: Pointer, asked: Pair) -> tuple[tuple[Grid, Grid], float]:
+    """The grid, its rival (the least sure cell in its second colour), and how sure the least sure cell is."""
     scores = model(asked.cells, asked.sights, asked.edges)
     best, colours = scores.max(1)
+    doubtful = int(best.argmin())
+    rival = colours.clone()
+    rival[doubtful] = int(scores[doubtful].topk(2).indices[1])
     height, width = asked.size
-    rows = colours.view(height, width).tolist()
-    return [[int(cell) for cell in row] for row in rows], float(best.min().exp())
 
+    def grid(flat: Tensor) -> Grid:
+        return [[int(cell) for cell in row] for row in flat.view(height, width).tolist()]
 
-def holds_out(pairs: Sequence[Pair], go_on: Callable[[], bool]) -> bool:
-    """Leave-one-out: trained on the others, every demonstration is answered exactly."""
-    for n, left_out in enumerate(pairs):
-        model = train([p for i, p in enumerate(pairs) if i != n], go_on) if len(pairs) > 1 else None
-        if model is None or left_out.wanted is None:
-            return False
-        grid, _ = answer(model, left_out)
-        if [cell for row in grid for cell in row] != left_out.wanted.tolist():
-            return False
-    return True
+    return (grid(colours), grid(rival)), float(best.min().exp())
 
 
 def _edges(size: tuple[int, int]) -> Tensor:

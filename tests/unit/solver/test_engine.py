@@ -10,10 +10,11 @@ from gpu_runner.solver import BadTask, BadWeights, Interrupted, SolveBudget, eng
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import read_checkpoint, write_checkpoint
 
+# A half turn, but for one cell, which no pointer explains: the network has to work.
 TASK = {
     "train": [
-        {"input": [[1, 2], [0, 3]], "output": [[3, 0], [2, 1]]},
-        {"input": [[5, 0], [4, 4]], "output": [[4, 4], [0, 5]]},
+        {"input": [[1, 2], [0, 3]], "output": [[3, 0], [2, 9]]},
+        {"input": [[5, 0], [4, 4]], "output": [[9, 4], [0, 5]]},
     ],
     "test": [{"input": [[7, 0], [1, 6]]}, {"input": [[2, 2], [8, 0]]}],
 }
