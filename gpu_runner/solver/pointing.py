@@ -3,7 +3,7 @@
 An output cell chooses among the input's cells by how far the one lies from each edge of its box and the
 other from each edge of its own: one weight for each pair of edges. Mirrors, turns, transpositions, crops,
 tilings and enlargements are a few of these weights, so some fifty numbers learn them from two demonstrations
-in a fraction of a second, for grids of any size. Colours pass through a 10×10 map that starts as the identity.
+in a fraction of a second, for grids of any size. Colours pass through a 10×10 map that starts as identity.
 
 It is believed only if it also answers each demonstration when trained on the others (leave-one-out), or if it
 fits all of them surely and the test brings no colour they lack; else the large network has its turn.
