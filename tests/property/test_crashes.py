@@ -112,11 +112,9 @@ class AnythingDies(RuleBasedStateMachine):
             failures = some.failures
         except (PowerCut, ArcspotError):
             pass
-        finally:
-            self.store.fuse = -1
         assert all("PowerCut" in why for why in failures.values()), failures
 
-    @rule(fuse=st.integers(1, 4), after=st.booleans())
+    @rule(fuse=st.integers(1, 8), after=st.booleans())
     def light_a_fuse(self, fuse: int, after: bool) -> None:
         self.store.fuse, self.store.after = fuse, after
 
@@ -146,9 +144,11 @@ class AnythingDies(RuleBasedStateMachine):
         self.ec2.refusals = []
         instance_id = self.ec2.tokens.get(launch_id)
         if greets and instance_id and self.ec2.seen[instance_id].alive:
-            runner = Runner(self.stack, launch_id, instance_id)
+            known = (runner for runner in self.runners if runner.instance_id == instance_id)
+            runner = next(known, None) or Runner(self.stack, launch_id, instance_id)
             self.dying(runner.hello)
-            self.runners.append(runner)
+            if runner not in self.runners:
+                self.runners.append(runner)
 
     @precondition(lambda self: self.runners)
     @rule(which=st.integers(0, 9), phase=st.sampled_from(["boot", "serve"]))
