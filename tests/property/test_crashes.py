@@ -33,8 +33,8 @@ LEGAL = {
 }
 
 
-class PowerCut(Exception):
-    """The function's process ended here."""
+class PowerCut(BaseException):
+    """The function's process ended here; no `except Exception` sees that."""
 
 
 class MortalStore(MemoryStore):
@@ -82,7 +82,7 @@ def assert_legal(old: Job, new: Job) -> None:
 
 
 class AnythingDies(RuleBasedStateMachine):
-    @initialize(many=st.integers(0, 40), claims=st.integers(0, 3))
+    @initialize(many=st.sampled_from([0, 2, 5, 25]), claims=st.integers(0, 3))
     def deploy(self, many: int, claims: int) -> None:
         """Most of what can go wrong needs a runner at work, so there are some from the start."""
         self.stack = Stack(stack_settings(cap=int(4.5 * stack_settings().reserve)))
@@ -112,7 +112,7 @@ class AnythingDies(RuleBasedStateMachine):
             failures = some.failures
         except (PowerCut, ArcspotError):
             pass
-        assert all("PowerCut" in why for why in failures.values()), failures
+        assert not failures, "the watchdog can always do what it decided to do"
 
     @rule(fuse=st.integers(1, 8), after=st.booleans())
     def light_a_fuse(self, fuse: int, after: bool) -> None:
@@ -182,6 +182,25 @@ class AnythingDies(RuleBasedStateMachine):
             "cancel": cancel,
         }
         self.dying(acts[how])
+
+    @precondition(lambda self: self.runners)
+    @rule(which=st.integers(0, 9), meanwhile=st.sampled_from(["nothing", "cancelled", "expired"]))
+    def work(self, which: int, meanwhile: str) -> None:
+        """A job from claim to answer, while an operator or the watchdog takes it away."""
+        runner, before = pick(self.runners, which), len(self.held)
+        self.claim(which, 1)
+        if len(self.held) == before:
+            return
+        if meanwhile == "cancelled":
+            self.finish(0, "cancel")
+        if meanwhile == "expired":
+            self.world.wait(self.stack.settings.lease_s + 1)
+            self.dying(lambda: runner.ask("heartbeat", leases=[], gpu_utilisation=None))
+            self.watch()
+            self.claim(which + 1, 8)
+        _, lease = self.held[before]
+        for _ in range(2):
+            self.dying(lambda: runner.complete(lease))
 
     @precondition(lambda self: self.runners)
     @rule(which=st.integers(0, 9))
@@ -324,6 +343,6 @@ def pick(items: Any, which: int) -> Any:
 
 
 AnythingDies.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestAnythingDies = AnythingDies.TestCase
