@@ -2,7 +2,7 @@
 
 The services run over the fake world with Step Functions played: an execution calls launch and
 retire as `runner_lifecycle.asl.json` does, each step at a time of hypothesis' choosing, and may be
-lost altogether. Numbers in brackets are the invariants of docs/architecture.md.
+lost altogether.
 """
 
 from __future__ import annotations
