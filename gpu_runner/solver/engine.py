@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from . import pointing
+from . import pointing, spreading
 from .canvas import Grid
 from .decode import KEPT, Ballot, attempts, decode
 from .errors import BadWeights, Interrupted
@@ -79,9 +79,9 @@ def solve(
     checked = Task.from_json(task)
     door = _Door(started, budget, progress, should_stop)
     door.check("load", 0.0, None)
-    pointed = _pointed(checked, budget, door)
-    if pointed is not None:
-        return pointed
+    small = _small(checked, budget, door)
+    if small is not None:
+        return small
     pretrained = _checkpoint(checkpoint)
     recipe = recipe_for(budget.device)
     with threads_for(checked.half, budget.device):
@@ -114,7 +114,7 @@ def predict(
 
     Raises BadTask or BadWeights."""
     checked = Task.from_json(task)
-    if metadata.get("hypothesis") == pointing.NAME:
+    if metadata.get("hypothesis") in (pointing.NAME, spreading.NAME):
         return _replayed(checked, adapted, metadata)
     try:
         config, seed = CONFIGS[metadata["config"]], int(metadata["seed"])
@@ -143,57 +143,87 @@ def predict(
     return tuple(attempts(ballot, checked, n) for n, ballot in enumerate(ballots))
 
 
-def _pointed(task: Task, budget: SolveBudget, door: _Door) -> Solution | None:
-    """The smallest hypothesis first: where it is to be believed, it costs a thousandth of the network."""
-
-    def go_on(fraction: float, loss: float) -> bool:
-        door.check("point", fraction, loss)
-        return door.left() > 0.9 * budget.seconds
-
+def _small(task: Task, budget: SolveBudget, door: _Door) -> Solution | None:
+    """The small hypotheses first: where one is to be believed, it costs a fraction of the network."""
     started = time.monotonic()
+
+    def until(share: float, phase: str) -> Callable[[float, float], bool]:
+        def go_on(fraction: float, loss: float) -> bool:
+            door.check(phase, fraction, loss)
+            return door.left() > (1 - share) * budget.seconds
+
+        return go_on
+
     with threads_for(task.half, budget.device):
-        found = pointing.point(task, go_on)
-    if found is None:
-        return None
-    weights = {key: value.detach().clone() for key, value in found.fitted.model.state_dict().items()}
+        pointed = pointing.point(task, until(0.1, "point"))
+        if pointed is not None:
+            return _small_solution(
+                task, budget, pointing.NAME, pointed.fitted.model, pointed.attempts, pointed.confidence,
+                steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve, started=started,
+            )  # fmt: skip
+        spread = spreading.spread(task, seed=budget.seed, go_on=until(0.4, "spread"))
+        if spread is not None:
+            return _small_solution(
+                task, budget, spreading.NAME, spread.model, spread.attempts, spread.confidence,
+                steps=spread.steps, fit=spread.fit, curve=spread.loss_curve, started=started,
+            )  # fmt: skip
+    return None
+
+
+def _small_solution(
+    task: Task,
+    budget: SolveBudget,
+    name: str,
+    model: torch.nn.Module,
+    answers: Attempts,
+    confidence: tuple[float, ...],
+    *,
+    steps: int,
+    fit: float,
+    curve: list[tuple[int, float]],
+    started: float,
+) -> Solution:
+    weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
     metadata = {
         "solver_version": SOLVER_VERSION,
-        "hypothesis": pointing.NAME,
+        "hypothesis": name,
         "size_rule": task.rule.to_text(),
-        "half": str(task.half),
+        "longest": str(task.longest),
     }
     metrics = {
         "solver_version": SOLVER_VERSION,
         "checkpoint": None,
-        "config": pointing.NAME,
+        "config": name,
         "parameters": sum(value.numel() for value in weights.values()),
         "device": "cpu",
         "seed": budget.seed,
         "seconds": round(time.monotonic() - started, 3),
-        "steps": found.fitted.steps,
-        "samples": found.fitted.steps * len(task.demos),
+        "steps": steps,
+        "samples": steps * len(task.demos),
         "stopped_by": "fit",
-        "hypothesis": pointing.NAME,
+        "hypothesis": name,
         "rejected": [],
-        "demo_fit": 1.0,
-        "loss_curve": [list(at) for at in found.fitted.loss_curve],
-        "views": [1 for _ in task.tests],
+        "demo_fit": round(fit, 4),
+        "loss_curve": [list(at) for at in curve],
+        "views": [1 if name == pointing.NAME else spreading.DIHEDRALS for _ in task.tests],
         "votes": [[] for _ in task.tests],
-        "confidence": [round(sure, 4) for sure in found.confidence],
+        "confidence": [round(sure, 4) for sure in confidence],
         "nearest_pretraining_tasks": [],
     }
-    return Solution(found.attempts, weights, metadata, metrics)
+    return Solution(answers, weights, metadata, metrics)
 
 
 def _replayed(task: Task, adapted: dict[str, torch.Tensor], metadata: dict[str, str]) -> Attempts:
-    if metadata.get("size_rule") != task.rule.to_text() or any(
-        task.answer_size(n) is None for n in range(len(task.tests))
-    ):
-        raise BadWeights("these weights were adapted to another task: its size rule differs")
+    """The answers of a small hypothesis' downloaded weights. Raises BadWeights."""
+    sizes = [task.answer_size(n) for n in range(len(task.tests))]
+    known = (metadata.get("size_rule"), metadata.get("longest"))
+    if known != (task.rule.to_text(), str(task.longest)) or None in sizes:
+        raise BadWeights("these weights were adapted to another task: its sizes differ")
+    replay = pointing.replay if metadata["hypothesis"] == pointing.NAME else spreading.replay
     try:
-        return tuple(grids for grids, _ in pointing.replay(task, adapted))
+        return tuple(grids for grids, _ in replay(task, adapted))
     except RuntimeError as error:
-        raise BadWeights(f"these are no weights of a {pointing.NAME}: {error}") from error
+        raise BadWeights(f"these are no weights of a {metadata['hypothesis']}: {error}") from error
 
 
 def _best_hypothesis(
