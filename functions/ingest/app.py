@@ -1,4 +1,5 @@
-"""ingest: S3 → EventBridge → SQS → jobs. Also swept hourly for what no event told of."""
+"""ingest: S3 → EventBridge → SQS → jobs. Also swept hourly for what no event told of,
+and asked by schedules that submit a prefix again."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.aws.compose import from_environment
-from arcspot.services.ingesting import drops_in, ingest, sweep
+from arcspot.services.ingesting import drops_in, ingest, submit_again, sweep
 
 logger = Logger()
 
@@ -20,10 +21,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Returns the ids of the messages that failed; only those come again."""
     settings, ports = from_environment()
     if "Records" not in event:
-        receipts = sweep(ports, settings, datetime.now(UTC))
+        again = event.get("submit_again")
+        receipts = (
+            submit_again(ports, settings, prefix=again["prefix"], name=again["name"], now=datetime.now(UTC))
+            if again
+            else sweep(ports, settings, datetime.now(UTC))
+        )
         if any(receipt.new_jobs for receipt in receipts):
             ports.kick("scale")
-        return {"swept": len(receipts)}
+        return {"files": len(receipts), "new_jobs": sum(receipt.new_jobs for receipt in receipts)}
     failed: list[dict[str, str]] = []
     new_jobs = 0
     for record in event["Records"]:

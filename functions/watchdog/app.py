@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.aws.compose import from_environment
 from arcspot.domain.budget import MICROS
-from arcspot.services.watching import warn, watch
+from arcspot.errors import ItemsFailed
+from arcspot.services.watching import Round, warn, watch
 
 logger = Logger()
-metrics = Metrics()
 WARNINGS = {
     "EC2 Spot Instance Interruption Warning": "spot interruption announced",
     "EC2 Instance Rebalance Recommendation": "spot rebalance recommended",
@@ -31,19 +31,38 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         ours = warn(ports, str(event["detail"]["instance-id"]), WARNINGS[kind], now)
         if not ours:
             return {"ours": False}
-    seen = watch(ports, settings, now)
-    metrics.add_dimension(name="Stack", value=settings.stack)
-    metrics.add_metric(name="LiveInstances", unit=MetricUnit.Count, value=seen.live_instances)
-    metrics.add_metric(name="OpenLaunches", unit=MetricUnit.Count, value=seen.open_launches)
-    metrics.add_metric(name="OldestLaunch", unit=MetricUnit.Seconds, value=seen.oldest_launch_s)
-    for name, amount in (
-        ("Available", seen.available),
-        ("Reserved", seen.reserved),
-        ("Settled", seen.settled),
-    ):
-        metrics.add_metric(name=f"{name}Usd", unit=MetricUnit.Count, value=amount / MICROS)
-    # Not by the decorator: it warns of every event that has no metrics, and hides an ItemsFailed behind that.
-    metrics.flush_metrics()
+    try:
+        seen = watch(ports, settings, now)
+    except ItemsFailed as some:
+        # A red round is the one whose figures matter most.
+        if isinstance(some.seen, Round):
+            _publish(settings.stack, some.seen, failed=len(some.failures))
+        raise
+    _publish(settings.stack, seen, failed=0)
     for step in seen.actions:
         logger.warning("acted", extra={"act": str(step.act), "launch_id": step.launch_id, "why": step.reason})
     return {"actions": [f"{step.act} {step.launch_id or step.instance_id}" for step in seen.actions]}
+
+
+def _publish(stack: str, seen: Round, *, failed: int) -> None:
+    """The round in CloudWatch's embedded metric format, with the stack as its only dimension."""
+    figures = {
+        "LiveInstances": (MetricUnit.Count, seen.live_instances),
+        "OpenLaunches": (MetricUnit.Count, seen.open_launches),
+        "OldestLaunch": (MetricUnit.Seconds, seen.oldest_launch_s),
+        "Leaks": (MetricUnit.Count, seen.leaks),
+        "StuckJobs": (MetricUnit.Count, len(seen.stuck)),
+        "FailedItems": (MetricUnit.Count, failed),
+        "AvailableUsd": (MetricUnit.Count, seen.available / MICROS),
+        "ReservedUsd": (MetricUnit.Count, seen.reserved / MICROS),
+        "SettledUsd": (MetricUnit.Count, seen.settled / MICROS),
+    }
+    metrics = EphemeralMetrics()
+    metrics.service = (
+        ""  # else Powertools adds it as a second dimension, and an alarm on {Stack} sees nothing
+    )
+    metrics.add_dimension(name="Stack", value=stack)
+    for name, (unit, value) in figures.items():
+        metrics.add_metric(name=name, unit=unit, value=value)
+    # Not by the decorator: it warns of every event that has no metrics, and hides an ItemsFailed behind that.
+    metrics.flush_metrics()

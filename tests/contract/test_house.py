@@ -116,7 +116,7 @@ class Recording(dict[str, str]):
 
 def test_every_variable_a_handler_reads_is_set_in_the_template() -> None:
     common = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
-    env = Recording(dict.fromkeys(common, "1") | {"ON_DEMAND_PRICES": "", "INSTANCE_TYPES": "g4dn.xlarge"})
+    env = Recording(dict.fromkeys(common, "1") | {"ON_DEMAND_PRICES": "", "ALLOWED_HOURS": ""})
     Settings.from_env(env)
     only_launch = {"LAUNCH_TEMPLATE_ID", "SUBNET_IDS"}
     assert env.asked - set(common) == only_launch

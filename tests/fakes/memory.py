@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from arcspot.domain.budget import Fleet, Ledger
-from arcspot.domain.jobs import Batch, Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Instance, Launch
-from arcspot.domain.reaping import Suspects
-from arcspot.errors import Conflict, LaunchRefused, LaunchUnknown, NotYourself, RecordMissing
-from arcspot.ports import Event, FleetOrder, Ports, Record
+from arcspot.domain.launching import Instance
+from arcspot.errors import LaunchRefused, LaunchUnknown, NotYourself
+from arcspot.ports import FleetOrder, Ports
 from arcspot.settings import Settings
+from arcspot_simulator.bucket import MemoryObjects
+from arcspot_simulator.tables import MemoryStore
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -47,141 +45,11 @@ def settings(**changes: Any) -> Settings:
         "BOOT_S": "60",
         "MAX_WAIT_S": "0",
         "DISK_GB": "75",
+        "GPU_IDLE_S": "600",
+        "SCHEDULE_GROUP": "arcspot-test",
         "SOLVER_VERSION": "test",
     }
     return replace(Settings.from_env(env), **changes)
-
-
-def _key(record: Record) -> tuple[str, str]:
-    match record:
-        case Job():
-            return "job", record.job_id
-        case Batch():
-            return "batch", record.batch_id
-        case Launch():
-            return "launch", record.launch_id
-        case Ledger():
-            return "ledger", record.period
-        case Estimate():
-            return "estimate", record.key
-        case _:
-            return type(record).__name__, ""
-
-
-@dataclass
-class MemoryStore:
-    """Compare-and-swap on versions, all or nothing, as DynamoDB's transactions give it."""
-
-    rows: dict[tuple[str, str], Record] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
-
-    def write(self, *records: Record) -> None:
-        for record in records:
-            known = self.rows.get(_key(record))
-            if (known.version if known else 0) != record.version:
-                raise Conflict(f"{_key(record)} is at version {known.version if known else 0}")
-        for record in records:
-            self.rows[_key(record)] = replace(record, version=record.version + 1)
-
-    def add(self, jobs: Sequence[Job]) -> set[str]:
-        new = set()
-        for job in jobs:
-            if ("job", job.job_id) not in self.rows:
-                self.write(job)
-                new.add(job.job_id)
-        return new
-
-    def _all(self, kind: type) -> list[Any]:
-        return [row for row in self.rows.values() if isinstance(row, kind)]
-
-    def job(self, job_id: str) -> Job | None:
-        return self.rows.get(("job", job_id))  # type: ignore[return-value]
-
-    def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        return {i: job for i in job_ids if (job := self.job(i))}
-
-    def ready_jobs(self, limit: int) -> list[Job]:
-        ready = [job for job in self._all(Job) if job.state is JobState.READY]
-        return sorted(ready, key=lambda job: (job.lane, job.ready_at, job.job_id))[:limit]
-
-    def ready_count(self, at_most: int) -> int:
-        return min(at_most, len(self.ready_jobs(10**9)))
-
-    def jobs_of_launch(self, launch_id: str) -> list[Job]:
-        return [job for job in self._all(Job) if job.lease and job.lease.launch_id == launch_id]
-
-    def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterable[Job]:
-        return [j for j in self._all(Job) if j.batch_id == batch_id and state in (None, j.state)]
-
-    def batch(self, batch_id: str) -> Batch | None:
-        return self.rows.get(("batch", batch_id))  # type: ignore[return-value]
-
-    def batches_due(self) -> list[Batch]:
-        return [batch for batch in self._all(Batch) if batch.report_due_at]
-
-    def launch(self, launch_id: str) -> Launch | None:
-        return self.rows.get(("launch", launch_id))  # type: ignore[return-value]
-
-    def launches(self) -> list[Launch]:
-        return self._all(Launch)
-
-    def open_launches(self) -> list[Launch]:
-        return [launch for launch in self._all(Launch) if launch.state.open]
-
-    def ledger(self, period: str) -> Ledger | None:
-        return self.rows.get(("ledger", period))  # type: ignore[return-value]
-
-    def fleet(self) -> Fleet | None:
-        return self.rows.get(("Fleet", ""))  # type: ignore[return-value]
-
-    def breaker(self) -> Breaker:
-        return self.rows.get(("Breaker", ""), Breaker())  # type: ignore[return-value]
-
-    def suspects(self) -> Suspects:
-        return self.rows.get(("Suspects", ""), Suspects(since={}))  # type: ignore[return-value]
-
-    def estimate(self, key: str) -> Estimate | None:
-        return self.rows.get(("estimate", key))  # type: ignore[return-value]
-
-    def record(self, *events: Event) -> None:
-        self.events += events
-
-
-@dataclass
-class MemoryObjects:
-    """A bucket that keeps the newest version, and PUTs only what a presigned URL promised."""
-
-    bodies: dict[str, bytes] = field(default_factory=dict)
-
-    def read(self, key: str, *, version: str | None = None) -> bytes:
-        if key not in self.bodies:
-            raise RecordMissing(key)
-        return self.bodies[key]
-
-    def write(self, key: str, body: bytes, *, content_type: str) -> None:
-        self.bodies[key] = body
-
-    def delete(self, key: str) -> None:
-        self.bodies.pop(key, None)
-
-    def keys(self, prefix: str) -> Iterable[str]:
-        return sorted(key for key in self.bodies if key.startswith(prefix))
-
-    def size(self, key: str) -> int | None:
-        return len(self.bodies[key]) if key in self.bodies else None
-
-    def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
-        return f"memory://{key}"
-
-    def presign_put(
-        self, key: str, *, sha256_hex: str, size: int, seconds: int
-    ) -> tuple[str, Mapping[str, str]]:
-        return f"memory://{key}", {"sha256": sha256_hex}
-
-    def put(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
-        if hashlib.sha256(body).hexdigest() != headers["sha256"]:
-            raise ValueError("400 BadDigest")
-        self.bodies[url.removeprefix("memory://")] = body
 
 
 @dataclass
@@ -237,7 +105,7 @@ class FakeEc2:
     def console(self, instance_id: str) -> str:
         return f"console of {instance_id}"
 
-    def spot_price(self, instance_type: str, zone: str) -> int | None:
+    def spot_price(self, instance_type: str, zone: str, *, since: datetime, until: datetime) -> int | None:
         return 157_800
 
     @property
@@ -282,6 +150,34 @@ class FakeKick:
 
 
 @dataclass
+class FakeTimers:
+    """One-shot schedules by launch; nothing fires by itself."""
+
+    armed: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    broken: bool = False
+
+    def arm(self, launch_id: str, instance_id: str, at: datetime) -> None:
+        if self.broken:
+            raise RuntimeError("EventBridge Scheduler does not answer")
+        self.armed[launch_id] = (instance_id, at)
+
+    def disarm(self, launch_id: str) -> None:
+        self.armed.pop(launch_id, None)
+
+
+@dataclass
+class FakePriceList:
+    """Says what it was told to say."""
+
+    says: dict[str, int] = field(default_factory=dict)
+    asked: int = 0
+
+    def on_demand(self, instance_types: Sequence[str]) -> Mapping[str, int]:
+        self.asked += 1
+        return {name: self.says[name] for name in instance_types if name in self.says}
+
+
+@dataclass
 class FakeSts:
     """Says who signed: the URL's last part is `role/session`."""
 
@@ -302,6 +198,9 @@ class World:
     workflow: FakeWorkflow = field(default_factory=FakeWorkflow)
     mail: FakeMail = field(default_factory=FakeMail)
     kick: FakeKick = field(default_factory=FakeKick)
+    timers: FakeTimers = field(default_factory=FakeTimers)
+    price_list: FakePriceList = field(default_factory=FakePriceList)
+    door_answers: bool = True
     now: datetime = START
 
     @property
@@ -314,6 +213,9 @@ class World:
             mail=self.mail,
             kick=self.kick,
             identity=FakeSts(),
+            timers=self.timers,
+            price_list=self.price_list,
+            bell=lambda: self.door_answers,
         )
 
     def wait(self, seconds: float) -> datetime:

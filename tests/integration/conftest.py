@@ -55,6 +55,8 @@ class Cloud:
             "INSTANCE_TYPES": ",".join(s.instance_types),
             "AWS_DEFAULT_REGION": REGION,
             "MAX_WAIT_S": str(s.max_wait_s),
+            "SCHEDULE_GROUP": s.schedule_group,
+            "TIMER_ROLE_ARN": s.timer_role_arn,
         }
         defaults = {
             name: str(p["Default"]) for name, p in house.template()["Parameters"].items() if "Default" in p
@@ -108,6 +110,7 @@ def deploy() -> Settings:
     bucket = house.resources("AWS::S3::Bucket")["Bucket"]
     s3.create_bucket(Bucket="bucket")
     s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration=bucket["VersioningConfiguration"])
+    session().client("scheduler").create_schedule_group(Name="arcspot-test")
     topic = session().client("sns").create_topic(Name="alerts")["TopicArn"]
     return small_settings(
         jobs_table="JobsTable",
@@ -115,6 +118,7 @@ def deploy() -> Settings:
         ledger_table="LedgerTable",
         events_table="EventsTable",
         topic_arn=topic,
+        timer_role_arn="arn:aws:iam::123456789012:role/timer",
     )
 
 

@@ -90,7 +90,7 @@ def test_a_record_comes_back_as_it_was_written(ports: Ports, settings: Settings)
     ports.store.write(claimed)
     back = ports.store.job(job.job_id)
     assert back == replace(claimed, version=2)
-    assert ports.store.jobs_of_launch("launch-1") == [back]
+    assert ports.store.jobs([job.job_id, "nobody"]) == {job.job_id: back}
     assert ports.store.ready_jobs(10) == []
 
 

@@ -82,8 +82,8 @@ def test_each_exact_version_is_read_and_not_what_replaced_it(whole_cloud: Cloud)
 
 def test_the_hourly_sweep_ingests_what_no_event_told_of(whole_cloud: Cloud) -> None:
     dropped(whole_cloud, "tasks/lost.json", json.dumps(GOOD_TASK).encode())
-    assert call("ingest", {"sweep": True}) == {"swept": 1}
-    assert call("ingest", {"sweep": True}) == {"swept": 0}
+    assert call("ingest", {"sweep": True}) == {"files": 1, "new_jobs": 1}
+    assert call("ingest", {"sweep": True}) == {"files": 0, "new_jobs": 0}
     assert len(whole_cloud.ports.store.ready_jobs(5)) == 1
 
 

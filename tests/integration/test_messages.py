@@ -21,6 +21,7 @@ from arcspot.aws.messages import AsyncInvoke, StepFunctions, StsWitness
 from arcspot.errors import LaunchMisconfigured, LaunchThrottled, LaunchUnknown, NotYourself, QuotaExceeded
 from arcspot.ports import FleetOrder
 from gpu_runner.identity import proof
+from tests.fakes.memory import START
 
 from .conftest import Cloud, session
 
@@ -238,7 +239,7 @@ def test_each_way_a_launch_can_fail_is_one_of_our_errors(error: Exception, ours:
 
 def test_a_price_nobody_tells_is_unknown_and_a_console_nobody_has_is_empty() -> None:
     ec2 = ec2_that_fails(refused("AuthFailure", "x"))
-    assert ec2.spot_price("g4dn.xlarge", "us-east-1a") is None
+    assert ec2.spot_price("g4dn.xlarge", "us-east-1a", since=START, until=START) is None
     assert ec2.console("i-1") == ""
 
 

@@ -164,14 +164,13 @@ def test_a_moment_on_the_second_and_one_within_it_keep_their_order(store: Store)
     assert [found.job_id for found in store.ready_jobs(10)] == ["first", "second", "third"]
 
 
-def test_a_leased_job_is_its_launchs_and_no_longer_ready(store: Store) -> None:
+def test_a_leased_job_is_no_longer_ready_until_it_is_taken_back(store: Store) -> None:
     store.write(job())
     store.write(claimed(kept_job(store), "launch-1"))
     assert store.ready_jobs(5) == []
-    assert [found.job_id for found in store.jobs_of_launch("launch-1")] == ["job-1"]
-    assert store.jobs_of_launch("launch-2") == []
+    assert store.batch_count("b", JobState.LEASED, 5) == 1
     store.write(kept_job(store).reclaimed(now=START, silent=False, why="gone"))
-    assert store.jobs_of_launch("launch-1") == []
+    assert store.batch_count("b", JobState.LEASED, 5) == 0
     assert len(store.ready_jobs(5)) == 1
 
 

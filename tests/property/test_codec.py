@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arcspot.aws.codec import decode, encode
-from arcspot.domain.budget import Fleet, Ledger
+from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Batch, Estimate, Job, JobState, Lease, TaskInput
 from arcspot.domain.launching import Breaker, Launch, LaunchState
 from arcspot.domain.reaping import Suspects
@@ -81,7 +81,8 @@ launches = st.builds(
     task_token=text,
     host=text,
     drain=st.booleans(),
-    active_leases=count,
+    leases=st.lists(st.text(max_size=8), max_size=3).map(tuple),
+    gpu_idle_since=maybe,
     price=count,
 )
 records: dict[str, st.SearchStrategy[Any]] = {
@@ -109,7 +110,13 @@ records: dict[str, st.SearchStrategy[Any]] = {
     "breaker": st.builds(
         Breaker, failures=count, error=text, message=text, open_until=maybe, until_resumed=st.booleans()
     ),
-    "suspects": st.builds(Suspects, since=st.dictionaries(st.text(min_size=1), moment, max_size=3)),
+    "suspects": st.builds(
+        Suspects, since=st.dictionaries(st.text(min_size=1), moment, max_size=3), door_ill_at=maybe
+    ),
+    "leak": st.builds(Leak, instance_id=text, launch_id=text, usd_micros=count, booked_at=moment),
+    "prices": st.builds(
+        Prices, on_demand=st.dictionaries(st.text(min_size=1), count, max_size=3), read_at=moment
+    ),
     "estimate": st.builds(Estimate, key=text, seconds=real, count=count),
 }
 

@@ -281,8 +281,8 @@ class AnythingDies(RuleBasedStateMachine):
     @invariant()
     def leases_and_launches_agree(self) -> None:
         for launch in self.store.launches():
-            held = self.store.jobs_of_launch(launch.launch_id)
-            assert launch.active_leases == len(held) or not launch.state.open
+            held = [j for j in self.store.every(Job) if j.lease and j.lease.launch_id == launch.launch_id]
+            assert set(launch.leases) == {job.job_id for job in held}
             assert launch.state.open or not held
             assert all(job.state is LEASED for job in held), "[I7]"
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from arcspot.aws.codec import decode, encode
 from arcspot.domain.budget import Fleet, Ledger
-from arcspot.domain.jobs import JobState
+from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import LaunchState
 from arcspot.domain.scaling import Backlog, Pace, Room, how_many
 from arcspot.errors import ArcspotError, LaunchUnknown, NoCapacity, NoMoney
@@ -211,7 +211,11 @@ class ControlPlane(RuleBasedStateMachine):
     @invariant()
     def leases_and_launches_agree(self) -> None:
         for launch in self.stack.world.store.launches():
-            held = self.stack.world.store.jobs_of_launch(launch.launch_id)
+            held = [
+                j
+                for j in self.stack.world.store.every(Job)
+                if j.lease and j.lease.launch_id == launch.launch_id
+            ]
             assert launch.active_leases == len(held) or not launch.state.open
             if launch.state in (LaunchState.SETTLED, LaunchState.RELEASED):
                 assert held == []

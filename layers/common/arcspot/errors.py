@@ -119,7 +119,8 @@ class RunnerGaveUp(ArcspotError):
 class ItemsFailed(ArcspotError):
     """Some items of a round failed; every other item was still handled."""
 
-    def __init__(self, failures: dict[str, str]) -> None:
+    def __init__(self, failures: dict[str, str], seen: object = None) -> None:
         self.failures = failures
+        self.seen = seen  # what the round saw all the same, for the metrics
         listed = "; ".join(f"{item}: {why}" for item, why in sorted(failures.items()))
         super().__init__(f"{len(failures)} item(s) failed: {listed}")

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from arcspot.domain.budget import Fleet, Ledger
+from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Batch, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Instance, Launch
 from arcspot.domain.reaping import Suspects
 
-Record = Job | Batch | Launch | Ledger | Fleet | Breaker | Estimate | Suspects
+Record = Job | Batch | Launch | Ledger | Fleet | Breaker | Estimate | Suspects | Leak | Prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,14 @@ class Store(Protocol):
         ...
 
     def ready_count(self, at_most: int) -> int: ...
-    def jobs_of_launch(self, launch_id: str) -> list[Job]: ...
-    def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterable[Job]: ...
+    def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterable[Job]:
+        """A batch's jobs by an index that may lag by seconds: each is read fresh, one may be missing."""
+        ...
+
+    def batch_count(self, batch_id: str, state: JobState, at_most: int) -> int:
+        """How many of a batch's jobs the index shows in a state; counting stops at `at_most`."""
+        ...
+
     def batch(self, batch_id: str) -> Batch | None: ...
     def batches_due(self) -> list[Batch]: ...
     def launch(self, launch_id: str) -> Launch | None: ...
@@ -56,6 +62,8 @@ class Store(Protocol):
     def breaker(self) -> Breaker: ...
     def suspects(self) -> Suspects: ...
     def estimate(self, key: str) -> Estimate | None: ...
+    def leak(self, instance_id: str) -> Leak | None: ...
+    def prices(self) -> Prices | None: ...
     def record(self, *events: Event) -> None:
         """Append to the history. Never raises Conflict."""
         ...
@@ -103,8 +111,8 @@ class Compute(Protocol):
         ...
 
     def console(self, instance_id: str) -> str: ...
-    def spot_price(self, instance_type: str, zone: str) -> int | None:
-        """Micro-dollars an hour, or None when the price history does not say."""
+    def spot_price(self, instance_type: str, zone: str, *, since: datetime, until: datetime) -> int | None:
+        """The highest spot price between two moments, micro-dollars an hour; None when nobody says."""
         ...
 
 
@@ -135,6 +143,34 @@ class Kick(Protocol):
     def __call__(self, function: str) -> None: ...
 
 
+class Timers(Protocol):
+    """One-shot schedules that end an instance whatever becomes of the functions."""
+
+    def arm(self, launch_id: str, instance_id: str, at: datetime) -> None:
+        """Have the instance terminated at a moment. Arming a launch again is no error."""
+        ...
+
+    def disarm(self, launch_id: str) -> None:
+        """Forget a launch's schedule. One that is gone already is no error."""
+        ...
+
+
+class PriceList(Protocol):
+    """AWS's price list."""
+
+    def on_demand(self, instance_types: Sequence[str]) -> Mapping[str, int]:
+        """Micro-dollars an hour of the types it knows; none at all when it does not answer."""
+        ...
+
+
+class Bell(Protocol):
+    """runner_api's own bell, rung by the watchdog before it calls a runner silent."""
+
+    def __call__(self) -> bool:
+        """Whether runner_api answers."""
+        ...
+
+
 class Identity(Protocol):
     """STS, asked who signed a presigned GetCallerIdentity request."""
 
@@ -154,3 +190,6 @@ class Ports:
     mail: Mail
     kick: Kick
     identity: Identity
+    timers: Timers
+    price_list: PriceList
+    bell: Bell

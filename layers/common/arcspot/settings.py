@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from arcspot.domain.budget import FALLBACK_ON_DEMAND_USD_MICROS, usd_to_micros, worst_case_usd_micros
+from arcspot.domain.hours import Window, windows
 from arcspot.errors import ConfigurationError
 
 # From the hard deadline until the last of the killers has acted and EC2 has stopped billing.
@@ -46,14 +47,28 @@ class Settings:
     max_wait_s: int
     disk_gb: int
     solver_version: str
-    on_demand_prices: Mapping[str, int]
+    price_overrides: Mapping[str, int]
+    schedule_group: str = ""
+    timer_role_arn: str = ""
+    allowed_hours: tuple[Window, ...] = ()
+    on_demand_fallback: bool = False
+    gpu_idle_s: int = 600
+    gpu_idle_kill: bool = False
+
+    def price_table(self, read: Mapping[str, int]) -> dict[str, int]:
+        """On-demand micro-dollars an hour: what the operator set, else what was `read`, else the built-in."""
+        return {**FALLBACK_ON_DEMAND_USD_MICROS, **read, **self.price_overrides}
 
     @property
     def reserve(self) -> int:
+        """The worst case of one launch at the prices known without asking anybody."""
+        return self.reserve_at({})
+
+    def reserve_at(self, read: Mapping[str, int]) -> int:
         """The worst case of one launch; see `budget.worst_case_usd_micros`."""
         return worst_case_usd_micros(
             instance_types=self.instance_types,
-            on_demand_usd_micros=self.on_demand_prices,
+            on_demand_usd_micros=self.price_table(read),
             max_lifetime_seconds=self.max_lifetime_s,
             margin_seconds=self.margin_s,
             disk_gb=self.disk_gb,
@@ -92,7 +107,13 @@ class Settings:
             max_wait_s=_count(env, "MAX_WAIT_S"),
             disk_gb=_count(env, "DISK_GB"),
             solver_version=_text(env, "SOLVER_VERSION"),
-            on_demand_prices=_prices(env.get("ON_DEMAND_PRICES", "")),
+            price_overrides=_prices(env.get("ON_DEMAND_PRICES", "")),
+            schedule_group=_text(env, "SCHEDULE_GROUP"),
+            timer_role_arn=env.get("TIMER_ROLE_ARN", ""),
+            allowed_hours=windows(env.get("ALLOWED_HOURS", "")),
+            on_demand_fallback=env.get("ON_DEMAND_FALLBACK", "false") == "true",
+            gpu_idle_s=_count(env, "GPU_IDLE_S"),
+            gpu_idle_kill=env.get("GPU_IDLE_ACTION", "warn") == "kill",
         )
 
 
@@ -116,8 +137,8 @@ def _list(env: Mapping[str, str], name: str, *, required: bool = True) -> tuple[
 
 
 def _prices(text: str) -> dict[str, int]:
-    """`g4dn.xlarge=0.526,…` laid over the fallback table."""
-    prices = dict(FALLBACK_ON_DEMAND_USD_MICROS)
+    """The operator's own prices: `g4dn.xlarge=0.526,…`."""
+    prices: dict[str, int] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, _, usd = part.partition("=")
         prices[name.strip()] = usd_to_micros(usd.strip())

@@ -11,7 +11,9 @@ from botocore.config import Config
 from arcspot.aws.bucket import Bucket
 from arcspot.aws.compute import Ec2
 from arcspot.aws.dynamo import DynamoStore
-from arcspot.aws.messages import AsyncInvoke, StepFunctions, StsWitness, Topic
+from arcspot.aws.messages import AsyncInvoke, DoorBell, StepFunctions, StsWitness, Topic
+from arcspot.aws.prices import PRICE_LIST_REGION, PriceList
+from arcspot.aws.timers import Scheduler
 from arcspot.ports import Ports
 from arcspot.settings import Settings
 
@@ -51,6 +53,16 @@ def build(settings: Settings, session: boto3.Session) -> Ports:
         mail=Topic(session.client("sns", config=_CONFIG), settings.topic_arn),
         kick=AsyncInvoke(session.client("lambda", config=_CONFIG), settings.stack),
         identity=StsWitness(sts_endpoint(session)),
+        timers=Scheduler(
+            session.client("scheduler", config=_CONFIG),
+            group=settings.schedule_group,
+            role_arn=settings.timer_role_arn,
+        ),
+        price_list=PriceList(
+            session.client("pricing", region_name=PRICE_LIST_REGION, config=_CONFIG),
+            session.region_name or PRICE_LIST_REGION,
+        ),
+        bell=DoorBell(session.client("lambda", config=_CONFIG), settings.stack),
     )
 
 

@@ -102,19 +102,23 @@ class Ec2:
         except ClientError:
             return ""  # evidence only; its absence must never stop a termination
 
-    def spot_price(self, instance_type: str, zone: str) -> int | None:
+    def spot_price(self, instance_type: str, zone: str, *, since: datetime, until: datetime) -> int | None:
+        """The first page (1,000 changes) of the history reaches back months; the price at `since` is in it.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotPriceHistory.html
+        """
         try:
             answer = self._client.describe_spot_price_history(
                 InstanceTypes=[instance_type],  # type: ignore[list-item]
                 AvailabilityZone=zone,
                 ProductDescriptions=["Linux/UNIX"],
-                MaxResults=1,
-                StartTime=datetime.now(UTC),
+                StartTime=since,
+                EndTime=until,
             )
         except (ClientError, BotoCoreError):
             return None
-        prices = answer.get("SpotPriceHistory", [])
-        return usd_to_micros(prices[0]["SpotPrice"]) if prices else None
+        prices = [usd_to_micros(item["SpotPrice"]) for item in answer.get("SpotPriceHistory", [])]
+        return max(prices, default=None)
 
     def _request(self, order: FleetOrder) -> dict[str, Any]:
         overrides: list[dict[str, Any]] = [

@@ -6,7 +6,7 @@ Every item is the record as plain data plus the few attributes its indexes need:
 table      key                              indexes
 =========  ===============================  =============================================
 jobs       ``pk``: job id, ``BATCH#id``     ``due`` (due, due_at); ``by_batch`` (in_batch,
-                                            state); ``by_launch`` (lease_launch_id)
+                                            state), keys only
 launches   ``pk``: launch id                ``open`` (open, created_at), sparse
 ledger     ``pk``: ``PERIOD#``, ``FLEET``…  –
 events     ``pk``: subject, ``sk``          –
@@ -19,13 +19,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from arcspot.aws.codec import decode, encode
-from arcspot.domain.budget import Fleet, Ledger
+from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Batch, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 KEEP_FINISHED = timedelta(days=90)
 KEEP_EVENTS = timedelta(days=30)
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+BATCH_GET = 100
+COUNT_PAGE = 1_000
 REPORT_DUE = "REPORT"
 _IS_NEW = "attribute_not_exists(pk)"
 _IS_UNCHANGED = "version = :read"
@@ -106,8 +110,9 @@ class DynamoStore:
 
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
         table, found = self._tables.jobs_table, {}
-        for start in range(0, len(job_ids), 100):
-            wanted: Any = {table: {"Keys": [{"pk": {"S": i}} for i in job_ids[start : start + 100]]}}
+        for start in range(0, len(job_ids), BATCH_GET):
+            keys = [{"pk": {"S": i}} for i in job_ids[start : start + BATCH_GET]]
+            wanted: Any = {table: {"Keys": keys, "ConsistentRead": True}}
             while wanted:
                 page = self._client.batch_get_item(RequestItems=wanted)
                 for item in page["Responses"].get(table, []):
@@ -133,32 +138,25 @@ class DynamoStore:
     def ready_count(self, at_most: int) -> int:
         count = 0
         for lane in (0, 1, 2):
-            for page in self._client.get_paginator("query").paginate(
-                TableName=self._tables.jobs_table,
-                IndexName="due",
-                KeyConditionExpression="due = :v",
-                ExpressionAttributeValues={":v": {"S": f"READY#{lane}"}},
-                Select="COUNT",
-            ):
-                count += page["Count"]
-                if count >= at_most:
-                    return count
+            if count < at_most:
+                count += self._count("due", "due = :v", {":v": f"READY#{lane}"}, at_most - count)
         return count
 
-    def jobs_of_launch(self, launch_id: str) -> list[Job]:
-        rows = self._query(self._tables.jobs_table, "by_launch", "lease_launch_id = :v", {":v": launch_id})
-        # The index lags; the table does not.
-        fresh = (self.job(str(_deserialize(row["pk"]))) for row in rows)
-        return [job for job in fresh if job and job.lease and job.lease.launch_id == launch_id]
-
     def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterator[Job]:
-        condition, values = "in_batch = :v", {":v": batch_id}
-        if state is not None:
-            condition, values = f"{condition} AND #s = :s", {**values, ":s": str(state)}
+        condition, values = _of_batch(batch_id, state)
         rows = self._query(
             self._tables.jobs_table, "by_batch", condition, values, names={"#s": "state"} if state else None
         )
-        return (_load(row, Job) for row in rows)
+        ids = (str(_deserialize(row["pk"])) for row in rows)
+        while some := list(islice(ids, BATCH_GET)):
+            # The index holds keys alone and lags; the table does not.
+            for job in self.jobs(some).values():
+                if state is None or job.state is state:
+                    yield job
+
+    def batch_count(self, batch_id: str, state: JobState, at_most: int) -> int:
+        condition, values = _of_batch(batch_id, state)
+        return self._count("by_batch", condition, values, at_most, names={"#s": "state"})
 
     def batch(self, batch_id: str) -> Batch | None:
         return self._one(self._tables.jobs_table, f"BATCH#{batch_id}", Batch)
@@ -191,6 +189,12 @@ class DynamoStore:
 
     def estimate(self, key: str) -> Estimate | None:
         return self._one(self._tables.ledger_table, f"ESTIMATE#{key}", Estimate)
+
+    def leak(self, instance_id: str) -> Leak | None:
+        return self._one(self._tables.ledger_table, f"LEAK#{instance_id}", Leak)
+
+    def prices(self) -> Prices | None:
+        return self._one(self._tables.ledger_table, "PRICES", Prices)
 
     def every_job(self) -> Iterator[Job]:
         """All jobs, by a scan: for people who look, never for a function."""
@@ -245,6 +249,33 @@ class DynamoStore:
         for page in self._client.get_paginator("scan").paginate(TableName=table):
             yield from page["Items"]
 
+    def _count(
+        self,
+        index: str,
+        condition: str,
+        values: Mapping[str, str],
+        at_most: int,
+        *,
+        names: Mapping[str, str] | None = None,
+    ) -> int:
+        """How many rows of an index of the jobs table match; reading stops at `at_most`."""
+        asked: dict[str, Any] = {
+            "TableName": self._tables.jobs_table,
+            "IndexName": index,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": {name: {"S": value} for name, value in values.items()},
+            "Select": "COUNT",
+        }
+        if names:
+            asked["ExpressionAttributeNames"] = dict(names)
+        asked["PaginationConfig"] = {"PageSize": max(1, min(at_most, COUNT_PAGE))}
+        count = 0
+        for page in self._client.get_paginator("query").paginate(**asked):
+            count += page["Count"]
+            if count >= at_most:
+                break
+        return min(count, at_most)
+
     def _query(
         self,
         table: str,
@@ -287,6 +318,10 @@ def _key(record: Record) -> str:
             return "SUSPECTS"
         case Estimate():
             return f"ESTIMATE#{record.key}"
+        case Leak():
+            return f"LEAK#{record.instance_id}"
+        case Prices():
+            return "PRICES"
 
 
 def _index(record: Record) -> dict[str, Any]:
@@ -296,8 +331,6 @@ def _index(record: Record) -> dict[str, Any]:
         extra["in_batch"] = record.batch_id
         if record.state is JobState.READY:
             extra |= {"due": f"READY#{record.lane}", "due_at": _stamp(record.ready_at or record.created_at)}
-        if record.lease:
-            extra["lease_launch_id"] = record.lease.launch_id
         if record.state.terminal:
             extra["ttl"] = int((record.updated_at + KEEP_FINISHED).timestamp())
     elif isinstance(record, Batch):
@@ -309,6 +342,12 @@ def _index(record: Record) -> dict[str, Any]:
         else:
             extra["ttl"] = int(((record.gone_at or record.created_at) + KEEP_FINISHED).timestamp())
     return extra
+
+
+def _of_batch(batch_id: str, state: JobState | None) -> tuple[str, dict[str, str]]:
+    if state is None:
+        return "in_batch = :v", {":v": batch_id}
+    return "in_batch = :v AND #s = :s", {":v": batch_id, ":s": str(state)}
 
 
 def _stamp(moment: datetime) -> str:

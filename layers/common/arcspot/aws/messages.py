@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from arcspot.errors import NotYourself
 
@@ -86,6 +86,25 @@ class AsyncInvoke:
             )
         except ClientError:
             return  # the schedule looks within the minute anyway; a lost kick loses time only
+
+
+class DoorBell:
+    """`ports.Bell`: call runner_api as a runner would, and see whether it answers."""
+
+    def __init__(self, client: LambdaClient, stack: str) -> None:
+        self._client = client
+        self._stack = stack
+
+    def __call__(self) -> bool:
+        try:
+            answer = self._client.invoke(
+                FunctionName=f"{self._stack}-runner_api", Payload=json.dumps({"verb": "ping"}).encode()
+            )
+            if answer.get("FunctionError"):
+                return False
+            return bool(json.loads(answer["Payload"].read()).get("ok"))
+        except (ClientError, BotoCoreError, ValueError):
+            return False
 
 
 class StsWitness:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 
 from arcspot.errors import ConfigurationError, Conflict, FleetPaused, NoMoney, NoSlot
@@ -19,6 +19,7 @@ SECONDS_PER_HOUR = 3_600
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/concepts.html#instance-pricing
 MINIMUM_BILLED_SECONDS = 60
 THRESHOLDS_PERCENT = (50, 80, 100)
+PRICES_KEEP = timedelta(hours=24)
 
 # On-demand USD an hour, Linux, us-east-1, read on 2026-11: the fallback when neither
 # the stack's parameters nor the price history say more. https://aws.amazon.com/ec2/pricing/on-demand/
@@ -149,6 +150,32 @@ class Ledger:
 
     def told(self, thresholds: tuple[int, ...]) -> Ledger:
         return replace(self, alerted=tuple(sorted({*self.alerted, *thresholds})))
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """What an instance cost that no open launch paid for. Written once per instance, with the booking."""
+
+    instance_id: str
+    launch_id: str
+    usd_micros: int
+    booked_at: datetime
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """On-demand micro-dollars an hour as the Price List said at `read_at`; kept when it does not answer."""
+
+    on_demand: Mapping[str, int]
+    read_at: datetime
+    version: int = 0
+
+    def stale(self, now: datetime) -> bool:
+        return now - self.read_at >= PRICES_KEEP
+
+    def updated(self, found: Mapping[str, int], now: datetime) -> Prices:
+        return replace(self, on_demand={**self.on_demand, **found}, read_at=now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,12 +242,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The jobs that came together: a view with a report due, never a unit that fails."""
+    """The jobs that came together: a view with a report due, never a unit that fails.
+
+    `lane` is what its jobs are made with; `deadline` is when its owner wants them done, and
+    `late_said` that they were told it cannot be met.
+    """
 
     batch_id: str
     created_at: datetime
     report_due_at: datetime | None
     reported_jobs: int = 0
+    lane: int = DEFAULT_LANE
+    deadline: datetime | None = None
+    late_said: bool = False
     version: int = 0
 
     def due(self, now: datetime) -> Batch:

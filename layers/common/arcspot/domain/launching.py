@@ -19,7 +19,7 @@ from arcspot.errors import (
 )
 
 HOLD_UNKNOWN_SECONDS = 15 * 60
-STARTING_GRACE_SECONDS = 180
+GPU_IDLE_PERCENT = 5.0
 
 
 class LaunchState(StrEnum):
@@ -60,7 +60,13 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One row of the launches table; money in micro-dollars, deadlines as moments."""
+    """One row of the launches table; money in micro-dollars, deadlines as moments.
+
+    `leases` are the ids of the jobs it holds, kept here because an index of the jobs table
+    lags: whoever ends a launch must see every one of them. `market` is what was asked for
+    until the instance says what it is. `armed`: the one-shot schedule that ends the instance
+    at its deadline exists.
+    """
 
     launch_id: str
     period: str
@@ -80,13 +86,20 @@ class Launch:
     gone_at: datetime | None = None
     secret_sha256: str = ""
     host: str = ""
-    active_leases: int = 0
+    leases: tuple[str, ...] = ()
+    armed: bool = False
+    gpu_idle_since: datetime | None = None
+    gpu_warned: bool = False
     task_token: str = ""
     token_phase: str = ""
     drain: bool = False
     reason: str = ""
     actual: int = 0
     version: int = 0
+
+    @property
+    def active_leases(self) -> int:
+        return len(self.leases)
 
     def attempting(self, *, now: datetime) -> Launch:
         """Note that EC2 is about to be asked: from here on an instance may exist."""
@@ -129,17 +142,24 @@ class Launch:
         """EC2 announced an interruption: no more work, though what is leased may still be given back."""
         return replace(self, drain=True, reason=self.reason or reason)
 
-    def heard(self, *, now: datetime) -> Launch:
-        return replace(self, heartbeat_at=now)
+    def heard(self, *, now: datetime, gpu_utilisation: float | None = None) -> Launch:
+        """A sign of life. A GPU counts as idle from the first report below `GPU_IDLE_PERCENT`
+        while the launch holds work, until the next report above it."""
+        working = bool(self.leases) and gpu_utilisation is not None
+        idle = working and (gpu_utilisation or 0.0) < GPU_IDLE_PERCENT
+        since = (self.gpu_idle_since or now) if idle else None
+        return replace(
+            self, heartbeat_at=now, gpu_idle_since=since, gpu_warned=self.gpu_warned and since is not None
+        )
 
-    def lent(self) -> Launch:
+    def lent(self, job_id: str) -> Launch:
         """One more lease. Raises LaunchClosed unless the launch is ACTIVE."""
         if self.state is not LaunchState.ACTIVE or self.drain:
             raise LaunchClosed(f"launch {self.launch_id} is {self.state} and gets no more work")
-        return replace(self, active_leases=self.active_leases + 1)
+        return replace(self, leases=(*self.leases, job_id))
 
-    def returned(self) -> Launch:
-        return replace(self, active_leases=max(0, self.active_leases - 1))
+    def returned(self, job_id: str) -> Launch:
+        return replace(self, leases=tuple(held for held in self.leases if held != job_id))
 
     def draining(self, *, reason: str, force: bool = False) -> Launch:
         """Stop giving it work. Only without leases, unless `force` (deadline, silence, fault): I12."""
@@ -260,6 +280,11 @@ class Breaker:
 
     def open(self, now: datetime) -> bool:
         return self.until_resumed or (self.open_until is not None and now < self.open_until)
+
+    def market(self, *, fallback: bool) -> str:
+        """Where the next launch is asked for: on demand once spot refused every step of its back-off."""
+        spent = self.error == NoCapacity.__name__ and self.failures >= len(BACKOFF_MINUTES["NoCapacity"])
+        return "on-demand" if fallback and spent else "spot"
 
     def tripped(self, error: LaunchRefused | RunnerGaveUp, *, now: datetime) -> Breaker:
         name = type(error).__name__

@@ -7,7 +7,7 @@ than `VISIBILITY_SECONDS` (describe lags by up to a minute).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,6 +17,7 @@ from arcspot.domain.launching import Instance, Launch, LaunchState, hold_over
 VISIBILITY_SECONDS = 300
 # Events make rounds follow each other within milliseconds; a second look counts only after this.
 ORPHAN_GRACE = timedelta(seconds=50)
+RUNNING = (LaunchState.LAUNCHED, LaunchState.ACTIVE)
 
 
 class Act(StrEnum):
@@ -25,33 +26,46 @@ class Act(StrEnum):
     RETIRE = "retire"
     SETTLE = "settle"
     KILL_ORPHAN = "kill_orphan"
+    BOOK_LEAK = "book_leak"
     RESTART = "restart"
+    ARM = "arm"
+    DRAIN = "drain"
+    WARN = "warn"
 
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """Instances nobody intended, as the last round saw them, and since when."""
+    """What the watchdog remembers between rounds: instances nobody intended and since when, and
+    when it last found runner_api ill."""
 
     since: Mapping[str, datetime]
+    door_ill_at: datetime | None = None
     version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do, to one launch or one instance, and why."""
+    """One thing to do, to one launch or one instance, and why.
+
+    `silent`: nothing was heard of the runner, so its jobs count a silent death.
+    `error` names the end for the state machine, "" when the execution goes on by itself.
+    """
 
     act: Act
     launch_id: str
     instance_id: str
     reason: str
     silent: bool = False
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long the watchdog waits before it acts. Seconds."""
+    """How long the watchdog waits before it acts. Seconds; `gpu_kill` ends a launch whose GPU idles."""
 
     silence_s: int
+    gpu_idle_s: int = 0
+    gpu_kill: bool = False
     stuck_reserved_s: int = 120
 
 
@@ -62,33 +76,55 @@ def steps(
     now: datetime,
     patience: Patience,
     suspects: Mapping[str, datetime],
+    accounted: Collection[str] = (),
+    door_ill_at: datetime | None = None,
+    open_hours: bool = True,
 ) -> list[Step]:
-    """What to do this round. `suspects` maps orphans seen in an earlier round to when that was."""
+    """What to do this round.
+
+    `suspects` maps orphans seen in an earlier round to when that was; `accounted` are instances
+    that are gone and paid for; silence is counted from the last moment runner_api was ill.
+    """
     seen = {instance.instance_id: instance for instance in instances}
     by_launch: dict[str, Launch] = {launch.launch_id: launch for launch in launches}
-    plan = [step for launch in by_launch.values() if (step := _for_launch(launch, seen, now, patience))]
-    plan += [
-        Step(
-            Act.KILL_ORPHAN, instance.launch_id, instance.instance_id, "no open launch intends this instance"
+    plan: list[Step] = []
+    for launch in by_launch.values():
+        step = _for_launch(launch, seen, now, patience, door_ill_at) or _lesser(
+            launch, now, patience, open_hours
         )
-        for instance in seen.values()
-        if orphan(instance, by_launch) and instance.instance_id in suspects
-    ]
+        plan += [step] if step else []
+    for instance in seen.values():
+        if orphan(instance, by_launch):
+            if instance.instance_id in suspects:
+                plan.append(_stranger(Act.KILL_ORPHAN, instance, "no open launch intends this instance"))
+        elif instance.gone and stranger(instance, by_launch) and instance.instance_id not in accounted:
+            plan.append(_stranger(Act.BOOK_LEAK, instance, "it ended and no launch has paid for it"))
     return plan
 
 
-def orphan(instance: Instance, open_launches: Mapping[str, Launch]) -> bool:
-    """Whether an instance that costs money belongs to no open launch."""
-    if not instance.alive:
-        return False
+def stranger(instance: Instance, open_launches: Mapping[str, Launch]) -> bool:
+    """Whether an instance is not the one of an open launch."""
     launch = open_launches.get(instance.launch_id)
     if launch is None:
         return True
     return bool(launch.instance_id) and launch.instance_id != instance.instance_id
 
 
+def orphan(instance: Instance, open_launches: Mapping[str, Launch]) -> bool:
+    """Whether an instance that costs money belongs to no open launch."""
+    return instance.alive and stranger(instance, open_launches)
+
+
+def _stranger(act: Act, instance: Instance, reason: str) -> Step:
+    return Step(act, instance.launch_id, instance.instance_id, reason)
+
+
 def _for_launch(
-    launch: Launch, seen: Mapping[str, Instance], now: datetime, patience: Patience
+    launch: Launch,
+    seen: Mapping[str, Instance],
+    now: datetime,
+    patience: Patience,
+    door_ill_at: datetime | None,
 ) -> Step | None:
     if launch.state is LaunchState.RESERVED:
         return _for_reserved(launch, seen, now, patience)
@@ -101,7 +137,7 @@ def _for_launch(
         return Step(Act.SETTLE, launch.launch_id, launch.instance_id, "EC2 no longer knows the instance")
     if launch.state is LaunchState.DRAINING:
         return Step(Act.RETIRE, launch.launch_id, launch.instance_id, launch.reason or "draining")
-    return _overdue(launch, now, patience)
+    return _overdue(launch, now, patience, door_ill_at)
 
 
 def _for_reserved(
@@ -127,17 +163,41 @@ def _long_unseen(launch: Launch, now: datetime) -> bool:
     return now - since > timedelta(seconds=VISIBILITY_SECONDS)
 
 
-def _overdue(launch: Launch, now: datetime, patience: Patience) -> Step | None:
-    def retire(reason: str, *, silent: bool) -> Step:
-        return Step(Act.RETIRE, launch.launch_id, launch.instance_id, reason, silent=silent)
+def _overdue(launch: Launch, now: datetime, patience: Patience, door_ill_at: datetime | None) -> Step | None:
+    def retire(reason: str, error: str, *, silent: bool = False) -> Step:
+        return Step(Act.RETIRE, launch.launch_id, launch.instance_id, reason, silent=silent, error=error)
 
     if now >= launch.hard_deadline:
-        return retire("hard deadline passed", silent=False)
+        return retire("hard deadline passed", "DeadlinePassed")
     if launch.state is LaunchState.LAUNCHED and now >= launch.boot_deadline:
-        return retire("never said hello before its boot deadline", silent=False)
-    quiet_since = launch.heartbeat_at
-    if launch.state is LaunchState.ACTIVE and quiet_since is not None:
-        quiet = now - quiet_since
+        return retire("never said hello before its boot deadline", "BootTimedOut")
+    if launch.state is LaunchState.ACTIVE and launch.heartbeat_at is not None:
+        # A runner that found the door shut could not be heard, however well it was.
+        quiet = now - max(filter(None, (launch.heartbeat_at, door_ill_at)))
         if quiet > timedelta(seconds=patience.silence_s):
-            return retire(f"silent for {int(quiet.total_seconds())} s", silent=True)
+            return retire(f"silent for {int(quiet.total_seconds())} s", "RunnerSilent", silent=True)
+    if patience.gpu_kill and _gpu_idles(launch, now, patience):
+        return retire("GPU idle while it holds work", "GpuIdle")
     return None
+
+
+def _lesser(launch: Launch, now: datetime, patience: Patience, open_hours: bool) -> Step | None:
+    """What is worth doing for a launch that needs nothing urgently."""
+
+    def step(act: Act, reason: str) -> Step:
+        return Step(act, launch.launch_id, launch.instance_id, reason)
+
+    if launch.state not in RUNNING:
+        return None
+    if not launch.armed:
+        return step(Act.ARM, "no schedule ends its instance yet")
+    if not open_hours and not launch.drain:
+        return step(Act.DRAIN, "outside the allowed hours")
+    if _gpu_idles(launch, now, patience) and not launch.gpu_warned:
+        return step(Act.WARN, "GPU idle while it holds work")
+    return None
+
+
+def _gpu_idles(launch: Launch, now: datetime, patience: Patience) -> bool:
+    since = launch.gpu_idle_since
+    return bool(patience.gpu_idle_s and since and now - since >= timedelta(seconds=patience.gpu_idle_s))

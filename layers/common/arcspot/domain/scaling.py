@@ -10,11 +10,13 @@ VCPUS_PER_SLOT = 4
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """READY work. `oldest_wait_s` is how long its first job has been waiting."""
+    """READY work. `oldest_wait_s` is how long its first job has been waiting; `urgent` holds
+    (seconds of work, seconds left) of each batch with a deadline."""
 
     jobs: int
     work_s: float
     oldest_wait_s: float
+    urgent: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,15 @@ def wanted(backlog: Backlog, pace: Pace) -> int:
     """Instances that would drain the backlog in the target time; a boot must pay for itself twice over."""
     if backlog.jobs == 0:
         return 0
-    by_work = math.ceil(backlog.work_s / max(pace.target_drain_s, 2 * pace.boot_s))
-    return max(1, min(by_work, backlog.jobs))
+    pays = 2 * pace.boot_s
+    by_work = math.ceil(backlog.work_s / max(pace.target_drain_s, pays))
+    by_deadline = [math.ceil(work / max(left - pace.boot_s, pays)) for work, left in backlog.urgent]
+    return max(1, min(max(by_work, *by_deadline) if by_deadline else by_work, backlog.jobs))
+
+
+def cannot_meet(work_s: float, left_s: float, *, instances: int, pace: Pace) -> bool:
+    """Whether even `instances` at once, booted now, need longer than what is left."""
+    return instances < 1 or pace.boot_s + work_s / instances > left_s
 
 
 def how_many(backlog: Backlog, room: Room, pace: Pace) -> Decision:
@@ -70,7 +79,8 @@ def how_many(backlog: Backlog, room: Room, pace: Pace) -> Decision:
     for reason in (room.paused and "paused", room.breaker, room.closed_hours and "hours"):
         if reason:
             return Decision(0, reason)
-    if backlog.oldest_wait_s < pace.max_wait_s and backlog.work_s < 2 * pace.boot_s:
+    alone = backlog.oldest_wait_s < pace.max_wait_s and backlog.work_s < 2 * pace.boot_s
+    if alone and not backlog.urgent:
         return Decision(0, "company")
     limits = {
         "slots": room.slots,

@@ -32,6 +32,11 @@ def number(request: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
+def percent(request: Mapping[str, Any], name: str) -> float | None:
+    """0 to 100, or None where the runner has no such figure (a machine without a GPU)."""
+    return min(100.0, number(request, name)) if request.get(name) is not None else None
+
+
 def leases_of(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     leases = request.get("leases", [])
     if (

@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from arcspot.domain import tasks
-from arcspot.domain.jobs import Batch, Job, JobState, TaskInput
+from arcspot.domain.jobs import DEFAULT_LANE, Batch, Job, JobState, TaskInput
 from arcspot.errors import RecordMissing
 from arcspot.ports import Event, Ports
 from arcspot.services.retry import until_written
@@ -23,12 +23,17 @@ DEFAULT_BATCH = "default"
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """One version of one object under `tasks/`, as an event or a listing tells of it."""
+    """One version of one object, as an event or a listing tells of it.
+
+    `run` names the run of a recurring submission: it is the batch, and part of every job's id,
+    so that the same tasks are worked on again.
+    """
 
     key: str
     size: int
     object_version: str = ""
     sequencer: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +57,45 @@ def batch_of(key: str) -> str:
     return first if slash and first else DEFAULT_BATCH
 
 
-def config_of(settings: Settings) -> dict[str, Any]:
+def config_of(settings: Settings, run: str = "") -> dict[str, Any]:
     """The configuration every job of this stack runs with; part of the job's id."""
-    return {"budget_s": settings.task_budget_s, "model": "auto", "seed": 0}
+    config: dict[str, Any] = {"budget_s": settings.task_budget_s, "model": "auto", "seed": 0}
+    return {**config, "run": run} if run else config
+
+
+def submit_again(ports: Ports, settings: Settings, *, prefix: str, name: str, now: datetime) -> list[Receipt]:
+    """A recurring submission's turn: every file below `prefix` becomes jobs of the batch `name-<time>`.
+
+    The same turn told twice is one run: its name has the minute in it.
+    """
+    run = f"{name}-{now:%Y%m%dT%H%M}"
+    return [
+        ingest(ports, settings, Dropped(key=key, size=ports.objects.size(key) or 0, run=run), now)
+        for key in ports.objects.keys(prefix)
+        if key.endswith(".json")
+    ]
 
 
 def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) -> Receipt:
     """Turn one dropped object into jobs. Doing it again changes nothing and costs nothing."""
     key = dropped.key
     if _stale(ports, dropped):
-        return Receipt(key=key, batch_id=batch_of(key), jobs=(), refusals=(), stale=True)
+        return Receipt(key=key, batch_id=_batch_id(dropped), jobs=(), refusals=(), stale=True)
     fault = tasks.key_fault(key) or tasks.size_fault(key, dropped.size)
     if fault is None:
         body = ports.objects.read(key, version=dropped.object_version or None)
         file = tasks.read_task_file(key, body)
     else:
         file = tasks.TaskFile(tasks=(), faults=(fault,))
+    seconds = estimated_seconds(ports, settings)
+    batch = ports.store.batch(_batch_id(dropped))
+    lane = batch.lane if batch else DEFAULT_LANE
     new = ports.store.add(
-        [_job(settings, dropped, task, estimated_seconds(ports, settings), now) for task in file.tasks]
+        # A microsecond apart, so that the tasks of a file are worked on in the file's order.
+        [
+            _job(settings, dropped, task, seconds, lane, now + n * timedelta(microseconds=1))
+            for n, task in enumerate(file.tasks)
+        ]
     )
     receipt = _receipt(settings, dropped, file, new)
     _write_receipts(ports, dropped, file, receipt, now)
@@ -92,11 +118,17 @@ def sweep(ports: Ports, settings: Settings, now: datetime) -> list[Receipt]:
     ]
 
 
-def _job(settings: Settings, dropped: Dropped, task: tasks.Task, estimate_s: float, now: datetime) -> Job:
-    config = config_of(settings)
+def _batch_id(dropped: Dropped) -> str:
+    return dropped.run or batch_of(dropped.key)
+
+
+def _job(
+    settings: Settings, dropped: Dropped, task: tasks.Task, estimate_s: float, lane: int, now: datetime
+) -> Job:
+    config = config_of(settings, dropped.run)
     return Job(
         job_id=tasks.job_id(task, config, settings.solver_version),
-        batch_id=batch_of(dropped.key),
+        batch_id=_batch_id(dropped),
         input=TaskInput(
             bucket=settings.bucket,
             key=dropped.key,
@@ -108,12 +140,13 @@ def _job(settings: Settings, dropped: Dropped, task: tasks.Task, estimate_s: flo
         created_at=now,
         updated_at=now,
         ready_at=now,
+        lane=lane,
         estimate_s=estimate_s,
     )
 
 
 def _receipt(settings: Settings, dropped: Dropped, file: tasks.TaskFile, new: set[str]) -> Receipt:
-    config = config_of(settings)
+    config = config_of(settings, dropped.run)
     jobs: list[tuple[str, str, bool]] = []
     for task in file.tasks:
         job_id = tasks.job_id(task, config, settings.solver_version)
@@ -121,7 +154,7 @@ def _receipt(settings: Settings, dropped: Dropped, file: tasks.TaskFile, new: se
         first = job_id in new and all(job_id != known for _, known, _ in jobs)
         jobs.append((task.task_id, job_id, first))
     refusals = tuple(tasks.describe(dropped.key, fault) for fault in file.faults)
-    return Receipt(key=dropped.key, batch_id=batch_of(dropped.key), jobs=tuple(jobs), refusals=refusals)
+    return Receipt(key=dropped.key, batch_id=_batch_id(dropped), jobs=tuple(jobs), refusals=refusals)
 
 
 def _write_receipts(
@@ -131,14 +164,14 @@ def _write_receipts(
     if file.faults:
         faults = [{"path": f.path, "expected": f.expected, "found": f.found} for f in file.faults]
         messages = list(receipt.refusals)
-        _put(ports, rejected_key(dropped.key), {**known, "faults": faults, "messages": messages})
+        _put(ports, rejected_key(_told_of(dropped)), {**known, "faults": faults, "messages": messages})
         ports.store.add([_rejected(dropped, receipt, now)])
         ports.store.record(Event(f"file#{dropped.key}", now, "rejected", messages[0][:500]))
     else:
-        ports.objects.delete(rejected_key(dropped.key))
+        ports.objects.delete(rejected_key(_told_of(dropped)))
     if file.tasks:
         jobs = [{"task_id": task, "job_id": job, "new": new} for task, job, new in receipt.jobs]
-        _put(ports, accepted_key(dropped.key), {**known, "batch_id": receipt.batch_id, "jobs": jobs})
+        _put(ports, accepted_key(_told_of(dropped)), {**known, "batch_id": receipt.batch_id, "jobs": jobs})
         ports.store.record(
             *(Event(f"job#{job}", now, "accepted", dropped.key) for _, job, new in receipt.jobs if new)
         )
@@ -186,7 +219,7 @@ def _stale(ports: Ports, dropped: Dropped) -> bool:
     """
     if not dropped.sequencer:
         return False
-    for receipt_key in (accepted_key(dropped.key), rejected_key(dropped.key)):
+    for receipt_key in (accepted_key(_told_of(dropped)), rejected_key(_told_of(dropped))):
         try:
             seen = str(json.loads(ports.objects.read(receipt_key)).get("sequencer", ""))
         except RecordMissing:
@@ -195,6 +228,11 @@ def _stale(ports: Ports, dropped: Dropped) -> bool:
         if seen.zfill(width) > dropped.sequencer.zfill(width):
             return True
     return False
+
+
+def _told_of(dropped: Dropped) -> str:
+    """What receipts are kept under: a recurring run's never hide those of the file itself."""
+    return f"runs/{dropped.run}/{dropped.key}" if dropped.run else dropped.key
 
 
 def accepted_key(key: str) -> str:

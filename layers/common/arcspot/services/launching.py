@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from arcspot.domain.launching import Instance, Launch, LaunchState
@@ -21,6 +22,8 @@ from arcspot.services import money
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
+# The orderly ways to end a launch at its deadline get a minute before the schedule does it.
+TIMER_GRACE = timedelta(seconds=60)
 QUOTA_LINK = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-3819A6DF"
 
 
@@ -35,44 +38,80 @@ def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> d
         return _told(row)
     try:
         instance = ports.compute.launch(
-            FleetOrder(launch_id=launch_id, instance_types=settings.instance_types)
+            FleetOrder(
+                launch_id=launch_id, instance_types=settings.instance_types, market=row.market or "spot"
+            )
         )
     except LaunchRefused as refused:
         _refused(ports, launch_id, refused, now)
         raise
     row = adopt(ports, settings, launch_id, instance, now)
+    try:
+        arm(ports, launch_id, now)
+    except (
+        Exception
+    ) as error:  # two killers are left, and the watchdog arms the third each minute until it can
+        ports.store.record(
+            Event(f"launch#{launch_id}", now, "not armed", f"{type(error).__name__}: {error}"[:500])
+        )
     close_breaker(ports, after_launch=True)
     return _told(row)
 
 
 def adopt(ports: Ports, settings: Settings, launch_id: str, instance: Instance, now: datetime) -> Launch:
     """Bind instance and launch. An instance whose launch is over is terminated at once (the boot fence)."""
-    price = (
-        ports.compute.spot_price(instance.instance_type, instance.zone) if instance.market == "spot" else None
-    )
-    dearest = settings.on_demand_prices.get(instance.instance_type, max(settings.on_demand_prices.values()))
+    price = _price(ports, settings, instance, now)
 
-    def act() -> Launch:
+    def act() -> tuple[Launch, bool]:
         row = _row(ports, launch_id)
-        adopted = row.adopted(instance, price=min(price, dearest) if price else dearest)
+        adopted = row.adopted(instance, price=price)
         if adopted != row:
             ports.store.write(adopted)
-        return adopted
+        return adopted, adopted != row
 
     try:
-        row = until_written(act)
+        row, new = until_written(act)
     except Conflict as over:
         ports.compute.terminate(instance.instance_id)
         raise LaunchMisconfigured(f"{over}; {instance.instance_id} was terminated") from over
-    ports.store.record(
-        Event(
-            f"launch#{launch_id}",
-            now,
-            "launched",
-            f"{instance.instance_id} {instance.instance_type} {instance.zone}",
-        )
-    )
+    if new:
+        told = f"{instance.instance_id} {instance.instance_type} {instance.zone}"
+        ports.store.record(Event(f"launch#{launch_id}", now, "launched", told))
     return row
+
+
+def arm(ports: Ports, launch_id: str, now: datetime) -> None:
+    """Set the one-shot schedule that ends the instance even if every function of the stack were gone."""
+    row = _row(ports, launch_id)
+    if row.armed or not row.instance_id or not row.state.open:
+        return
+    ports.timers.arm(launch_id, row.instance_id, row.hard_deadline + TIMER_GRACE)
+
+    def act() -> None:
+        known = _row(ports, launch_id)
+        if not known.armed:
+            ports.store.write(replace(known, armed=True))
+
+    until_written(act)
+    ports.store.record(
+        Event(f"launch#{launch_id}", now, "armed", f"ends at {row.hard_deadline + TIMER_GRACE}")
+    )
+
+
+def end(ports: Ports, row: Launch, error: str, cause: str) -> None:
+    """Tell the state machine that the watchdog ended the service, so that the execution shows why."""
+    if row.task_token:
+        ports.workflow.fail(row.task_token, error, cause)
+
+
+def _price(ports: Ports, settings: Settings, instance: Instance, now: datetime) -> int:
+    """What an hour of an instance costs, at most: its spot price if known, else its on-demand price."""
+    table = settings.price_table(money.read_prices(ports))
+    dearest = table.get(instance.instance_type, max(table.values()))
+    if instance.market != "spot":
+        return dearest
+    spot = ports.compute.spot_price(instance.instance_type, instance.zone, since=now, until=now)
+    return min(spot, dearest) if spot else dearest
 
 
 def wait_for(ports: Ports, launch_id: str, *, phase: str, token: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from arcspot.domain.budget import MICROS, Fleet, Ledger, cost_usd_micros, period_of
-from arcspot.domain.launching import Launch, LaunchState
+from arcspot.domain.budget import MICROS, Fleet, Leak, Ledger, Prices, cost_usd_micros, period_of
+from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.errors import Conflict, RecordMissing
 from arcspot.ports import Event, Ports
 from arcspot.services.retry import until_written
@@ -31,13 +32,21 @@ def open_books(ports: Ports, settings: Settings, now: datetime) -> tuple[Ledger,
 
 
 def reserve(
-    ports: Ports, settings: Settings, launch_id: str, now: datetime, *, fleet_version: int | None = None
+    ports: Ports,
+    settings: Settings,
+    launch_id: str,
+    now: datetime,
+    *,
+    fleet_version: int | None = None,
+    market: str = "spot",
 ) -> Launch:
     """Take the worst case of one launch and one slot, and put its row: one transaction.
 
     With `fleet_version`, only if the fleet is still at that version: a decision made on another
     fleet is no decision. Raises Conflict then, else NoMoney, NoSlot or FleetPaused; nothing was written.
     """
+
+    worst_case = settings.reserve_at(read_prices(ports))
 
     def act() -> Launch:
         ledger, fleet = open_books(ports, settings, now)
@@ -46,7 +55,8 @@ def reserve(
         launch = Launch(
             launch_id=launch_id,
             period=ledger.period,
-            reserve=settings.reserve,
+            reserve=worst_case,
+            market=market,
             created_at=now,
             hard_deadline=now + timedelta(seconds=settings.max_lifetime_s),
             boot_deadline=now + timedelta(seconds=settings.boot_timeout_s),
@@ -77,13 +87,21 @@ def release(ports: Ports, launch_id: str, reason: str, now: datetime) -> None:
 
 
 def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> int:
-    """Book what a launch whose instance is gone really cost. Returns micro-dollars; twice is once."""
+    """Book what a launch whose instance is gone really cost. Returns micro-dollars; twice is once.
+
+    A spot price moves while an instance runs: the highest of its time counts, so that the books
+    are never below the bill.
+    """
+    price = _highest_price(ports, settings, _launch(ports, launch_id), now)
+
+    def priced(launch: Launch) -> Launch:
+        return replace(launch, price=max(launch.price, price))
 
     def act() -> tuple[Launch, bool]:
         launch = _launch(ports, launch_id)
         if launch.state is LaunchState.SETTLED:
             return launch, False
-        closed = launch.settled(actual=actual_cost(launch, settings, launch.gone_at or now))
+        closed = launch.settled(actual=actual_cost(priced(launch), settings, launch.gone_at or now))
         ledger, fleet = _books_of(ports, launch)
         ports.store.write(closed, ledger.settle(launch.reserve, closed.actual), fleet.give_back())
         return closed, True
@@ -95,6 +113,68 @@ def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> i
         )
         announce(ports, launch.period, now)
     return launch.actual
+
+
+def book_leak(ports: Ports, settings: Settings, instance: Instance, now: datetime) -> int:
+    """Book an instance that ended and that no launch paid for, and mail that. Twice is once.
+
+    Returns micro-dollars.
+    """
+    price = settings.price_table(read_prices(ports)).get(instance.instance_type)
+    cost = cost_usd_micros(
+        price_usd_micros_per_hour=price or max(settings.price_table({}).values()),
+        seconds=max(0.0, ((instance.ended_at or now) - instance.launched_at).total_seconds()),
+        disk_gb=settings.disk_gb,
+    )
+
+    def act() -> bool:
+        if ports.store.leak(instance.instance_id) is not None:
+            return False
+        ledger, _ = open_books(ports, settings, now)
+        leak = Leak(instance.instance_id, instance.launch_id, cost, now)
+        ports.store.write(ledger.book(cost), leak)
+        return True
+
+    if until_written(act):
+        ports.store.record(
+            Event(f"launch#{instance.launch_id}", now, "leak", f"{instance.instance_id} {cost}")
+        )
+        ports.mail.send(
+            "arcspot: an instance ran that no launch had paid for",
+            f"{instance.instance_id} (launch {instance.launch_id or 'unknown'}) cost up to "
+            f"{cost / MICROS:.4f} USD and is booked. "
+            "This should not happen: please report it with the launch's events.\n",
+        )
+    return cost
+
+
+def read_prices(ports: Ports) -> Mapping[str, int]:
+    """The on-demand prices last read from the Price List; none when it never answered."""
+    known = ports.store.prices()
+    return known.on_demand if known else {}
+
+
+def refresh_prices(ports: Ports, settings: Settings, now: datetime) -> None:
+    """Ask the Price List once a day. When it does not answer the prices of before stay."""
+    known = ports.store.prices()
+    if known is not None and not known.stale(now):
+        return
+    found = ports.price_list.on_demand(settings.instance_types)
+    try:
+        ports.store.write((known or Prices({}, now)).updated(found, now))
+    except Conflict:
+        return  # another round was faster, with the same list
+
+
+def _highest_price(ports: Ports, settings: Settings, launch: Launch, now: datetime) -> int:
+    """The dearest spot price of a launch's life, at most its type's on-demand price; 0 when unknown."""
+    if launch.market != "spot" or launch.started_at is None:
+        return 0
+    peak = ports.compute.spot_price(
+        launch.instance_type, launch.zone, since=launch.started_at, until=launch.gone_at or now
+    )
+    ceiling = settings.price_table(read_prices(ports)).get(launch.instance_type)
+    return min(peak or 0, ceiling or peak or 0)
 
 
 def actual_cost(launch: Launch, settings: Settings, until: datetime) -> int:
@@ -140,6 +220,7 @@ def note_waiting(ports: Ports, reason: str, now: datetime) -> None:
         fleet = ports.store.fleet()
         if fleet is not None and fleet.waits_for != reason:
             ports.store.write(fleet.waiting_for(reason, now))
+            ports.store.record(Event("fleet", now, "waits" if reason else "waits no more", reason))
 
     until_written(act)
 

@@ -29,11 +29,10 @@ def reclaim(ports: Ports, launch_id: str, *, reason: str, silent: bool, now: dat
     if until_written(drain):
         error = RunnerGaveUp(f"the instance of {launch_id} never said hello: {reason}")
         launching.trip_breaker(ports, error, now)
-    count = 0
-    for job in ports.store.jobs_of_launch(launch_id):
-        if reclaim_job(ports, job.job_id, launch_id, reason=reason, silent=silent, now=now):
-            count += 1
-    return count
+    held = _row(ports, launch_id).leases
+    return sum(
+        reclaim_job(ports, job_id, launch_id, reason=reason, silent=silent, now=now) for job_id in held
+    )
 
 
 def reclaim_job(
@@ -45,7 +44,7 @@ def reclaim_job(
         job, row = ports.store.job(job_id), _row(ports, launch_id)
         if job is None or job.lease is None or job.lease.launch_id != launch_id:
             return False
-        ports.store.write(job.reclaimed(now=now, silent=silent, why=reason), row.returned())
+        ports.store.write(job.reclaimed(now=now, silent=silent, why=reason), row.returned(job_id))
         return True
 
     taken = until_written(act)
@@ -102,11 +101,12 @@ def settle(ports: Ports, settings: Settings, launch_id: str, *, silent: bool, no
         return 0
     if row.state not in (LaunchState.GONE, LaunchState.SETTLED):
         raise Conflict(f"launch {launch_id} is {row.state}: EC2 has not said that {row.instance_id} is gone")
-    for job in ports.store.jobs_of_launch(launch_id):
+    for job_id in row.leases:
         reclaim_job(
-            ports, job.job_id, launch_id, reason=row.reason or "its instance is gone", silent=silent, now=now
+            ports, job_id, launch_id, reason=row.reason or "its instance is gone", silent=silent, now=now
         )
     actual = money.settle(ports, settings, launch_id, now)
+    ports.timers.disarm(launch_id)
     ports.kick("report")
     return actual
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
+from arcspot.domain.hours import allowed
+from arcspot.domain.jobs import Batch, JobState
 from arcspot.domain.launching import LaunchState
-from arcspot.domain.scaling import VCPUS_PER_SLOT, Backlog, Decision, Pace, Room, how_many
+from arcspot.domain.scaling import VCPUS_PER_SLOT, Backlog, Decision, Pace, Room, cannot_meet, how_many
 from arcspot.errors import Conflict, FleetPaused, NoMoney, NoSlot
-from arcspot.ports import Ports
+from arcspot.ports import Event, Ports
 from arcspot.services import money
 from arcspot.settings import Settings
 
 LOOKS = 3
+# An outage of everything but the instances that must cost no healthy runner its work (L3).
+OUTAGE_SECONDS = 30 * 60
 
 
 def scale(
@@ -26,15 +31,18 @@ def scale(
     """
     started: list[str] = []
     for _ in range(LOOKS):
-        room = _room(ports, settings, now)
-        decision = how_many(_backlog(ports, settings, now, room), room, _pace(settings))
+        room, market = _room(ports, settings, now)
+        backlog = _backlog(ports, settings, now, room)
+        decision = how_many(backlog, room, _pace(settings))
         try:
             waits_for = _reserve_and_start(
-                ports, settings, now, decision, room.fleet_version, new_id, started
+                ports, settings, now, decision, room.fleet_version, new_id, started, market
             )
         except Conflict:
             continue
-        money.note_waiting(ports, waits_for, now)
+        # Jobs that wait while an instance for them boots wait for that, and are told so.
+        on_its_way = "boot" if backlog.jobs and not waits_for and (room.spare or started) else ""
+        money.note_waiting(ports, waits_for or on_its_way, now)
         break
     return decision, started
 
@@ -47,6 +55,7 @@ def _reserve_and_start(
     fleet_version: int,
     new_id: Callable[[datetime], str],
     started: list[str],
+    market: str,
 ) -> str:
     """Reserve and start what was decided, adding to `started`; what the rest waits for.
 
@@ -54,7 +63,9 @@ def _reserve_and_start(
     """
     for n in range(decision.launches):
         try:
-            launch = money.reserve(ports, settings, new_id(now), now, fleet_version=fleet_version + n)
+            launch = money.reserve(
+                ports, settings, new_id(now), now, fleet_version=fleet_version + n, market=market
+            )
         except (NoMoney, NoSlot, FleetPaused) as refused:
             return {NoMoney: "budget", NoSlot: "slots", FleetPaused: "paused"}[type(refused)]
         start(ports, settings, launch.launch_id)
@@ -71,7 +82,9 @@ def start(ports: Ports, settings: Settings, launch_id: str) -> None:
             "boot_timeout_s": settings.boot_timeout_s,
             "boot_heartbeat_s": max(1, settings.boot_timeout_s - 1),
             "serve_timeout_s": settings.max_lifetime_s + settings.margin_s,
-            "silence_s": settings.silence_s,
+            # The watchdog ends a silent runner sooner, and knows whether the door itself was ill;
+            # the state machine's own limit is for the time when there is no watchdog.
+            "silence_s": settings.silence_s + OUTAGE_SECONDS,
             "gone_poll_s": settings.gone_poll_s,
             "error": {"Error": "", "Cause": ""},
         },
@@ -97,10 +110,54 @@ def _backlog(ports: Ports, settings: Settings, now: datetime, room: Room) -> Bac
     enough = int((room.slots + room.live + 1) * max(settings.target_drain_s, 2 * settings.boot_s) / each) + 1
     jobs = max(1, ports.store.ready_count(enough))
     since = first[0].ready_at or now
-    return Backlog(jobs=jobs, work_s=jobs * each, oldest_wait_s=(now - since).total_seconds())
+    return Backlog(
+        jobs=jobs,
+        work_s=jobs * each,
+        oldest_wait_s=(now - since).total_seconds(),
+        urgent=_urgent(ports, settings, now, room, each, enough),
+    )
 
 
-def _room(ports: Ports, settings: Settings, now: datetime) -> Room:
+def _urgent(
+    ports: Ports, settings: Settings, now: datetime, room: Room, each: float, enough: int
+) -> tuple[tuple[float, float], ...]:
+    """(work, time left) of batches with a deadline. One that cannot be met is said once, not overspent."""
+    found = []
+    for batch in ports.store.batches_due():
+        if batch.deadline is None:
+            continue
+        waiting = ports.store.batch_count(batch.batch_id, JobState.READY, enough)
+        running = ports.store.batch_count(batch.batch_id, JobState.LEASED, enough)
+        work, left = (waiting + running) * each, (batch.deadline - now).total_seconds()
+        if not work:
+            continue
+        instances = min(room.live + room.slots, room.live + room.available // max(1, room.reserve))
+        if cannot_meet(work, left, instances=instances, pace=_pace(settings)):
+            _say_late(ports, batch, work, instances, now)
+        found.append((waiting * each, left))
+    return tuple(found)
+
+
+def _say_late(ports: Ports, batch: Batch, work_s: float, instances: int, now: datetime) -> None:
+    if batch.late_said:
+        return
+    try:
+        ports.store.write(replace(batch, late_said=True))
+    except Conflict:
+        return  # new jobs came in meanwhile; the next round says it
+    told = (
+        f"{work_s / 60:.0f} minutes of work are left, at most {instances} instance(s) can run "
+        f"within slots and budget, and the deadline is {batch.deadline:%Y-%m-%d %H:%M} UTC."
+    )
+    ports.store.record(Event(f"batch#{batch.batch_id}", now, "late", told))
+    ports.mail.send(
+        f"arcspot: batch {batch.batch_id} will miss its deadline",
+        f"{told}\n\nNothing is overspent to meet it: the work goes on as fast as the limits allow.\n",
+    )
+
+
+def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
+    """What limits the fleet, and the market the next launch is asked for in."""
     ledger, fleet = money.open_books(ports, settings, now)
     breaker = ports.store.breaker()
     launches = ports.store.open_launches()
@@ -110,17 +167,19 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> Room:
         for launch in launches
         if launch.state is LaunchState.ACTIVE and launch.active_leases == 0 and not launch.drain
     ]
-    return Room(
+    room = Room(
         live=len(launches),
         spare=len(booting) + len(idle),
         slots=fleet.slots_available,
         available=ledger.available,
-        reserve=settings.reserve,
+        reserve=settings.reserve_at(money.read_prices(ports)),
+        closed_hours="" if allowed(now, settings.allowed_hours) else "hours",
         quota_vcpus=settings.quota_vcpus or settings.slots * VCPUS_PER_SLOT,
         paused="paused" if fleet.paused else "",
         fleet_version=fleet.version,
         breaker=_BREAKER_REASONS.get(breaker.error, "capacity") if breaker.open(now) else "",
     )
+    return room, breaker.market(fallback=settings.on_demand_fallback)
 
 
 _BREAKER_REASONS = {

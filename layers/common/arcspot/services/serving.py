@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,8 @@ from arcspot.domain.jobs import Estimate, Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
 from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
 from arcspot.ports import Event, Ports
-from arcspot.services import launching
-from arcspot.services.asking import leases_of, number, summary_of, sums, text
+from arcspot.services import launching, retiring
+from arcspot.services.asking import leases_of, number, percent, summary_of, sums, text
 from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimate_key
 from arcspot.settings import Settings
@@ -40,6 +40,8 @@ class Door:
     def handle(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one request. Raises a RunnerRefused subclass."""
         verb = text(request, "verb")
+        if verb == "ping":
+            return self.ping()
         launch_id = text(request, "launch_id")
         if verb == "hello":
             return self.hello(launch_id, request)
@@ -55,6 +57,11 @@ class Door:
         if verb not in verbs:
             raise BadRequest(f"verb: expected one of hello, {', '.join(verbs)}, found {verb!r}")
         return verbs[verb](self._authorised(launch_id, text(request, "secret")), request)
+
+    def ping(self) -> dict[str, Any]:
+        """Whether the door can do what every call needs: read a table. The watchdog asks, no runner does."""
+        self.ports.store.fleet()
+        return {}
 
     def hello(self, launch_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
         instance_id = self._proven(launch_id, request)
@@ -115,7 +122,7 @@ class Door:
             except LeaseLost:
                 job = self.ports.store.job(job_id)
                 (cancelled if job is not None and job.cancelled else lost).append(job_id)
-        self._beat(row)
+        self._beat(row, gpu_utilisation=percent(request, "gpu_utilisation"))
         draining = row.drain or row.state is not LaunchState.ACTIVE
         return {"lost": lost, "cancelled": cancelled, "drain": draining, "deadline_in_s": self._left(row)}
 
@@ -160,7 +167,7 @@ class Door:
                 summary=summary,
                 cost=self._cost(row, seconds),
             )
-            self.ports.store.write(done, self._row(row.launch_id).returned())
+            self.ports.store.write(done, self._row(row.launch_id).returned(job_id))
             return True
 
         if until_written(act):
@@ -185,7 +192,7 @@ class Door:
                 reason=reason,
                 cost=self._cost(row, seconds),
             )
-            self.ports.store.write(failed, self._row(row.launch_id).returned())
+            self.ports.store.write(failed, self._row(row.launch_id).returned(job_id))
             return failed
 
         job = until_written(act)
@@ -207,14 +214,12 @@ class Door:
         why = text(request, "why")
 
         def act() -> Launch:
-            current = self._row(row.launch_id)
-            for job in self.ports.store.jobs_of_launch(row.launch_id):
-                current = current.returned()
-                self.ports.store.write(
-                    job.reclaimed(now=self.now, silent=False, why="its runner left"), current
+            for job_id in self._row(row.launch_id).leases:
+                retiring.reclaim_job(
+                    self.ports, job_id, row.launch_id, reason="its runner left", silent=False, now=self.now
                 )
-                current = replace(current, version=current.version + 1)
-            leaving = replace(current, active_leases=0).draining(reason=why)
+            current = self._row(row.launch_id)
+            leaving = current.draining(reason=why)
             if leaving != current:
                 self.ports.store.write(leaving)
             return leaving
@@ -280,7 +285,7 @@ class Door:
         claimed = self._job(job_id).claimed(
             launch_id=launch_id, now=self.now, lease_seconds=self.settings.lease_s
         )
-        self.ports.store.write(claimed, self._row(launch_id).lent())
+        self.ports.store.write(claimed, self._row(launch_id).lent(job_id))
         return claimed
 
     def _extend(self, launch_id: str, lease: Mapping[str, Any]) -> None:
@@ -307,7 +312,7 @@ class Door:
             checkpoint=checkpoint if isinstance(checkpoint, dict) else None,
             cost=self._cost(row, seconds),
         )
-        self.ports.store.write(released, self._row(row.launch_id).returned())
+        self.ports.store.write(released, self._row(row.launch_id).returned(released.job_id))
 
     def _lease(self, job: Job) -> dict[str, Any]:
         checkpoint = job.checkpoint
@@ -338,11 +343,11 @@ class Door:
             if found != size:
                 raise BadRequest(f"files.{name}: {size} bytes announced, {found or 'nothing'} in the bucket")
 
-    def _beat(self, row: Launch) -> None:
+    def _beat(self, row: Launch, gpu_utilisation: float | None = None) -> None:
         """Note the sign of life, and pass it on to the state machine."""
 
         def act() -> Launch:
-            heard = self._row(row.launch_id).heard(now=self.now)
+            heard = self._row(row.launch_id).heard(now=self.now, gpu_utilisation=gpu_utilisation)
             self.ports.store.write(heard)
             return heard
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
+from arcspot.domain.hours import allowed
 from arcspot.domain.launching import Instance, Launch, LaunchState
-from arcspot.domain.reaping import ORPHAN_GRACE, Act, Patience, Step, Suspects, orphan, steps
+from arcspot.domain.reaping import ORPHAN_GRACE, Act, Patience, Step, Suspects, orphan, steps, stranger
 from arcspot.errors import ItemsFailed
 from arcspot.ports import Event, Ports
-from arcspot.services import launching, money, retiring, scaling
+from arcspot.services import attending, launching, money, retiring, scaling
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
@@ -23,6 +25,8 @@ class Round:
     open_launches: int
     oldest_launch_s: float
     actions: tuple[Step, ...]
+    stuck: tuple[str, ...]
+    leaks: int
     available: int
     reserved: int
     settled: int
@@ -30,48 +34,68 @@ class Round:
 
 
 def watch(ports: Ports, settings: Settings, now: datetime) -> Round:
-    """One round. One try for each item; raises ItemsFailed at the end if any failed."""
+    """One round. One try for each item; raises ItemsFailed (with the Round in `seen`) if any failed."""
     ledger, _ = money.open_books(ports, settings, now)
     # Launches first: an instance started after this read belongs to a row already in it, or to one reserved
     # later, which the second look (two rounds for orphans) is there for.
     launches = ports.store.open_launches()
     instances = ports.compute.instances()
+    suspects, door_ill_at = _remembered(ports, launches, instances, now)
     plan = steps(
         launches,
         instances,
         now=now,
-        patience=Patience(silence_s=settings.silence_s),
-        suspects=_suspects(ports, launches, instances, now),
+        patience=Patience(
+            silence_s=settings.silence_s, gpu_idle_s=settings.gpu_idle_s, gpu_kill=settings.gpu_idle_kill
+        ),
+        suspects=suspects,
+        accounted=_accounted(ports, launches, instances),
+        door_ill_at=door_ill_at,
+        open_hours=allowed(now, settings.allowed_hours),
     )
     seen = {instance.instance_id: instance for instance in instances}
-    failures: dict[str, str] = {}
-
-    def attempt(item: str, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except Exception as error:  # one bad item must not keep the others from being handled
-            failures[item] = f"{type(error).__name__}: {error}"
-
-    for step in plan:
-        attempt(step.launch_id or step.instance_id, lambda step=step: take(ports, settings, step, seen, now))  # type: ignore[misc]
-    for launch in launches:
-        if launch.active_leases:
-            attempt(f"leases of {launch.launch_id}", lambda launch=launch: _expire(ports, launch, now))  # type: ignore[misc]
-    attempt(f"thresholds of {ledger.period}", lambda: money.announce(ports, ledger.period, now))
-    if failures:
-        raise ItemsFailed(failures)
-    return Round(
+    items: list[tuple[str, Callable[[], object]]] = [
+        (f"{step.act} {step.launch_id or step.instance_id}", partial(take, ports, settings, step, seen, now))
+        for step in plan
+    ]
+    items += [
+        (f"leases of {launch.launch_id}", partial(_expire, ports, settings, launch, door_ill_at, now))
+        for launch in launches
+        if launch.leases
+    ]
+    items += [
+        (f"thresholds of {ledger.period}", partial(money.announce, ports, ledger.period, now)),
+        ("prices", partial(money.refresh_prices, ports, settings, now)),
+    ]
+    stuck: list[str] = []
+    items.append(("stuck jobs", lambda: stuck.extend(attending.attend(ports, settings, now))))
+    failures = each(items)
+    found = Round(
         live_instances=sum(instance.alive for instance in instances),
         open_launches=len(launches),
-        oldest_launch_s=max((now - launch.created_at).total_seconds() for launch in launches)
-        if launches
-        else 0.0,
+        oldest_launch_s=max(((now - launch.created_at).total_seconds() for launch in launches), default=0.0),
         actions=tuple(plan),
+        stuck=tuple(stuck),
+        leaks=sum(step.act is Act.BOOK_LEAK for step in plan),
         available=ledger.available,
         reserved=ledger.reserved,
         settled=ledger.settled,
         cap=ledger.cap,
     )
+    if failures:
+        raise ItemsFailed(failures, found)
+    return found
+
+
+def each(items: Iterable[tuple[str, Callable[[], object]]]) -> dict[str, str]:
+    """Try every item once; what failed and why. One bad item must not keep the others from being handled."""
+    failures: dict[str, str] = {}
+    for name, act in items:
+        try:
+            act()
+        except Exception as error:
+            failures[name] = f"{type(error).__name__}: {error}"
+    return failures
 
 
 def take(ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance], now: datetime) -> None:
@@ -85,8 +109,7 @@ def take(ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance]
         case Act.RESTART:
             scaling.start(ports, settings, step.launch_id)
         case Act.RETIRE:
-            retiring.reclaim(ports, step.launch_id, reason=step.reason, silent=step.silent, now=now)
-            retiring.terminate(ports, step.launch_id, now)
+            _retire(ports, step, now)
         case Act.SETTLE:
             instance = seen.get(step.instance_id)
             retiring.reclaim(ports, step.launch_id, reason=step.reason, silent=False, now=now)
@@ -96,6 +119,52 @@ def take(ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance]
             retiring.settle(ports, settings, step.launch_id, silent=False, now=now)
         case Act.KILL_ORPHAN:
             ports.compute.terminate(step.instance_id)
+        case Act.BOOK_LEAK:
+            money.book_leak(ports, settings, seen[step.instance_id], now)
+        case Act.ARM:
+            launching.arm(ports, step.launch_id, now)
+        case Act.DRAIN:
+            _drain(ports, step.launch_id, step.reason)
+        case Act.WARN:
+            _warn_of_idle_gpu(ports, step, now)
+
+
+def _retire(ports: Ports, step: Step, now: datetime) -> None:
+    row = ports.store.launch(step.launch_id)
+    retiring.reclaim(ports, step.launch_id, reason=step.reason, silent=step.silent, now=now)
+    retiring.terminate(ports, step.launch_id, now)
+    if row is not None and step.error:
+        launching.end(ports, row, step.error, step.reason)
+
+
+def _drain(ports: Ports, launch_id: str, reason: str) -> bool:
+    """Give a launch no more work; False when it needs no telling."""
+
+    def act() -> bool:
+        row = ports.store.launch(launch_id)
+        if row is None or not row.state.open or row.drain:
+            return False
+        ports.store.write(row.asked_to_drain(reason=reason))
+        return True
+
+    return until_written(act)
+
+
+def _warn_of_idle_gpu(ports: Ports, step: Step, now: datetime) -> None:
+    def act() -> bool:
+        row = ports.store.launch(step.launch_id)
+        if row is None or row.gpu_warned or row.gpu_idle_since is None:
+            return False
+        ports.store.write(replace(row, gpu_warned=True))
+        return True
+
+    if until_written(act):
+        ports.mail.send(
+            "arcspot: a GPU idles while its runner holds work",
+            f"{step.instance_id} (launch {step.launch_id}) has leased jobs, but its GPU does nothing. "
+            f"Look at logs/{step.launch_id}/ in the bucket. It ends at its deadline at the latest; with "
+            "the parameter GpuIdleAction=kill the watchdog ends it at once.\n",
+        )
 
 
 def warn(ports: Ports, instance_id: str, reason: str, now: datetime) -> bool:
@@ -103,42 +172,65 @@ def warn(ports: Ports, instance_id: str, reason: str, now: datetime) -> bool:
     instance = ports.compute.instance(instance_id)
     if instance is None or not instance.launch_id:
         return False
-
-    def act() -> bool:
-        row = ports.store.launch(instance.launch_id)
-        if row is None or not row.state.open or row.drain:
-            return False
-        ports.store.write(row.asked_to_drain(reason=reason))
-        return True
-
-    if until_written(act):
+    if _drain(ports, instance.launch_id, reason):
         ports.store.record(Event(f"launch#{instance.launch_id}", now, "warned", reason))
     return True
 
 
-def _suspects(
+def _remembered(
     ports: Ports, launches: list[Launch], instances: list[Instance], now: datetime
-) -> dict[str, datetime]:
-    """Orphans already seen in an earlier round; this round's are remembered for the next."""
+) -> tuple[dict[str, datetime], datetime | None]:
+    """Orphans already seen in an earlier round, and when runner_api was last ill.
+
+    This round's orphans and illness are remembered for the next. The bell is rung only while
+    a runner could be called silent.
+    """
     by_launch = {launch.launch_id: launch for launch in launches}
     orphans = [i.instance_id for i in instances if orphan(i, by_launch)]
+    serving = any(launch.state is LaunchState.ACTIVE for launch in launches)
+    ill = serving and not ports.bell()
 
-    def act() -> Suspects:
+    def act() -> tuple[Suspects, Suspects]:
         known = ports.store.suspects()
-        updated = replace(known, since={i: known.since.get(i, now) for i in orphans})
-        if dict(updated.since) != dict(known.since):
+        since = {i: known.since.get(i, now) for i in orphans}
+        updated = replace(known, since=since, door_ill_at=now if ill else known.door_ill_at)
+        if (dict(updated.since), updated.door_ill_at) != (dict(known.since), known.door_ill_at):
             ports.store.write(updated)
-        return known
+        return known, updated
 
-    earlier = until_written(act)
-    return {i: since for i, since in earlier.since.items() if now - since >= ORPHAN_GRACE}
+    earlier, updated = until_written(act)
+    return {
+        i: since for i, since in earlier.since.items() if now - since >= ORPHAN_GRACE
+    }, updated.door_ill_at
 
 
-def _expire(ports: Ports, launch: Launch, now: datetime) -> None:
-    """Take back leases whose time ran out on a launch that is otherwise alive."""
-    for job in ports.store.jobs_of_launch(launch.launch_id):
-        expired = job.lease is not None and job.lease.expires_at < now
-        if expired and launch.state is not LaunchState.RESERVED:
+def _accounted(ports: Ports, launches: list[Launch], instances: list[Instance]) -> set[str]:
+    """Of the instances that are gone and belong to no open launch, those whose cost is in the books."""
+    by_launch = {launch.launch_id: launch for launch in launches}
+    paid = set()
+    for instance in instances:
+        if instance.gone and stranger(instance, by_launch):
+            row = ports.store.launch(instance.launch_id) if instance.launch_id else None
+            # A row that is open by now and has this instance will be settled like any other.
+            if (row is not None and row.instance_id == instance.instance_id) or ports.store.leak(
+                instance.instance_id
+            ):
+                paid.add(instance.instance_id)
+    return paid
+
+
+def _expire(
+    ports: Ports, settings: Settings, launch: Launch, door_ill_at: datetime | None, now: datetime
+) -> None:
+    """Take back leases whose time ran out on a launch that is otherwise alive.
+
+    While runner_api was ill no lease could be extended, so each gets its full time again after that.
+    """
+    healed = door_ill_at + timedelta(seconds=settings.lease_s) if door_ill_at else None
+    for job in ports.store.jobs(launch.leases).values():
+        if job.lease is None or job.lease.launch_id != launch.launch_id:
+            continue
+        if max(filter(None, (job.lease.expires_at, healed))) < now:
             retiring.reclaim_job(
-                ports, job.job_id, launch.launch_id, reason="its lease ran out", silent=True, now=now
+                ports, job.job_id, launch.launch_id, reason="its lease ran out", silent=False, now=now
             )

@@ -1,0 +1,216 @@
+"""The four tables in memory: compare-and-swap on versions, all or nothing, and indexes that may lag.
+
+What DynamoDB documents and nothing more: a transaction is atomic and isolated, a read of a key is
+consistent, a global secondary index shows a row some time after the row changed.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
+from arcspot.domain.jobs import Batch, Estimate, Job, JobState
+from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.reaping import Suspects
+from arcspot.errors import Conflict
+from arcspot.ports import Event, Record
+
+R = TypeVar("R")
+Key = tuple[str, str]
+_NAMES: dict[type, Callable[[Any], Key]] = {
+    Job: lambda r: ("job", r.job_id),
+    Batch: lambda r: ("batch", r.batch_id),
+    Launch: lambda r: ("launch", r.launch_id),
+    Ledger: lambda r: ("ledger", r.period),
+    Estimate: lambda r: ("estimate", r.key),
+    Leak: lambda r: ("leak", r.instance_id),
+    Fleet: lambda r: ("fleet", ""),
+    Breaker: lambda r: ("breaker", ""),
+    Suspects: lambda r: ("suspects", ""),
+    Prices: lambda r: ("prices", ""),
+}
+
+
+def key_of(record: Record) -> Key:
+    """Kind and key of a record's row."""
+    return _NAMES[type(record)](record)
+
+
+@dataclass
+class Indexes:
+    """What the global secondary indexes show: each row as it was when its change arrived here."""
+
+    ready: list[tuple[int, datetime, str]] = field(default_factory=list)
+    ready_as: dict[str, tuple[int, datetime, str]] = field(default_factory=dict)
+    batches: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
+    batch_of: dict[str, tuple[str, str]] = field(default_factory=dict)
+    open_launches: dict[str, None] = field(default_factory=dict)
+    due: dict[str, None] = field(default_factory=dict)
+
+    def show(self, record: Record) -> None:
+        """Let a row's newest version arrive."""
+        if isinstance(record, Job):
+            self._job(record)
+        elif isinstance(record, Launch):
+            _member(self.open_launches, record.launch_id, record.state.open)
+        elif isinstance(record, Batch):
+            _member(self.due, record.batch_id, record.report_due_at is not None)
+
+    def _job(self, job: Job) -> None:
+        known = self.ready_as.pop(job.job_id, None)
+        if known is not None:
+            del self.ready[bisect_left(self.ready, known)]
+        if job.state is JobState.READY:
+            entry = (job.lane, job.ready_at or job.created_at, job.job_id)
+            self.ready_as[job.job_id] = entry
+            insort(self.ready, entry)
+        place = (job.batch_id, str(job.state))
+        before = self.batch_of.get(job.job_id)
+        if before != place:
+            if before is not None:
+                del self.batches[before][job.job_id]
+            self.batch_of[job.job_id] = place
+            self.batches.setdefault(place, {})[job.job_id] = None
+
+
+def _member(rows: dict[str, None], key: str, belongs: bool) -> None:
+    if belongs:
+        rows[key] = None
+    else:
+        rows.pop(key, None)
+
+
+@dataclass
+class MemoryStore:
+    """`ports.Store`. `lag` gives how long a change takes to reach the indexes; None is at once."""
+
+    rows: dict[Key, Record] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    indexes: Indexes = field(default_factory=Indexes)
+    lag: Callable[[], tuple[float, float]] | None = None  # (virtual seconds now, seconds of delay)
+    on_write: Callable[[Record | None, Record], None] | None = None
+    writes: int = 0
+    _arriving: deque[tuple[float, Record]] = field(default_factory=deque)
+
+    def write(self, *records: Record) -> None:
+        named = [(key_of(record), record) for record in records]
+        for key, record in named:
+            known = self.rows.get(key)
+            if (known.version if known else 0) != record.version:
+                raise Conflict(f"{key} is at version {known.version if known else 0}")
+        for key, record in named:
+            before = self.rows.get(key)
+            after = replace(record, version=record.version + 1)
+            self.rows[key] = after
+            self.writes += 1
+            self._index(after)
+            if self.on_write is not None:
+                self.on_write(before, after)
+
+    def _index(self, record: Record) -> None:
+        if not isinstance(record, Job | Launch | Batch):
+            return
+        if self.lag is None:
+            self.indexes.show(record)
+            return
+        now, delay = self.lag()
+        # Changes of one row arrive in their order; those of others may overtake.
+        self._arriving.append((now + delay, record))
+
+    def _arrive(self) -> Indexes:
+        if self.lag is not None and self._arriving:
+            now, _ = self.lag()
+            waiting: deque[tuple[float, Record]] = deque()
+            held: set[Key] = set()
+            for at, record in self._arriving:
+                key = key_of(record)
+                if at > now or key in held:
+                    held.add(key)
+                    waiting.append((at, record))
+                else:
+                    self.indexes.show(record)
+            self._arriving = waiting
+        return self.indexes
+
+    def add(self, jobs: Sequence[Job]) -> set[str]:
+        new = set()
+        for job in jobs:
+            if ("job", job.job_id) not in self.rows:
+                self.write(job)
+                new.add(job.job_id)
+        return new
+
+    def _one(self, kind: type[R], name: str, key: str = "") -> R | None:
+        return cast("R | None", self.rows.get((name, key)))
+
+    def every(self, kind: type[R]) -> list[R]:
+        """All rows of a kind: for tests and invariants, never for a service."""
+        return [row for row in self.rows.values() if isinstance(row, kind)]
+
+    def job(self, job_id: str) -> Job | None:
+        return self._one(Job, "job", job_id)
+
+    def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        return {i: job for i in job_ids if (job := self.job(i))}
+
+    def ready_jobs(self, limit: int) -> list[Job]:
+        return [job for _, _, i in self._arrive().ready[:limit] if (job := self.job(i))]
+
+    def ready_count(self, at_most: int) -> int:
+        return min(at_most, len(self._arrive().ready))
+
+    def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterable[Job]:
+        indexes = self._arrive()
+        states = [state] if state is not None else list(JobState)
+        ids = [i for s in states for i in indexes.batches.get((batch_id, str(s)), ())]
+        return [job for i in ids if (job := self.job(i)) and (state is None or job.state is state)]
+
+    def batch_count(self, batch_id: str, state: JobState, at_most: int) -> int:
+        return min(at_most, len(self._arrive().batches.get((batch_id, str(state)), ())))
+
+    def batch(self, batch_id: str) -> Batch | None:
+        return self._one(Batch, "batch", batch_id)
+
+    def batches_due(self) -> list[Batch]:
+        fresh = (self.batch(i) for i in list(self._arrive().due))
+        return [batch for batch in fresh if batch and batch.report_due_at]
+
+    def launch(self, launch_id: str) -> Launch | None:
+        return self._one(Launch, "launch", launch_id)
+
+    def launches(self) -> list[Launch]:
+        return self.every(Launch)
+
+    def open_launches(self) -> list[Launch]:
+        fresh = (self.launch(i) for i in list(self._arrive().open_launches))
+        return [launch for launch in fresh if launch and launch.state.open]
+
+    def ledger(self, period: str) -> Ledger | None:
+        return self._one(Ledger, "ledger", period)
+
+    def fleet(self) -> Fleet | None:
+        return self._one(Fleet, "fleet")
+
+    def breaker(self) -> Breaker:
+        return self._one(Breaker, "breaker") or Breaker()
+
+    def suspects(self) -> Suspects:
+        return self._one(Suspects, "suspects") or Suspects(since={})
+
+    def estimate(self, key: str) -> Estimate | None:
+        return self._one(Estimate, "estimate", key)
+
+    def leak(self, instance_id: str) -> Leak | None:
+        return self._one(Leak, "leak", instance_id)
+
+    def prices(self) -> Prices | None:
+        return self._one(Prices, "prices")
+
+    def record(self, *events: Event) -> None:
+        self.events += events
