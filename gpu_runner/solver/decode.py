@@ -101,6 +101,14 @@ class Ballot:
         return changed
 
 
+@dataclass(slots=True)
+class Count:
+    """A count of votes under way: a ballot for each test input, after so many batches of views."""
+
+    ballots: list[Ballot]
+    batches: int = 0
+
+
 @torch.no_grad()
 def decode(
     model: Solver,
@@ -113,20 +121,23 @@ def decode(
     batch_size: int,
     batch_limit: int | None = None,
     go_on: Callable[[int], bool] = lambda done: True,
+    count: Count | None = None,
 ) -> list[Ballot]:
     """A ballot for each test input, from rounds of all variants over all test inputs.
 
     `go_on(batches done)` is asked before each batch; views not taken are missing from `Ballot.views`.
-    `batch_limit` repeats a decoding that was cut short.
+    `batch_limit` repeats a decoding that was cut short; `count` is one to go on with, and is kept up to date.
     """
     model.eval()
-    ballots = [Ballot() for _ in task.tests]
+    count = count or Count([Ballot() for _ in task.tests])
     answers = [task.answer_size(n) for n in range(len(task.tests))]
     blank = [[[0] * (size or (1, 1))[1]] * (size or (1, 1))[0] for size in answers]
     store = PairStore.from_grids(list(zip(task.tests, blank, strict=True)), device)
     known = torch.tensor([size is not None for size in answers], device=device)
     batches = _views(store, known, chosen, task.half, task.scale, seed, batch_size)
     for done, (at, variant) in enumerate(batches):
+        if done < count.batches:
+            continue  # counted before: drawn again only for the random numbers
         if not go_on(done) or (batch_limit is not None and done >= batch_limit):
             break
         logits = model(draw(store, at, task.half), tokens[variant]).float().cpu()
@@ -135,11 +146,12 @@ def decode(
             size = (turned[n][0], turned[n][1]) if answers[test] is not None else None
             top, left = at.offset[n].tolist()
             scores = read_answer(logits[n], size, int(at.scale[n]), top, left)
-            ballots[test].views += 1
+            count.ballots[test].views += 1
             seen = Variant(int(at.dihedral[n]), tuple(at.colours[n].tolist()))
             if scores is not None:
-                ballots[test].add(unmove_probabilities(scores, seen))
-    return ballots
+                count.ballots[test].add(unmove_probabilities(scores, seen))
+        count.batches = done + 1
+    return count.ballots
 
 
 def _views(

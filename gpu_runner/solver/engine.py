@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from . import pointing, spreading
+from . import pointing, snapshot, spreading
 from .canvas import Grid
-from .decode import KEPT, Ballot, attempts, decode
-from .errors import BadWeights, Interrupted
+from .decode import KEPT, Ballot, Count, attempts, decode
+from .errors import BadState, BadWeights, Interrupted
 from .model import CONFIGS, Solver, count_parameters
 from .nearest import rank_tokens
-from .portfolio import LEAST_VIEWS, hypothesis, names_for
+from .portfolio import LEAST_VIEWS, Hypothesis, hypothesis, names_for
+from .resume import Journal, understood
 from .task import Task
 from .threads import threads_for
-from .train import Adapted, Recipe, adapt, recipe_for
-from .weights import Checkpoint, build, read_checkpoint
+from .train import Adaptation, Adapted, Recipe, recipe_for
+from .weights import Checkpoint, build, read_checkpoint, sha256_of
 
 SOLVER_VERSION = "1.0.0"
 DEFAULT_CONFIG = "xs"
@@ -36,12 +40,14 @@ Attempts = tuple[tuple[Grid, Grid], ...]
 
 @dataclass(frozen=True, slots=True)
 class SolveBudget:
-    """seconds: deadline of the whole call; max_steps: at most so many optimiser steps."""
+    """seconds: deadline of the whole work, what was done before an interruption included; max_steps: at most
+    so many optimiser steps; here: at most so many seconds in this call."""
 
     seconds: float
     seed: int = 0
     device: str = "cpu"
     max_steps: int | None = None
+    here: float = math.inf
 
 
 class Progress(Protocol):
@@ -68,37 +74,57 @@ def solve(
     *,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    keep: Path | None = None,
 ) -> Solution:
     """Adapt a network to the task's demonstrations and answer its test inputs.
 
     Without a usable checkpoint the network starts from random weights: a warning, not a failure. The answers
     depend only on task, budget.seed, device and thread count unless the deadline cuts the work short
     (metrics' stopped_by is then "deadline"). Raises BadTask, or Interrupted soon after `should_stop()`.
+
+    `keep` is a file for the state of the work: written every minute and before Interrupted is raised, and
+    gone on from when it is there at the start, to the same answers. One that does not fit is a warning and a
+    fresh start. The small hypotheses leave nothing in it: they are repeated.
     """
     started = time.monotonic()
     checked = Task.from_json(task)
-    door = _Door(started, budget, progress, should_stop)
+    identity = _identity(checked, budget, checkpoint)
+    try:
+        journal = Journal.open(keep, identity)
+        return _solve(checked, budget, checkpoint, _Door(started, budget, progress, should_stop, journal))
+    except BadState as why:
+        log.warning("the kept state is of no use: %s; starting over", why)
+        journal = Journal(keep, identity)
+        return _solve(checked, budget, checkpoint, _Door(started, budget, progress, should_stop, journal))
+
+
+def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door) -> Solution:
+    """Raises BadState while it takes up what an earlier run left."""
+    budget, journal = replace(budget, seconds=door.seconds), door.journal
     door.check("load", 0.0, None)
-    small = _small(checked, budget, door)
-    if small is not None:
-        return small
+    if journal.found("start") is None:
+        small = _small(task, budget, door)
+        if small is not None:
+            return small
     pretrained = _checkpoint(checkpoint)
     recipe = recipe_for(budget.device)
-    with threads_for(checked.half, budget.device):
-        reserve = _Reserve(len(checked.tests), recipe, budget.seconds)
-        start, nearest = _start(pretrained, budget, checked, door)
-        adapted = _best_hypothesis(checked, start, recipe, budget, door, reserve)
-        model = adapted.model
+    with threads_for(task.half, budget.device):
+        reserve = _Reserve(len(task.tests), recipe, budget.seconds)
+        start, nearest = _start(pretrained, budget, task, door)
+        adapted = _best_hypothesis(task, start, recipe, budget, door, reserve)
+        model, count = adapted.model, _count(task, journal)
         ballots = decode(
-            model, adapted.tokens, adapted.chosen, checked, seed=budget.seed, device=budget.device,
+            model, adapted.tokens, adapted.chosen, task, seed=budget.seed, device=budget.device,
             batch_size=adapted.batch_size, go_on=lambda done: door.may_decode(done, adapted),
+            count=count,
         )  # fmt: skip
-    answers = tuple(attempts(ballot, checked, n) for n, ballot in enumerate(ballots))
+    answers = tuple(attempts(ballot, task, n) for n, ballot in enumerate(ballots))
     door.check("decode", 1.0, None)
     weights = {key: value.detach().float().cpu().clone() for key, value in model.state_dict().items()}
     weights[TOKENS] = adapted.tokens.float().cpu().clone()
-    metadata = _metadata(model, checked, budget, recipe, adapted, door.batches)
-    metrics = _metrics(adapted, ballots, pretrained, model, budget, time.monotonic() - started)
+    metadata = _metadata(model, task, budget, recipe, adapted, count.batches)
+    metrics = _metrics(adapted, ballots, pretrained, model, budget, door.seconds - door.left())
+    metrics["seconds_before"] = round(journal.seconds_before, 3)
     metrics["nearest_pretraining_tasks"] = nearest
     return Solution(answers, weights, metadata, metrics)
 
@@ -235,27 +261,66 @@ def _best_hypothesis(
     reserve: _Reserve,
 ) -> Adapted:
     """The first hypothesis that fits its demonstrations, else the one that comes closest."""
-    best: Adapted | None = None
-    for name in names_for(task):
-        adapted = adapt(
-            copy.deepcopy(start), task,
-            hypothesis(name, task, dihedrals=recipe.dihedrals, colours=recipe.colours, seed=budget.seed),
-            recipe, seed=budget.seed, device=budget.device, max_steps=budget.max_steps,
-            time_left=lambda: door.left() - reserve.seconds,
-            check=lambda step, of, loss: reserve.learn(door, step, of, loss),
+
+    def choose(name: str) -> Hypothesis:
+        return hypothesis(
+            name, task, dihedrals=recipe.dihedrals, colours=recipe.colours, seed=budget.seed
         )  # fmt: skip
+
+    def time_left() -> float:
+        return door.left() - reserve.seconds
+
+    journal = door.journal
+    done, begun = journal.found("best"), journal.found("adapting")
+    best = None if done is None else snapshot.adapted(done, copy.deepcopy(start), choose)
+    if best is not None and begun is None:
+        return best  # only views were still to be counted
+    names = names_for(task)
+    with understood():
+        names = names[names.index(begun.facts["hypothesis"]) if begun else 0 :]
+    for name in names:
+        under_way = Adaptation(
+            copy.deepcopy(start), task, choose(name), recipe,
+            seed=budget.seed, device=budget.device, max_steps=budget.max_steps, seconds=time_left(),
+        )  # fmt: skip
+        if begun is not None:
+            snapshot.take_up(begun, under_way)
+            log.info("resumed at step %d of hypothesis %s", under_way.result.steps, name)
+            begun = None
+        journal.hold("adapting", partial(snapshot.of_adaptation, under_way))
+        adapted = under_way.finish(time_left, lambda step, of, loss: reserve.learn(door, step, of, loss))
         if best is not None:
             adapted.earlier = [*best.earlier, best.account()]
         if best is None or adapted.demo_fit >= best.demo_fit:
             best = adapted
+        journal.drop("adapting")
+        journal.hold("best", partial(snapshot.of_adapted, best))
         if adapted.stopped_by != "rejected":
             break
     assert best is not None
     return best
 
 
+def _count(task: Task, journal: Journal) -> Count:
+    """The votes to go on counting: none, or those an earlier run counted."""
+    known = journal.found("votes")
+    count = Count([Ballot() for _ in task.tests]) if known is None else snapshot.count(known, len(task.tests))
+    if known is not None:
+        log.info("resumed after %d batches of views", count.batches)
+    journal.hold("votes", partial(snapshot.of_count, count))
+    return count
+
+
+def _identity(task: Task, budget: SolveBudget, checkpoint: Path | None) -> str:
+    """Names the solves that may go on from each other's state."""
+    start = sha256_of(checkpoint) if checkpoint is not None and checkpoint.is_file() else None
+    kind = budget.device.partition(":")[0]
+    facts = [SOLVER_VERSION, task.demos, task.tests, budget.seed, kind, budget.max_steps, start]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
 class _Door:
-    """Clock, progress and interruption for one call."""
+    """Clock, progress, interruption and kept state for one call."""
 
     def __init__(
         self,
@@ -263,27 +328,27 @@ class _Door:
         budget: SolveBudget,
         progress: Progress | None,
         should_stop: Callable[[], bool] | None,
+        journal: Journal,
     ) -> None:
-        self.ends = started + budget.seconds
-        self.progress, self.should_stop = progress, should_stop
-        self.batches = 0
+        self.seconds = min(budget.seconds, journal.seconds_before + budget.here)
+        self.ends = started + self.seconds - journal.seconds_before
+        self.progress, self.should_stop, self.journal = progress, should_stop, journal
 
     def left(self) -> float:
         return self.ends - time.monotonic()
 
     def check(self, phase: str, fraction: float, loss: float | None) -> None:
         if self.should_stop is not None and self.should_stop():
+            self.journal.save()
             raise Interrupted("asked to stop")
+        self.journal.tick()
         if self.progress is not None:
             self.progress(phase=phase, fraction=min(fraction, 1.0), loss=loss)
 
     def may_decode(self, done: int, adapted: Adapted) -> bool:
         """A batch of views costs about two thirds of a training step: twice the samples, no way back."""
         self.check("decode", done / (done + 4), None)
-        self.batches = done
-        allowed = self.left() > adapted.step_seconds
-        self.batches += allowed
-        return allowed
+        return self.left() > adapted.step_seconds
 
 
 class _Reserve:
@@ -293,16 +358,14 @@ class _Reserve:
         self.views = tests * max(LEAST_VIEWS, 4 * recipe.dihedrals * recipe.colours)
         self.most = 0.3 * seconds
         self.seconds = min(0.5, self.most)
-        self.batch = 1
-        self.half_way = time.monotonic()
+        self.half_way: float | None = None
 
     def learn(self, door: _Door, step: int, of: int, loss: float | None) -> None:
-        now = time.monotonic()
-        spent, self.half_way = now - self.half_way, now
-        if step > 1:
-            per_batch = 0.8 * spent
+        if step > 1 and self.half_way is not None:
+            per_batch = 0.8 * (time.monotonic() - self.half_way)
             self.seconds = min(self.most, max(self.seconds, per_batch * math.ceil(self.views / 32) + 0.3))
         door.check("adapt", step / of, loss)
+        self.half_way = time.monotonic()
 
 
 def _checkpoint(path: Path | None) -> Checkpoint | None:
@@ -320,9 +383,13 @@ def _start(
 ) -> tuple[Solver, list[list[Any]]]:
     """The network to adapt, and the pretraining tasks whose tokens explain the demonstrations best.
 
-    The search may take a tenth of the budget; it needs about as long as ten training steps.
+    The search may take a tenth of the budget; it needs about as long as ten training steps, and is not
+    repeated.
     """
+    journal = door.journal
+    known = journal.found("start")
     if pretrained is None:
+        journal.hold("start", lambda: snapshot.of_ranking([]))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(budget.seed)
             return Solver(CONFIGS[DEFAULT_CONFIG]).to(budget.device), []
@@ -332,10 +399,14 @@ def _start(
         door.check("load", done / len(pretrained.tokens), None)
         return door.left() > 0.9 * budget.seconds
 
-    ranked = rank_tokens(model, task, pretrained.tokens, device=budget.device, go_on=go_on)
+    if known is None:
+        ranked = rank_tokens(model, task, pretrained.tokens, device=budget.device, go_on=go_on)[:5]
+    else:
+        ranked = snapshot.ranking(known, len(pretrained.tokens))
+    journal.hold("start", lambda: snapshot.of_ranking(ranked))
     if ranked:
         model.mean_tokens.copy_(pretrained.tokens[ranked[0][1]])
-    return model, [[pretrained.task_ids[row], round(value, 4)] for value, row in ranked[:5]]
+    return model, [[pretrained.task_ids[row], round(value, 4)] for value, row in ranked]
 
 
 def _metadata(

@@ -3,6 +3,7 @@
 SolverError
 ├── BadTask       the task is not a well-formed ARC task
 ├── BadWeights    weights that do not fit the code: a checkpoint or a downloaded adaptation
+├── BadState      a kept state that this solve cannot go on from; never leaves the solver
 └── Interrupted   the caller asked to stop
 """
 
@@ -17,6 +18,10 @@ class BadTask(SolverError):
 
 class BadWeights(SolverError):
     """A file of weights does not fit this version of the network."""
+
+
+class BadState(SolverError):
+    """A kept state is torn, foreign or changed: the work starts over."""
 
 
 class Interrupted(SolverError):

@@ -167,70 +167,79 @@ def _by_half(longest: list[int], scale: int, device: str) -> dict[int, Tensor]:
     return {half: torch.tensor(found[half], device=device) for half in sorted(found)}
 
 
-def adapt(
-    model: Solver,
-    task: Task,
-    chosen: Hypothesis,
-    recipe: Recipe,
-    *,
-    seed: int,
-    device: str,
-    max_steps: int | None,
-    time_left: Callable[[], float],
-    check: Callable[[int, int, float | None], None],
-) -> Adapted:
-    """Train `model` in place. `time_left()` gives seconds until training has to end; `check(step, of, loss)`
-    is called at every step and may raise Interrupted."""
-    tokens = nn.Parameter(model.mean_tokens.repeat(len(chosen.views), 1, 1).to(device))
-    result = Adapted(
-        model, tokens, chosen, batch_size=recipe.batch_size(task.half), batch_limit=recipe.largest
-    )
-    supply = Demonstrations(task, chosen, recipe, seed, device)
-    optimiser = Optimiser(model, tokens, rate=recipe.rate, token_rate=recipe.token_rate)
-    planned = min(max_steps or 10**9, math.ceil(recipe.samples / result.batch_size))
-    run = _Run(recipe, planned, time_left(), rejectable=bool(chosen.free))
-    precision = Precision.of(device)
-    model.train()
-    while result.steps < run.end and (left := time_left()) > result.step_seconds:
-        try:
-            value, right = _step(result, supply, optimiser, precision, run.factor(result.steps, left))
-        except torch.OutOfMemoryError:
-            if result.batch_limit == 1:
-                raise
-            result.batch_limit = result.batch_size = max(1, min(result.batch_limit, result.batch_size) // 2)
-            torch.cuda.empty_cache()
-            continue
-        result.steps += 1
-        result.samples += len(right)
-        result.step_seconds = max(0.0, left - time_left())
-        shown = run.watch(result, value, right)
-        check(result.steps, run.end, shown)
-    result.stopped_by = run.reason if result.steps >= run.end else "deadline"
-    result.demo_fit = run.fit
-    result.tokens = tokens.detach()
-    model.eval()
-    return result
+class Adaptation:
+    """One adaptation under way: everything that a step changes.
+
+    `model` is trained in place; `seconds` is what the training has, for the rate's way down before a
+    deadline.
+    """
+
+    def __init__(
+        self,
+        model: Solver,
+        task: Task,
+        chosen: Hypothesis,
+        recipe: Recipe,
+        *,
+        seed: int,
+        device: str,
+        max_steps: int | None,
+        seconds: float,
+    ) -> None:
+        self.tokens = nn.Parameter(model.mean_tokens.repeat(len(chosen.views), 1, 1).to(device))
+        size = recipe.batch_size(task.half)
+        self.result = Adapted(model, self.tokens, chosen, batch_size=size, batch_limit=recipe.largest)
+        self.supply = Demonstrations(task, chosen, recipe, seed, device)
+        self.optimiser = Optimiser(model, self.tokens, rate=recipe.rate, token_rate=recipe.token_rate)
+        planned = min(max_steps or 10**9, math.ceil(recipe.samples / size))
+        self.schedule = Schedule(recipe, planned, seconds, rejectable=bool(chosen.free))
+        self.precision = Precision.of(device)
+
+    def finish(
+        self, time_left: Callable[[], float], check: Callable[[int, int, float | None], None]
+    ) -> Adapted:
+        """Train to the end. `time_left()` gives seconds until training has to end; `check(step, of, loss)` is
+        called after every step, with nothing half done, and may raise Interrupted."""
+        result, schedule = self.result, self.schedule
+        result.model.train()
+        while result.steps < schedule.end and (left := time_left()) > result.step_seconds:
+            try:
+                value, right = self._step(schedule.factor(result.steps, left))
+            except torch.OutOfMemoryError:
+                if result.batch_limit == 1:
+                    raise
+                smaller = max(1, min(result.batch_limit, result.batch_size) // 2)
+                result.batch_limit = result.batch_size = smaller
+                torch.cuda.empty_cache()
+                continue
+            result.steps += 1
+            result.samples += len(right)
+            result.step_seconds = max(0.0, left - time_left())
+            shown = schedule.watch(result, value, right)
+            check(result.steps, schedule.end, shown)
+        result.stopped_by = schedule.reason if result.steps >= schedule.end else "deadline"
+        result.demo_fit = schedule.fit
+        result.tokens = self.tokens.detach()
+        result.model.eval()
+        return result
+
+    def _step(self, factor: float) -> tuple[Tensor, Tensor]:
+        """Loss, and for each sample 1 right, 0 wrong, −1 not counted (its boxes were hidden)."""
+        batch, variant = self.supply.batch(self.result.batch_limit)
+        with self.precision.autocast():
+            logits = self.result.model(batch, self.tokens[variant])
+        value = loss(logits, batch)
+        (value * self.precision.scale).backward()  # type: ignore[no-untyped-call]
+        if self.precision.unscale(self.optimiser.all):
+            self.optimiser.step(factor)
+        else:
+            self.optimiser.forget()
+        hidden = (batch.box_on[:, 0] == 0) | ((batch.box_on[:, 1] == 0) & self.supply.ruled)
+        right = exact(logits.detach(), batch).int().masked_fill(hidden, -1)
+        return value.detach(), right
 
 
-def _step(
-    result: Adapted, supply: Demonstrations, optimiser: Optimiser, precision: Precision, factor: float
-) -> tuple[Tensor, Tensor]:
-    """Loss, and for each sample 1 right, 0 wrong, −1 not counted (its boxes were hidden)."""
-    batch, variant = supply.batch(result.batch_limit)
-    with precision.autocast():
-        logits = result.model(batch, result.tokens[variant])
-    value = loss(logits, batch)
-    (value * precision.scale).backward()  # type: ignore[no-untyped-call]
-    if precision.unscale(optimiser.all):
-        optimiser.step(factor)
-    else:
-        optimiser.forget()
-    hidden = (batch.box_on[:, 0] == 0) | ((batch.box_on[:, 1] == 0) & supply.ruled)
-    right = exact(logits.detach(), batch).int().masked_fill(hidden, -1)
-    return value.detach(), right
-
-
-class _Run:
+class Schedule:
     """The schedule of one adaptation: steady until the demonstrations fit, then cooling."""
 
     def __init__(self, recipe: Recipe, planned: int, seconds: float, *, rejectable: bool) -> None:
