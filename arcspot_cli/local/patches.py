@@ -300,6 +300,33 @@ def patch_spot_warning_events() -> None:
     replace("services.eventbridge", "_put_events", put)
 
 
+def patch_schedules_with_universal_targets() -> None:
+    """AWS: a schedule whose target is `arn:aws:scheduler:::aws-sdk:service:action` makes that call itself.
+
+    MiniStack: fires the schedule, on the ten seconds, and drops such a target with a warning.
+    Ours makes the call the way its state machines do; a call that fails is not tried again.
+    """
+    invoke_target = find("services.eventbridge", "_invoke_target")
+    call = find("services.stepfunctions", "_invoke_aws_sdk_integration")
+    logger = find("services.scheduler", "logger")
+    if "_invoke_target" not in find("services.scheduler", "_tick_schedules").__code__.co_names:
+        raise PatchRefused("MiniStack's schedules no longer fire through eventbridge._invoke_target")
+    universal = "arn:aws:scheduler:::aws-sdk:"
+
+    @functools.wraps(invoke_target)
+    def invoke(target: Mapping[str, Any], *args: Any, **named: Any) -> Any:
+        arn = str(target.get("Arn", ""))
+        if not arn.startswith(universal):
+            return invoke_target(target, *args, **named)
+        try:
+            resource = f"arn:aws:states:::aws-sdk:{arn.removeprefix(universal)}"
+            return call(resource, json.loads(target.get("Input") or "{}"))
+        except Exception:
+            return logger.exception("a schedule could not call %s", arn)
+
+    replace("services.eventbridge", "_invoke_target", invoke)
+
+
 def patch_budgets_in_cloudformation() -> None:
     """AWS: CloudFormation creates AWS::Budgets::Budget.
 
@@ -352,5 +379,6 @@ PATCHES: tuple[Callable[[], None], ...] = (
     patch_fleet_client_tokens,
     patch_instance_state_events,
     patch_spot_warning_events,
+    patch_schedules_with_universal_targets,
     patch_budgets_in_cloudformation,
 )

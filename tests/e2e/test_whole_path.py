@@ -157,6 +157,9 @@ def assert_books_balance(whole: WholeStack, *, cut_short: str = "") -> None:
     assert {states.get(launch.instance_id, "terminated") for launch in launches} == {"terminated"}
     ended = {launch.launch_id: whole.execution(launch.launch_id) for launch in launches}
     assert ended == {name: "FAILED" if name == cut_short else "SUCCEEDED" for name in ended}
+    # Each launch was armed with a schedule that would have ended it, and none of them is left.
+    assert all("armed" in whole.events(f"launch#{name}") for name in ended)
+    assert whole.schedules().isdisjoint(ended)
     fleet = whole.fleet()
     assert fleet.slots_available == fleet.slots_total
     for ledger in whole.ledgers():

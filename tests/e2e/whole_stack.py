@@ -106,6 +106,11 @@ class WholeStack:
         found = self.client("ec2").describe_instances()["Reservations"]
         return {i["InstanceId"]: i["State"]["Name"] for each in found for i in each["Instances"]}
 
+    def schedules(self) -> set[str]:
+        """Names of the schedules in the stack's own group."""
+        found = self.client("scheduler").list_schedules(GroupName=self.local.stack_name)["Schedules"]
+        return {schedule["Name"] for schedule in found}
+
     def execution(self, launch_id: str) -> str:
         """The status of a launch's execution."""
         arn = self.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:") + f":{launch_id}"
