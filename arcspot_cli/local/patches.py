@@ -371,6 +371,35 @@ def patch_budgets_in_cloudformation() -> None:
     }
 
 
+def patch_budget_actions_in_cloudformation() -> None:
+    """AWS: CloudFormation creates AWS::Budgets::BudgetsAction.
+
+    MiniStack: refuses the resource type, and its Budgets API has no actions. Nothing is spent here,
+    so no action can ever run: ours looks only that role and policy have names.
+    """
+    handlers: dict[str, Any] = find("services.cloudformation.provisioners", "_RESOURCE_HANDLERS")
+    if "AWS::Budgets::BudgetsAction" in handlers:
+        raise PatchRefused("MiniStack now knows AWS::Budgets::BudgetsAction itself; drop this patch")
+
+    def create(logical_id: str, properties: Mapping[str, Any], stack: str) -> tuple[str, dict[str, str]]:
+        wanted = properties["Definition"]["IamActionDefinition"]
+        named = (properties["BudgetName"], wanted["PolicyArn"], *wanted["Roles"])
+        if not all(isinstance(name, str) and name for name in named):
+            raise ValueError(f"{logical_id}: expected the names of a budget, a policy and roles, got {named}")
+        action_id = f"{stack}-{logical_id}"
+        return action_id, {"Ref": action_id, "ActionId": action_id}
+
+    def delete(action_id: str, properties: Mapping[str, Any]) -> None:
+        """Nothing is kept."""
+
+    def update(
+        action_id: str, old: Mapping[str, Any], new: Mapping[str, Any], stack: str
+    ) -> tuple[str, dict[str, str]]:
+        return action_id, {"Ref": action_id, "ActionId": action_id}
+
+    handlers["AWS::Budgets::BudgetsAction"] = {"create": create, "delete": delete, "update": update}
+
+
 PATCHES: tuple[Callable[[], None], ...] = (
     patch_state_time_limits_from_paths,
     patch_heartbeats,
@@ -381,4 +410,5 @@ PATCHES: tuple[Callable[[], None], ...] = (
     patch_spot_warning_events,
     patch_schedules_with_universal_targets,
     patch_budgets_in_cloudformation,
+    patch_budget_actions_in_cloudformation,
 )

@@ -1,0 +1,57 @@
+"""What ends instances, or keeps them from starting, when our own code does not: least rights, no more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.fakes import house
+
+LAUNCH_ROLE = "LaunchFunctionRole"  # the name SAM gives the role of LaunchFunction
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    policies = house.resources("AWS::IAM::Role")[role]["Policies"]
+    return [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
+
+
+def test_a_spent_account_budget_takes_launching_from_the_one_function_that_can() -> None:
+    (action,) = house.resources("AWS::Budgets::BudgetsAction").values()
+    assert action["BudgetName"] == {"Ref": "AccountBudget"}
+    assert (action["NotificationType"], action["ApprovalModel"]) == ("ACTUAL", "AUTOMATIC")
+    assert action["ActionThreshold"] == {"Type": "PERCENTAGE", "Value": 100}
+    applied = action["Definition"]["IamActionDefinition"]
+    assert applied == {"PolicyArn": {"Ref": "NoMoreInstances"}, "Roles": [{"Ref": LAUNCH_ROLE}]}
+
+    (denied,) = house.resources("AWS::IAM::ManagedPolicy")["NoMoreInstances"]["PolicyDocument"]["Statement"]
+    assert denied == {"Effect": "Deny", "Action": ["ec2:RunInstances", "ec2:CreateFleet"], "Resource": "*"}
+
+
+def test_what_is_denied_is_everything_anybody_here_may_start_instances_with() -> None:
+    """Whoever else may start an instance would have to be denied it as well."""
+    may_start = {
+        name for name, properties in house.functions().items() if "RunInstances" in json.dumps(properties)
+    }
+    assert may_start == {"launch"}
+    assert not any("RunInstances" in json.dumps(r) for r in house.resources("AWS::IAM::Role").values())
+
+
+def test_the_budgets_role_may_attach_that_policy_to_that_role_and_nothing_else() -> None:
+    (allowed,) = statements("BudgetRole")
+    assert allowed == {
+        "Effect": "Allow",
+        "Action": ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
+        "Resource": {"Fn::GetAtt": [LAUNCH_ROLE, "Arn"]},
+        "Condition": {"ArnEquals": {"iam:PolicyARN": {"Ref": "NoMoreInstances"}}},
+    }
+    (trusted,) = house.resources("AWS::IAM::Role")["BudgetRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Principal"] == {"Service": "budgets.amazonaws.com"}
+    assert trusted["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+
+
+def test_a_launchs_schedule_may_end_this_stacks_instances_and_nothing_else() -> None:
+    (allowed,) = statements("TimerRole")
+    assert allowed["Action"] == "ec2:TerminateInstances"
+    assert allowed["Condition"] == {
+        "StringEquals": {"aws:ResourceTag/arcspot:stack": {"Ref": "AWS::StackName"}}
+    }
