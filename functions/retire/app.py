@@ -15,12 +15,17 @@ from arcspot.services import retiring
 logger = Logger()
 
 # What SendTaskFailure and the states' own timeouts say, in words for a job's history.
-SILENT_ERRORS = ("States.HeartbeatTimeout", "States.Timeout")
+SILENT_ERRORS = ("States.HeartbeatTimeout", "States.Timeout", "RunnerSilent")
 REASONS = {
     "States.HeartbeatTimeout": "its runner fell silent",
     "States.Timeout": "its runner ran out of time",
     "RunnerInterrupted": "spot interruption",
     "RunnerGaveUp": "its runner gave up",
+    "RunnerSilent": "its runner fell silent",
+    "DeadlinePassed": "its hard deadline passed",
+    "BootTimedOut": "its runner never said hello",
+    "GpuIdle": "its GPU idled while it held work",
+    "InstanceGone": "its instance is gone",
 }
 
 

@@ -26,6 +26,12 @@ name, and the runner acts on the name a refused call carries.
     │   └── BadRequest         the request does not have the documented shape
     ├── RunnerInterrupted      a spot notice ended the runner's service
     ├── RunnerGaveUp           the runner failed three jobs in a row and left
+    ├── ServiceEnded           the watchdog ended a runner's service, or found it ended
+    │   ├── RunnerSilent       nothing was heard of it, though runner_api was well
+    │   ├── DeadlinePassed     its hard deadline
+    │   ├── BootTimedOut       it never said hello
+    │   ├── GpuIdle            it held work and its GPU did nothing
+    │   └── InstanceGone       its instance ended by itself
     └── ItemsFailed            one or more items of a round failed; the others were done
 """
 
@@ -114,6 +120,30 @@ class RunnerInterrupted(ArcspotError):
 
 class RunnerGaveUp(ArcspotError):
     """The runner failed several jobs in a row and left."""
+
+
+class ServiceEnded(ArcspotError):
+    """The watchdog ended a runner's service, or found it ended; an execution fails by that name."""
+
+
+class RunnerSilent(ServiceEnded):
+    """Nothing was heard of the runner for too long, though it could have been heard."""
+
+
+class DeadlinePassed(ServiceEnded):
+    """The launch reached its hard deadline."""
+
+
+class BootTimedOut(ServiceEnded):
+    """The instance never said hello before its boot deadline."""
+
+
+class GpuIdle(ServiceEnded):
+    """The runner held work while its GPU did nothing."""
+
+
+class InstanceGone(ServiceEnded):
+    """The instance ended by itself: a crash, spot without notice, its own deadline timer."""
 
 
 class ItemsFailed(ArcspotError):

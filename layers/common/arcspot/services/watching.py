@@ -10,7 +10,7 @@ from functools import partial
 from arcspot.domain.hours import allowed
 from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.domain.reaping import ORPHAN_GRACE, Act, Patience, Step, Suspects, orphan, steps, stranger
-from arcspot.errors import ItemsFailed
+from arcspot.errors import InstanceGone, ItemsFailed
 from arcspot.ports import Event, Ports
 from arcspot.services import attending, launching, money, retiring, scaling
 from arcspot.services.retry import until_written
@@ -111,12 +111,7 @@ def take(ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance]
         case Act.RETIRE:
             _retire(ports, step, now)
         case Act.SETTLE:
-            instance = seen.get(step.instance_id)
-            retiring.reclaim(ports, step.launch_id, reason=step.reason, silent=False, now=now)
-            retiring.mark_gone(
-                ports, step.launch_id, ended_at=instance.ended_at if instance else None, now=now
-            )
-            retiring.settle(ports, settings, step.launch_id, silent=False, now=now)
+            _settle(ports, settings, step, seen.get(step.instance_id), now)
         case Act.KILL_ORPHAN:
             ports.compute.terminate(step.instance_id)
         case Act.BOOK_LEAK:
@@ -127,6 +122,17 @@ def take(ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance]
             _drain(ports, step.launch_id, step.reason)
         case Act.WARN:
             _warn_of_idle_gpu(ports, step, now)
+
+
+def _settle(ports: Ports, settings: Settings, step: Step, instance: Instance | None, now: datetime) -> None:
+    row = ports.store.launch(step.launch_id)
+    retiring.reclaim(ports, step.launch_id, reason=step.reason, silent=False, now=now)
+    retiring.mark_gone(ports, step.launch_id, ended_at=instance.ended_at if instance else None, now=now)
+    retiring.settle(ports, settings, step.launch_id, silent=False, now=now)
+    # An execution that still waits for this runner would wait until its heartbeat is overdue.
+    # One that knows of the end already waits for no answer, and this one is lost.
+    if row is not None:
+        launching.end(ports, row, InstanceGone.__name__, step.reason)
 
 
 def _retire(ports: Ports, step: Step, now: datetime) -> None:
