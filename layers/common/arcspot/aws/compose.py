@@ -25,6 +25,8 @@ _CONFIG = Config(
     signature_version="v4",
     request_checksum_calculation="when_required",
 )
+# The watchdog rings before it looks at anything else: a door that hangs must not cost it its minute.
+_BELL_CONFIG = _CONFIG.merge(Config(read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1}))
 _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "path"}))
 
 
@@ -62,7 +64,7 @@ def build(settings: Settings, session: boto3.Session) -> Ports:
             session.client("pricing", region_name=PRICE_LIST_REGION, config=_CONFIG),
             session.region_name or PRICE_LIST_REGION,
         ),
-        bell=DoorBell(session.client("lambda", config=_CONFIG), settings.stack),
+        bell=DoorBell(session.client("lambda", config=_BELL_CONFIG), settings.stack),
     )
 
 

@@ -102,7 +102,8 @@ class DoorBell:
             )
             if answer.get("FunctionError"):
                 return False
-            return bool(json.loads(answer["Payload"].read()).get("ok"))
+            said = json.loads(answer["Payload"].read())
+            return isinstance(said, dict) and said.get("ok") is True
         except (ClientError, BotoCoreError, ValueError):
             return False
 
