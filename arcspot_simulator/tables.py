@@ -96,6 +96,8 @@ class MemoryStore:
     lag: Callable[[], tuple[float, float]] | None = None  # (virtual seconds now, seconds of delay)
     on_write: Callable[[Record | None, Record], None] | None = None
     writes: int = 0
+    clock: Callable[[], float] = lambda: 0.0
+    written_at: float = 0.0
     _arriving: deque[tuple[float, Record]] = field(default_factory=deque)
 
     def write(self, *records: Record) -> None:
@@ -109,6 +111,7 @@ class MemoryStore:
             after = replace(record, version=record.version + 1)
             self.rows[key] = after
             self.writes += 1
+            self.written_at = self.clock()
             self._index(after)
             if self.on_write is not None:
                 self.on_write(before, after)

@@ -1,0 +1,184 @@
+"""The guards, each of which can be taken out.
+
+A simulator that finds nothing without them proves nothing with them.
+
+Each ablation replaces one decision of the product for as long as it is on, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+from arcspot.domain import launching, reaping
+from arcspot.domain.jobs import Job, JobState
+from arcspot.domain.launching import Instance, Launch, LaunchState
+from arcspot.errors import LaunchUnknown, NoMoney, NoSlot
+from arcspot.ports import Event, Ports
+from arcspot.services import launching as launching_service
+from arcspot.services import money, watching
+from arcspot.services.retry import until_written
+from arcspot.settings import Settings
+from arcspot_simulator import stack
+
+Patches = list[Any]
+
+
+def _margin() -> Patches:
+    """The reserve covers the lifetime alone, not the minutes the killers need."""
+    plain = stack.settings
+    return [patch.object(stack, "settings", lambda **changes: plain(**{**changes, "margin_s": 0}))]
+
+
+def _boot_fence() -> Patches:
+    """A launch takes any instance, and greets it, whatever became of the launch."""
+
+    def adopted(self: Launch, instance: Instance, *, price: int) -> Launch:
+        if self.instance_id == instance.instance_id:
+            return self
+        return replace(
+            self,
+            state=LaunchState.LAUNCHED if self.state is LaunchState.RESERVED else self.state,
+            instance_id=instance.instance_id,
+            instance_type=instance.instance_type,
+            zone=instance.zone,
+            market=instance.market,
+            price=price,
+            started_at=instance.launched_at,
+        )
+
+    def greeted(self: Launch, *, instance_id: str, secret_sha256: str, host: str, now: datetime) -> Launch:
+        return replace(
+            self, state=LaunchState.ACTIVE, secret_sha256=secret_sha256, host=host, heartbeat_at=now
+        )
+
+    return [patch.object(Launch, "adopted", adopted), patch.object(Launch, "greeted", greeted)]
+
+
+def _drain_condition() -> Patches:
+    """A draining launch still gets work: the look and the act are no longer one."""
+
+    def lent(self: Launch, job_id: str) -> Launch:
+        return replace(self, leases=(*self.leases, job_id))
+
+    return [patch.object(Launch, "lent", lent)]
+
+
+def _hold_unknown() -> Patches:
+    """No clear answer from EC2 counts as no instance: the money goes back at once."""
+    refused = launching_service._refused
+
+    def released(ports: Ports, launch_id: str, error: Any, now: datetime) -> None:
+        refused(ports, launch_id, error, now)
+        if isinstance(error, LaunchUnknown):
+            money.release(ports, launch_id, "unknown counts as none", now)
+
+    return [
+        patch.object(launching_service, "_refused", released),
+        patch.object(launching, "HOLD_UNKNOWN_SECONDS", 0),
+    ]
+
+
+def _per_item_try() -> Patches:
+    """The watchdog stops at the first item that fails."""
+
+    def each(items: Any) -> dict[str, str]:
+        for _, act in items:
+            act()
+        return {}
+
+    return [patch.object(watching, "each", each)]
+
+
+def _result_fence() -> Patches:
+    """Whoever finishes a job commits its result, under whatever fence."""
+
+    def completed(self: Job, *, now: datetime, seconds: float, result_prefix: str, **rest: Any) -> Job:
+        return replace(
+            self, state=JobState.DONE, lease=None, ready_at=None, run_s_total=self.run_s_total + seconds,
+            result_prefix=result_prefix, updated_at=now,
+        )  # fmt: skip
+
+    return [patch.object(Job, "completed", completed)]
+
+
+def _reserve_transaction() -> Patches:
+    """Look whether there is money, put the launch, and write the money and the slot down afterwards."""
+
+    def reserve(
+        ports: Ports,
+        settings: Settings,
+        launch_id: str,
+        now: datetime,
+        *,
+        fleet_version: int | None = None,
+        market: str = "spot",
+    ) -> Launch:
+        ledger, fleet = money.open_books(ports, settings, now)
+        amount = settings.reserve_at(money.read_prices(ports))
+        if ledger.available < amount:
+            raise NoMoney("checked")
+        if fleet.slots_available < 1:
+            raise NoSlot("checked")
+        launch = Launch(
+            launch_id=launch_id,
+            period=ledger.period,
+            reserve=amount,
+            market=market,
+            created_at=now,
+            hard_deadline=now + timedelta(seconds=settings.max_lifetime_s),
+            boot_deadline=now + timedelta(seconds=settings.boot_timeout_s),
+        )
+        ports.store.write(launch)
+
+        def note() -> None:
+            known, slots = ports.store.ledger(ledger.period), ports.store.fleet()
+            assert known is not None
+            assert slots is not None
+            ports.store.write(
+                replace(known, available=known.available - amount, reserved=known.reserved + amount)
+            )
+            ports.store.write(replace(slots, slots_available=slots.slots_available - 1))
+
+        until_written(note)
+        ports.store.record(Event(f"launch#{launch_id}", now, "reserved", "checked, then written"))
+        return launch
+
+    return [patch.object(money, "reserve", reserve)]
+
+
+def _orphan_two_rounds() -> Patches:
+    """An instance without a launch is ended at first sight."""
+    remembered = watching._remembered
+
+    def at_once(ports: Ports, launches: Any, instances: Any, now: datetime) -> Any:
+        _, ill = remembered(ports, launches, instances, now)
+        by_launch = {launch.launch_id: launch for launch in launches}
+        return {i.instance_id: now for i in instances if reaping.orphan(i, by_launch)}, ill
+
+    return [patch.object(watching, "_remembered", at_once)]
+
+
+GUARDS: Mapping[str, Callable[[], Patches]] = {
+    "margin": _margin,
+    "boot-fence": _boot_fence,
+    "drain-condition": _drain_condition,
+    "hold-unknown": _hold_unknown,
+    "per-item-try": _per_item_try,
+    "result-fence": _result_fence,
+    "reserve-transaction": _reserve_transaction,
+    "orphan-two-rounds": _orphan_two_rounds,
+}
+
+
+@contextmanager
+def without(guard: str | None) -> Iterator[None]:
+    """Take one guard out for a while. Raises KeyError for one that does not exist."""
+    with ExitStack() as undo:
+        for each in GUARDS[guard]() if guard else []:
+            undo.enter_context(each)
+        yield

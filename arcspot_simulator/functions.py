@@ -1,0 +1,241 @@
+"""Lambda: the real handlers, each invocation with faults between any two of its calls.
+
+An invocation's calls to the outside go through `Faulty` ports. One of them may crash the process
+before or after it took effect, fail, or stall while everything else goes on: a stalled call runs the
+event loop inside itself, so another invocation really happens between a read and the write after it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, tzinfo
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from arcspot.errors import ArcspotError, Conflict
+from arcspot.ports import Ports
+from arcspot.settings import Settings
+from arcspot_simulator.cloud import AwsError
+from arcspot_simulator.loop import Loop
+from arcspot_simulator.weather import Sky
+
+NAMES = ("ingest", "launch", "report", "retire", "runner_api", "scale", "watchdog")
+DEEPEST = 3
+TIMEOUT_S = 60.0
+# What never leaves the process is no call.
+LOCAL = frozenset({"presign_get", "presign_put"})
+
+
+class PowerCut(BaseException):
+    """The function's process ended here; no `except Exception` sees that."""
+
+
+class FunctionFailed(Exception):
+    """What the caller of a function sees: the error's name and its words."""
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(words)
+        self.name = name
+
+
+@dataclass
+class Invocation:
+    """One run of one function, and what is to befall it at which of its calls."""
+
+    function: str
+    started: float
+    calls: int = 0
+    strike_at: int = 0
+    fault: str = ""
+
+
+class Silent:
+    """A logger that says nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+
+class Functions:
+    """All functions of the stack over one set of ports."""
+
+    def __init__(self, loop: Loop, sky: Sky, ports: Ports, settings: Callable[[], Settings]) -> None:
+        self.loop, self.sky = loop, sky
+        self.running: list[Invocation] = []
+        self.calls: Counter[str] = Counter()
+        self.invocations: Counter[str] = Counter()
+        self.trace: Callable[[str], object] = lambda text: None
+        self.faulty = Ports(**{f.name: self._wrapped(f.name, getattr(ports, f.name)) for f in fields(Ports)})
+        self._settings = settings
+        self._handlers = {name: self._load(name) for name in NAMES}
+
+    @property
+    def down(self) -> bool:
+        return self.sky.weather.functions_down.holds(self.loop.now)
+
+    def invoke(self, function: str, event: Mapping[str, Any]) -> Any:
+        """Run a handler to its end. Raises FunctionFailed as Lambda would tell it."""
+        if self.down:
+            raise FunctionFailed("Lambda.ServiceException", "the service does not answer")
+        self.invocations[function] += 1
+        current = self._drawn(function)
+        self.running.append(current)
+        try:
+            return self._handlers[function](event)
+        except PowerCut:
+            raise FunctionFailed("Runtime.ExitError", f"{function} exited without an answer") from None
+        except Exception as error:
+            name = type(error).__name__
+            if not isinstance(error, ArcspotError | AwsError):
+                raise Broken(f"{function}: {name}: {error}") from error
+            raise FunctionFailed(name, str(error)) from error
+        finally:
+            self.running.pop()
+
+    def _drawn(self, function: str) -> Invocation:
+        weather, rng = self.sky.weather, self.sky.rng
+        found = Invocation(function, self.loop.now)
+        roll = rng.random()
+        for fault in ("call_crashes", "call_errors", "call_pauses", "ambiguous_writes"):
+            rate = getattr(weather, fault)
+            if roll < rate:
+                found.fault = fault
+                found.strike_at = 1 + int(rng.expovariate(0.25))
+                break
+            roll -= rate
+        return found
+
+    def _wrapped(self, port: str, real: Any) -> Any:
+        if port in ("kick", "bell"):
+            return self._call(port, real)
+        return Faulty(self, port, real)
+
+    def _call(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        short = name.rpartition(".")[2]
+        if short in LOCAL:
+            return real
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
+            current = self.running[-1] if self.running else None
+            if current is None or not current.fault:
+                return real(*args, **kwargs)
+            current.calls += 1
+            if current.calls != current.strike_at:
+                return real(*args, **kwargs)
+            return self._struck(current, name, real, args, kwargs)
+
+        return call
+
+    def _struck(
+        self, current: Invocation, name: str, real: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        rng = self.sky.rng
+        if current.fault == "call_pauses":
+            self._stall(current, name)
+            return real(*args, **kwargs)
+        if current.fault == "ambiguous_writes":
+            result = real(*args, **kwargs)
+            if name == "store.write" and len(args) == 1:
+                # DynamoDB took the put, its answer was lost, and the SDK's second try met its own first.
+                self.trace(f"  {current.function}: {name} took effect, but is told it lost")
+                raise Conflict("version is not what was read")
+            return result
+        after = rng.random() < 0.5
+        self.trace(f"  {current.function}: {current.fault} {'after' if after else 'before'} {name}")
+        if after:
+            real(*args, **kwargs)
+        if current.fault == "call_crashes":
+            raise PowerCut
+        raise AwsError(f"{name}: InternalServerError")
+
+    def _stall(self, current: Invocation, name: str) -> None:
+        if len(self.running) > DEEPEST:
+            return
+        rng = self.sky.rng
+        seconds = rng.choice((0.2, 2.0, 10.0, 50.0, TIMEOUT_S)) * rng.random()
+        self.trace(f"  {current.function}: {name} stalls for {seconds:.1f} s")
+        self.loop.run(self.loop.now + seconds)
+        if self.loop.now - current.started > TIMEOUT_S:
+            self.trace(f"  {current.function}: timed out")
+            raise PowerCut
+
+    def _load(self, name: str) -> Callable[[Mapping[str, Any]], Any]:
+        """A handler as Lambda finds it, but with our ports, our clock and no log."""
+        module = _handler_module(name)
+        clock = self.loop
+
+        class Clock:
+            @staticmethod
+            def now(zone: tzinfo) -> datetime:
+                return clock.moment.astimezone(zone)
+
+        context = {
+            "from_environment": lambda: (self._settings(), self.faulty),
+            "datetime": Clock,
+            "logger": Silent(),
+        }
+        handler = module.handler
+        while hasattr(handler, "__wrapped__"):
+            handler = handler.__wrapped__
+        for attribute, value in context.items():
+            setattr(module, attribute, value)
+        if name == "watchdog":
+            module._publish = lambda *args, **kwargs: None  # type: ignore[attr-defined]
+        if name == "scale":
+            module.new_launch_id = self._launch_id  # type: ignore[attr-defined]
+        if name == "runner_api":
+            module.secrets = self._Secrets(self)  # type: ignore[attr-defined]
+        return lambda event: handler(event, None)
+
+    def _launch_id(self, now: datetime) -> str:
+        return f"L{self.calls.total():07d}"
+
+    class _Secrets:
+        """`secrets` with numbers instead of chance."""
+
+        def __init__(self, functions: Functions) -> None:
+            self._given = 0
+
+        def token_urlsafe(self, size: int) -> str:
+            self._given += 1
+            return f"secret-{self._given}"
+
+
+class Broken(AssertionError):
+    """A function raised what it never may: our own bug, not a fault of the world."""
+
+
+class Faulty:
+    """A port whose every method may be struck."""
+
+    def __init__(self, functions: Functions, port: str, real: Any) -> None:
+        self._functions, self._port, self._real = functions, port, real
+
+    def __getattr__(self, name: str) -> Any:
+        # Found once, then kept as an ordinary attribute.
+        method = self._functions._call(f"{self._port}.{name}", getattr(self._real, name))
+        setattr(self, name, method)
+        return method
+
+
+def repository() -> Path:
+    """The folder with functions/ and statemachines/. Raises FileNotFoundError outside a clone."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / "functions").is_dir():
+        raise FileNotFoundError(f"no functions/ in {root}: the simulator runs from a clone of the repository")
+    return root
+
+
+def _handler_module(name: str) -> ModuleType:
+    path = repository() / "functions" / name / "app.py"
+    spec = importlib.util.spec_from_file_location(f"simulated_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,305 @@
+"""One seed, one history: a stack, its weather, its people, two days, and then whether it all held."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from arcspot.domain.jobs import Job, JobState
+from arcspot.services.retry import until_written
+from arcspot_simulator import stack as stacks
+from arcspot_simulator.functions import Broken, FunctionFailed
+from arcspot_simulator.invariants import Invariants, Violation, digest
+from arcspot_simulator.loop import Loop
+from arcspot_simulator.runners import Nature
+from arcspot_simulator.stack import Stack
+from arcspot_simulator.weather import HOUR, Sky, draw
+
+TWO_DAYS_S = 48 * HOUR
+# What a calm world gets to finish everything, at most.
+AFTERWARDS_S = 12 * 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one history showed. `violation` is "" when everything held."""
+
+    seed: int
+    violation: str = ""
+    worst_spend_over_cap: float = 0.0
+    most_live_over_limit: float = 0.0
+    jobs: int = 0
+    jobs_done: int = 0
+    jobs_lost: int = 0
+    double_commits: int = 0
+    launches: int = 0
+    steps: int = 0
+    virtual_s: float = 0.0
+    fingerprint: str = ""
+    lines: tuple[str, ...] = field(default=(), repr=False)
+    faults: tuple[str, ...] = ()
+
+
+def play(seed: int, *, trace: bool = False) -> Outcome:
+    """Live through one history. Equal seeds give equal histories."""
+    gc_was_on = gc.isenabled()
+    gc.disable()  # a history is short and makes few cycles; collecting takes a third of its time
+    try:
+        return History(seed, trace=trace).live()
+    finally:
+        if gc_was_on:
+            gc.enable()
+
+
+class History:
+    """A stack of small size in weather drawn from the seed, with people who use it."""
+
+    def __init__(self, seed: int, *, trace: bool) -> None:
+        self.seed, self.rng = seed, Random(seed)
+        self.loop = Loop()
+        self.sky = Sky(draw(self.rng, TWO_DAYS_S), self.rng)
+        self.stack = self._deployed()
+        self.invariants = Invariants(self.stack)
+        self.loop.after_each = self.invariants.after_step
+        self.stack.workflow.repeated = self._repeat
+        self.stack.draw_nature = self._nature
+        self.stack.log = [] if trace else None
+        self.numbers = iter(range(10**9))
+
+    def _deployed(self) -> Stack:
+        rng = self.rng
+        types = rng.choice((("g4dn.xlarge",), ("g4dn.xlarge", "g4dn.2xlarge")))
+        small = stacks.settings(
+            instance_types=types,
+            slots=rng.choice((1, 2, 3, 6)),
+            max_lifetime_s=rng.choice((2400, 3600, 7200)),
+            max_wait_s=rng.choice((0, 60)),
+            idle_s=rng.choice((60, 120)),
+            on_demand_fallback=rng.random() < 0.5,
+            gpu_idle_kill=rng.random() < 0.5,
+            target_drain_s=rng.choice((600, 1800)),
+        )
+        cap = int(small.reserve * rng.choice((1.0, 1.2, 2.5, 5.0, 30.0)))
+        return Stack(
+            self.loop, self.sky, stacks.settings(**{**_fields(small), "cap": cap}), seed=self.seed,
+            jumpy=rng.random() < 0.5,
+        )  # fmt: skip
+
+    def live(self) -> Outcome:
+        """Two days of weather, then calm until everything has ended."""
+        violation = ""
+        try:
+            self._plan()
+            self.stack.start()
+            self.loop.run(TWO_DAYS_S)
+            self._afterwards()
+            self.invariants.at_the_end()
+        except (Violation, Broken) as broken:
+            violation = str(broken)
+            self.stack.trace(f"VIOLATION {violation}")
+        return self._outcome(violation)
+
+    # People ----------------------------------------------------------------------------------------------
+    def _plan(self) -> None:
+        """What people do in these two days, and when."""
+        rng, stack = self.rng, self.stack
+        for batch in range(rng.randrange(1, 5)):
+            at = rng.random() ** 2 * TWO_DAYS_S * 0.8
+            self.loop.at(at, "drop", lambda b=batch: self._drop_batch(f"batch-{b}"))  # type: ignore[misc]
+        acts = [
+            (0.3, "pause", self._pause),
+            (0.5, "cancel", self._cancel),
+            (0.4, "cap", self._change_cap),
+            (0.3, "slots", self._change_slots),
+            (0.3, "deploy", self._new_version),
+            (0.15, "cleanup", self._clean_up),
+            (0.3, "stray", stack.stray_warning),
+            (0.3, "hours", self._hours),
+        ]
+        for chance, name, act in acts:
+            for _ in range(3):
+                if rng.random() < chance / 2:
+                    self.loop.at(rng.random() * TWO_DAYS_S * 0.7, name, act)
+        self.loop.at(rng.random() * HOUR, "person", self._person)
+        # The console's Stop button is pressed while something runs, so it is tied to the drops.
+        for _ in range(rng.choice((0, 0, 1, 4))):
+            self.loop.at(rng.random() ** 2 * TWO_DAYS_S * 0.8 + 900, "abort", self._abort)
+
+    def _drop_batch(self, batch: str) -> None:
+        rng = self.rng
+        many = rng.choice((1, 3, 10, 25))
+        spread = rng.choice((0.0, 600.0, 3 * HOUR))
+        for n in range(many):
+            number = next(self.numbers) if rng.random() < 0.9 else rng.randrange(10)
+            body = task_bytes(number) if rng.random() < 0.97 else b'{"train": []}'
+            key = f"tasks/{batch}/{n:03d}.json"
+            self.loop.after(
+                spread * rng.random(),
+                "upload",
+                lambda key=key, body=body: self.stack.drop(key, body),  # type: ignore[misc]
+            )
+
+    def _person(self) -> None:
+        """Somebody looks every few hours: closes a breaker that waits for a person, ends a pause."""
+        if self.stack.store.breaker().until_resumed and self.rng.random() < 0.7:
+            self._resume()
+        self.loop.after((1 + 5 * self.rng.random()) * HOUR, "person", self._person)
+
+    def _pause(self) -> None:
+        self._set_paused(True)
+        self.loop.after(4 * HOUR * self.rng.random(), "unpause", lambda: self._set_paused(False))
+
+    def _set_paused(self, paused: bool) -> None:
+        from arcspot.services import money
+
+        self.stack.trace(f"paused: {paused}")
+        money.pause(self.stack.ports, self.stack.settings, self.loop.moment, paused=paused, reason="by hand")
+
+    def _resume(self) -> None:
+        self.stack.trace("a person resumes")
+        store = self.stack.store
+
+        def act() -> None:
+            breaker = store.breaker()
+            if breaker.error:
+                store.write(breaker.closed())
+
+        until_written(act)
+        self._set_paused(False)
+
+    def _cancel(self) -> None:
+        open_jobs = [job for job in self.stack.jobs() if not job.state.terminal]
+        for job in open_jobs[: self.rng.randrange(1, 8)]:
+            self._cancel_one(job)
+
+    def _cancel_one(self, job: Job) -> None:
+        self.stack.trace(f"cancel {job.job_id}")
+        changed = job.cancel(now=self.loop.moment)
+        if changed != job:
+            self.stack.store.write(changed)
+
+    def _change_cap(self) -> None:
+        factor = self.rng.choice((0.3, 0.8, 1.5, 3.0))
+        self.stack.change(cap=int(self.stack.settings.cap * factor))
+
+    def _change_slots(self) -> None:
+        self.stack.change(slots=self.rng.choice((0, 1, 2, 4)))
+
+    def _new_version(self) -> None:
+        self.stack.change(solver_version=str(self.rng.randrange(100)))
+
+    def _hours(self) -> None:
+        from arcspot.domain.hours import windows
+
+        self.stack.change(
+            allowed_hours=windows(self.rng.choice(("22:00-06:00", "08:00-12:00,14:00-18:00", "")))
+        )
+
+    def _abort(self) -> None:
+        running = list(self.stack.workflow.open)
+        if running:
+            launch_id = self.rng.choice(running)
+            self.stack.trace(f"execution {launch_id} is aborted by hand")
+            self.stack.workflow.abort(launch_id)
+
+    def _clean_up(self) -> None:
+        """`arcspot cleanup` under load, as far as the stack lives to see it: pause, cancel, end instances."""
+        self.stack.trace("cleanup under load")
+        self._set_paused(True)
+        for job in self.stack.jobs():
+            if not job.state.terminal:
+                self._cancel_one(job)
+        for launch_id in list(self.stack.workflow.open):
+            self.invariants.by_hand.add(launch_id)
+        for machine in list(self.stack.ec2.machines.values()):
+            if machine.running:
+                self.stack.ec2.end(machine, "cleanup")
+        self.loop.after(2 * HOUR, "unpause", lambda: self._set_paused(False))
+
+    def _repeat(self, function: str, payload: Any) -> None:
+        """The same step told twice, at once and without a fault: the second changes nothing (I15)."""
+        weather, self.sky.weather = self.sky.weather, type(self.sky.weather)()
+        before = dict(self.stack.store.rows)
+        try:
+            self.stack.functions.invoke(function, payload)
+        except FunctionFailed:
+            pass
+        finally:
+            self.sky.weather = weather
+        changed = [key for key, row in self.stack.store.rows.items() if before.get(key) is not row]
+        if changed and payload["step"] not in ("launch", "gone"):
+            raise Violation(f"[I15] {function} {payload['step']} told twice changed {changed}")
+
+    # Jobs ------------------------------------------------------------------------------------------------
+    def _nature(self, rng: Random) -> Nature:
+        weather = self.sky.weather
+        return Nature(
+            seconds=min(300.0, rng.lognormvariate(4.3, 0.8)),
+            fails=rng.random() < weather.job_fails,
+            deadly=rng.random() < weather.deadly_jobs,
+            endless=rng.random() < weather.endless_jobs,
+        )
+
+    # The end ---------------------------------------------------------------------------------------------
+    def _afterwards(self) -> None:
+        """No new fault, no limit: everything must come to its end without a person [L1, L2, L3]."""
+        self.stack.trace("the weather clears")
+        self.sky.clear()
+        self._resume()
+        self.stack.change(
+            cap=max(1000 * self.stack.settings.reserve, self.stack.settings.cap), slots=6, allowed_hours=()
+        )
+        until = self.loop.now + AFTERWARDS_S
+        while self.loop.now < until and not self._ended():
+            self.loop.run(self.loop.now + HOUR)
+
+    def _ended(self) -> bool:
+        return (
+            self.stack.ec2.live == 0
+            and not self.invariants.open
+            and not self.stack.queue
+            and all(job.state.terminal for job in self.stack.jobs())
+            and not self.stack.store.batches_due()
+            and self.loop.now > TWO_DAYS_S + 2 * HOUR
+        )
+
+    def _outcome(self, violation: str) -> Outcome:
+        stack, watch = self.stack, self.invariants
+        jobs = [job for job in stack.jobs() if job.state is not JobState.REJECTED]
+        states = ",".join(sorted(f"{job.job_id}:{job.state}:{job.fence}" for job in jobs))
+        return Outcome(
+            seed=self.seed,
+            violation=violation,
+            worst_spend_over_cap=watch.worst_spend_over_cap,
+            most_live_over_limit=watch.most_live_over_limit,
+            jobs=len(jobs),
+            jobs_done=sum(job.state is JobState.DONE for job in jobs),
+            jobs_lost=sum(not job.state.terminal for job in jobs) if violation.startswith("[L1]") else 0,
+            double_commits=watch.double_commits,
+            launches=len(stack.workflow.executions),
+            steps=self.loop.steps,
+            virtual_s=self.loop.now,
+            fingerprint=digest(f"{states} {self.loop.steps} {stack.store.writes}"),
+            lines=tuple(stack.log or ()),
+            faults=tuple(self.sky.faults()) if not self.sky.over else (),
+        )
+
+
+def task_bytes(number: int) -> bytes:
+    """A small valid task that no other number gives."""
+    cells = [[(number // 10**n) % 10 for n in range(8)]]
+    return json.dumps({"train": [{"input": cells, "output": cells}], "test": [{"input": cells}]}).encode()
+
+
+def histories(first: int, many: int) -> Iterator[Outcome]:
+    """The outcomes of `many` seeds from `first` on."""
+    for seed in range(first, first + many):
+        yield play(seed)
+
+
+def _fields(of: Any) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in type(of).__dataclass_fields__}
