@@ -2,7 +2,7 @@
 
     python -m bench all                  # everything but the solver's four tasks: some minutes
     python -m bench all --arc DIR        # those too; DIR holds ARC's training tasks
-    python -m bench imports help         # only these: imports, help, stack, demo, solve
+    python -m bench imports help         # only these: imports, help, stack, ingest, demo, solve
     python -m bench table                # the Markdown table of what was measured so far
 
 Each measurement writes `bench/out/<name>.json`. No other stack of this checkout may be up.
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.ingest import ingest
 from bench.machine import commit, machine, today
 from bench.quick import help_text, imports
 from bench.table import table
@@ -24,7 +25,7 @@ from bench.whole import demo, solve, stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
-ORDER = ("imports", "help", "stack", "demo", "solve")
+ORDER = ("imports", "help", "stack", "ingest", "demo", "solve")
 
 
 def main() -> None:
@@ -44,6 +45,7 @@ def main() -> None:
         "imports": lambda: imports(PROJECT),
         "help": lambda: help_text(PROJECT),
         "stack": lambda: stack(PROJECT, say),
+        "ingest": lambda: ingest(PROJECT, say),
         "demo": lambda: demo(PROJECT, say),
         "solve": lambda: solve(options.arc, say),
     }

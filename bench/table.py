@@ -40,6 +40,11 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
             )
         for what, key in (("nothing built", "up_clean_s"), ("everything built", "up_built_s")):
             yield f"local stack up, {what}", "60 s", f"{found[key]:.0f} s", _met(found[key], 60)
+    if found := results.get("ingest"):
+        took, files = found["invocations"], found["files"]
+        verdict = _met(took, 60) if found["jobs"] == files and not found["jobs_twice"] else "**wrong**"
+        what = f"invocations of `ingest` for {files} files dropped at once"
+        yield what, "60", f"{took}, {found['jobs']} jobs, {found['jobs_twice']} of them twice", verdict
     if found := results.get("demo"):
         first, peak = found["first_right_s"], found["peak_bytes"]
         yield (
