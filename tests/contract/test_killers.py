@@ -55,3 +55,20 @@ def test_a_launchs_schedule_may_end_this_stacks_instances_and_nothing_else() -> 
     assert allowed["Condition"] == {
         "StringEquals": {"aws:ResourceTag/arcspot:stack": {"Ref": "AWS::StackName"}}
     }
+
+
+def test_a_recurring_submissions_role_may_call_ingest_and_nothing_else() -> None:
+    assert statements("ScheduleRole") == [
+        {
+            "Effect": "Allow",
+            "Action": "lambda:InvokeFunction",
+            "Resource": {"Fn::GetAtt": ["IngestFunction", "Arn"]},
+        }
+    ]
+
+
+def test_whoever_reads_dropped_tasks_reads_recurring_ones_too() -> None:
+    """A job's file is read by ingest, lent to its runner by runner_api, and drawn by report."""
+    for name, properties in house.functions().items():
+        policies = json.dumps(properties.get("Policies", []))
+        assert ("${Bucket.Arn}/recurring/*" in policies) == ("${Bucket.Arn}/tasks/*" in policies), name
