@@ -8,13 +8,14 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TASKS ?= examples/tasks
 OUT ?= demo-results
+SEEDS ?= 200
 
 # The stamps hold what was installed: they are renewed when the list changes.
 VENV := .venv/.installed
 SAM := .venv-sam/.installed
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test simulate check format bench clean
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +41,9 @@ demo: setup ## The whole path on this machine: TASKS=dir OUT=dir
 
 test: setup ## All tests, the end-to-end one on the local emulator included
 	.venv/bin/python -m pytest
+
+simulate: setup ## Histories of the stack under faults: SEEDS=n; fails if anything breaks
+	.venv/bin/arcspot simulate --seeds "$(SEEDS)"
 
 check: setup ## ruff, mypy --strict, sam validate --lint
 	.venv/bin/ruff check .

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arcspot.errors import ArcspotError
+from arcspot_cli.commands_schedule import schedule
+from arcspot_cli.simulating import simulate
 
 if TYPE_CHECKING:
     from arcspot_cli.looking import Look
@@ -76,6 +78,10 @@ def main(ctx: click.Context, /, **said: str | None) -> None:
     if one is up, else to AWS.
     """
     ctx.obj = said
+
+
+main.add_command(simulate)
+main.add_command(schedule)
 
 
 def the_target(ctx: click.Context) -> Target:

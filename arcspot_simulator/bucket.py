@@ -14,6 +14,8 @@ class MemoryObjects:
     """`ports.Objects`. Keys are listed in order, as S3 lists them, one folder at a time."""
 
     bodies: dict[str, bytes] = field(default_factory=dict)
+    _listed: dict[str, tuple[int, list[str]]] = field(default_factory=dict, repr=False)
+    _counts: dict[str, int] = field(default_factory=dict, repr=False)
 
     def read(self, key: str, *, version: str | None = None) -> bytes:
         if key not in self.bodies:
@@ -21,13 +23,29 @@ class MemoryObjects:
         return self.bodies[key]
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
+        self._store(key, body)
+
+    def _store(self, key: str, body: bytes) -> None:
+        if key not in self.bodies:
+            self._changed(key)
         self.bodies[key] = body
 
+    def _changed(self, key: str) -> None:
+        folder = key.partition("/")[0]
+        self._counts[folder] = self._counts.get(folder, 0) + 1
+
     def delete(self, key: str) -> None:
-        self.bodies.pop(key, None)
+        if self.bodies.pop(key, None) is not None:
+            self._changed(key)
 
     def keys(self, prefix: str) -> Iterable[str]:
-        return sorted(key for key in self.bodies if key.startswith(prefix))
+        """Sorted anew only when the top folder has changed: sweeps list 100,000 keys each hour."""
+        folder = prefix.partition("/")[0]
+        changes, known = self._listed.get(folder, (-1, []))
+        if changes != self._counts.get(folder, 0):
+            known = sorted(key for key in self.bodies if key.startswith(folder))
+            self._listed[folder] = (self._counts.get(folder, 0), known)
+        return [key for key in known if key.startswith(prefix)]
 
     def size(self, key: str) -> int | None:
         return len(self.bodies[key]) if key in self.bodies else None
@@ -44,4 +62,4 @@ class MemoryObjects:
         """What a runner does with a presigned URL. Raises ValueError for any other bytes."""
         if hashlib.sha256(body).hexdigest() != headers["sha256"]:
             raise ValueError("400 BadDigest")
-        self.bodies[url.removeprefix("memory://")] = body
+        self._store(url.removeprefix("memory://"), body)

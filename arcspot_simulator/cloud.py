@@ -83,7 +83,8 @@ class Prices:
     def spot(self, instance_type: str, zone: str, hour: int) -> int:
         # A little hash instead of a stream of random numbers: a price must not depend on who asks first.
         mixed = (hash((self.seed, ZONES.index(zone), hour if self.jumpy else hour // 24)) & 0xFFFF) / 0xFFFF
-        return int(self.on_demand[instance_type] * (0.25 + 0.75 * mixed**2))
+        # Scarce spot capacity costs as much as on-demand, and never more: that is the default maximum price.
+        return int(self.on_demand[instance_type] * min(1.0, 0.25 + mixed**2))
 
     def cost(self, machine: Machine, until: float, disk_gb: int) -> int:
         """What a machine really costs up to a time, each hour at its own price."""
@@ -215,10 +216,11 @@ class SimEc2:
             self.loop.after(boot + self._lifetime(), "os timer", lambda: self.end(machine, "OS timer"))
         if order.market == "spot" and weather.spot_kills_an_hour:
             life = rng.expovariate(weather.spot_kills_an_hour / HOUR)
-            self.loop.after(life, "spot", lambda: self._interrupt(machine))
+            self.loop.after(life, "spot", lambda: self.interrupt(machine))
         return machine
 
-    def _interrupt(self, machine: Machine) -> None:
+    def interrupt(self, machine: Machine) -> None:
+        """EC2 takes a spot instance back, with the notice this weather gives."""
         if not machine.running or self.sky.over:
             return
         notice = self.sky.rng.choice(self.sky.weather.notice)

@@ -53,6 +53,17 @@ class Invocation:
     fault: str = ""
 
 
+class Context:
+    """What Lambda hands a handler beside the event."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+
+    def get_remaining_time_in_millis(self) -> int:
+        current = self._functions.running[-1]
+        return int(1000 * (current.started + TIMEOUT_S - self._functions.loop.now))
+
+
 class Silent:
     """A logger that says nothing."""
 
@@ -69,6 +80,7 @@ class Functions:
         self.calls: Counter[str] = Counter()
         self.invocations: Counter[str] = Counter()
         self.trace: Callable[[str], object] = lambda text: None
+        self.mischief: Callable[[], object] = lambda: None
         self.faulty = Ports(**{f.name: self._wrapped(f.name, getattr(ports, f.name)) for f in fields(Ports)})
         self._settings = settings
         self._handlers = {name: self._load(name) for name in NAMES}
@@ -159,6 +171,8 @@ class Functions:
         rng = self.sky.rng
         seconds = rng.choice((0.2, 2.0, 10.0, 50.0, TIMEOUT_S)) * rng.random()
         self.trace(f"  {current.function}: {name} stalls for {seconds:.1f} s")
+        if self.sky.strikes(self.sky.weather.mischief):
+            self.mischief()
         self.loop.run(self.loop.now + seconds)
         if self.loop.now - current.started > TIMEOUT_S:
             self.trace(f"  {current.function}: timed out")
@@ -190,7 +204,7 @@ class Functions:
             module.new_launch_id = self._launch_id  # type: ignore[attr-defined]
         if name == "runner_api":
             module.secrets = self._Secrets(self)  # type: ignore[attr-defined]
-        return lambda event: handler(event, None)
+        return lambda event: handler(event, Context(self))
 
     def _launch_id(self, now: datetime) -> str:
         return f"L{self.calls.total():07d}"

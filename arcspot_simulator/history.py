@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -19,9 +19,20 @@ from arcspot_simulator.runners import Nature
 from arcspot_simulator.stack import Stack
 from arcspot_simulator.weather import HOUR, Sky, draw
 
-TWO_DAYS_S = 48 * HOUR
 # What a calm world gets to finish everything, at most.
 AFTERWARDS_S = 12 * 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a history is. With `files` it is a load test: so many over a day, and money enough."""
+
+    days: float = 2.0
+    files: int = 0
+    instances: int = 0
+
+
+SMALL = Size()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +51,17 @@ class Outcome:
     steps: int = 0
     virtual_s: float = 0.0
     fingerprint: str = ""
+    calls: Mapping[str, int] = field(default_factory=dict, repr=False)
     lines: tuple[str, ...] = field(default=(), repr=False)
     faults: tuple[str, ...] = ()
 
 
-def play(seed: int, *, trace: bool = False) -> Outcome:
-    """Live through one history. Equal seeds give equal histories."""
+def play(seed: int, *, size: Size = SMALL, trace: bool = False) -> Outcome:
+    """Live through one history. Equal seeds and sizes give equal histories."""
     gc_was_on = gc.isenabled()
     gc.disable()  # a history is short and makes few cycles; collecting takes a third of its time
     try:
-        return History(seed, trace=trace).live()
+        return History(seed, size=size, trace=trace).live()
     finally:
         if gc_was_on:
             gc.enable()
@@ -58,15 +70,17 @@ def play(seed: int, *, trace: bool = False) -> Outcome:
 class History:
     """A stack of small size in weather drawn from the seed, with people who use it."""
 
-    def __init__(self, seed: int, *, trace: bool) -> None:
-        self.seed, self.rng = seed, Random(seed)
+    def __init__(self, seed: int, *, size: Size = SMALL, trace: bool = False) -> None:
+        self.seed, self.size, self.rng = seed, size, Random(seed)
+        self.span_s = size.days * 24 * HOUR
         self.loop = Loop()
-        self.sky = Sky(draw(self.rng, TWO_DAYS_S), self.rng)
+        self.sky = Sky(draw(self.rng, self.span_s), self.rng)
         self.stack = self._deployed()
         self.invariants = Invariants(self.stack)
         self.loop.after_each = self.invariants.after_step
         self.stack.workflow.repeated = self._repeat
         self.stack.draw_nature = self._nature
+        self.stack.functions.mischief = self._mischief
         self.stack.log = [] if trace else None
         self.numbers = iter(range(10**9))
 
@@ -79,11 +93,14 @@ class History:
             max_lifetime_s=rng.choice((2400, 3600, 7200)),
             max_wait_s=rng.choice((0, 60)),
             idle_s=rng.choice((60, 120)),
-            on_demand_fallback=rng.random() < 0.5,
+            on_demand_fallback=rng.random() < 0.7,
             gpu_idle_kill=rng.random() < 0.5,
             target_drain_s=rng.choice((600, 1800)),
         )
         cap = int(small.reserve * rng.choice((1.0, 1.2, 2.5, 5.0, 30.0)))
+        if self.size.files:
+            small = replace(small, slots=self.size.instances or small.slots)
+            cap = small.reserve * (30 + small.slots + self.size.files // 20)
         return Stack(
             self.loop, self.sky, stacks.settings(**{**_fields(small), "cap": cap}), seed=self.seed,
             jumpy=rng.random() < 0.5,
@@ -95,7 +112,7 @@ class History:
         try:
             self._plan()
             self.stack.start()
-            self.loop.run(TWO_DAYS_S)
+            self.loop.run(self.span_s)
             self._afterwards()
             self.invariants.at_the_end()
         except (Violation, Broken) as broken:
@@ -105,10 +122,13 @@ class History:
 
     # People ----------------------------------------------------------------------------------------------
     def _plan(self) -> None:
-        """What people do in these two days, and when."""
+        """What people do in these days, and when."""
         rng, stack = self.rng, self.stack
+        if self.size.files:
+            self._drop_many()
+            return
         for batch in range(rng.randrange(1, 5)):
-            at = rng.random() ** 2 * TWO_DAYS_S * 0.8
+            at = rng.random() ** 2 * self.span_s * 0.8
             self.loop.at(at, "drop", lambda b=batch: self._drop_batch(f"batch-{b}"))  # type: ignore[misc]
         acts = [
             (0.3, "pause", self._pause),
@@ -123,11 +143,18 @@ class History:
         for chance, name, act in acts:
             for _ in range(3):
                 if rng.random() < chance / 2:
-                    self.loop.at(rng.random() * TWO_DAYS_S * 0.7, name, act)
+                    self.loop.at(rng.random() * self.span_s * 0.7, name, act)
         self.loop.at(rng.random() * HOUR, "person", self._person)
         # The console's Stop button is pressed while something runs, so it is tied to the drops.
         for _ in range(rng.choice((0, 0, 1, 4))):
-            self.loop.at(rng.random() ** 2 * TWO_DAYS_S * 0.8 + 900, "abort", self._abort)
+            self.loop.at(rng.random() ** 2 * self.span_s * 0.8 + 900, "abort", self._abort)
+
+    def _drop_many(self) -> None:
+        """A load: files in batches of 500, evenly over the first day."""
+        for n in range(self.size.files):
+            key = f"tasks/batch-{n // 500:05d}/{n:07d}.json"
+            at = 24 * HOUR * n / self.size.files
+            self.loop.at(at, "upload", lambda key=key, n=n: self.stack.drop(key, task_bytes(n)))  # type: ignore[misc]
 
     def _drop_batch(self, batch: str) -> None:
         rng = self.rng
@@ -178,8 +205,10 @@ class History:
 
     def _cancel_one(self, job: Job) -> None:
         self.stack.trace(f"cancel {job.job_id}")
-        changed = job.cancel(now=self.loop.moment)
-        if changed != job:
+        known = self.stack.store.job(job.job_id)
+        assert known is not None
+        changed = known.cancel(now=self.loop.moment)
+        if changed != known:
             self.stack.store.write(changed)
 
     def _change_cap(self) -> None:
@@ -219,6 +248,22 @@ class History:
             if machine.running:
                 self.stack.ec2.end(machine, "cleanup")
         self.loop.after(2 * HOUR, "unpause", lambda: self._set_paused(False))
+
+    def _mischief(self) -> None:
+        """While a call stalls, the worst moment for something else: chance alone meets it too rarely."""
+        running = [m for m in self.stack.ec2.machines.values() if m.running] if self.stack.ec2.live else []
+        leased = self.stack.jobs(JobState.LEASED)
+        acts: list[Callable[[], object]] = [
+            lambda: self.stack.call("watchdog", {}),
+            lambda: self.stack.call("scale", {}),
+        ]
+        if running:
+            machine = running[-1 - int(self.rng.random() ** 2 * len(running))]
+            acts.append(lambda: self.stack.ec2.interrupt(machine))
+            acts.append(lambda: self.stack.instance_news("warning", machine.instance_id))
+        if leased:
+            acts.append(lambda: self._cancel_one(self.rng.choice(leased)))
+        self.loop.after(0.1, "mischief", self.rng.choice(acts))
 
     def _repeat(self, function: str, payload: Any) -> None:
         """The same step told twice, at once and without a fault: the second changes nothing (I15)."""
@@ -264,7 +309,7 @@ class History:
             and not self.stack.queue
             and all(job.state.terminal for job in self.stack.jobs())
             and not self.stack.store.batches_due()
-            and self.loop.now > TWO_DAYS_S + 2 * HOUR
+            and self.loop.now > self.span_s + 2 * HOUR
         )
 
     def _outcome(self, violation: str) -> Outcome:
@@ -278,27 +323,28 @@ class History:
             most_live_over_limit=watch.most_live_over_limit,
             jobs=len(jobs),
             jobs_done=sum(job.state is JobState.DONE for job in jobs),
-            jobs_lost=sum(not job.state.terminal for job in jobs) if violation.startswith("[L1]") else 0,
+            jobs_lost=watch.lost,
             double_commits=watch.double_commits,
             launches=len(stack.workflow.executions),
             steps=self.loop.steps,
             virtual_s=self.loop.now,
+            calls=stack.functions.calls
+            | _named("invoke ", stack.functions.invocations)
+            | {"transitions": stack.workflow.transitions, "sweeps": stack.sweeps},
             fingerprint=digest(f"{states} {self.loop.steps} {stack.store.writes}"),
             lines=tuple(stack.log or ()),
             faults=tuple(self.sky.faults()) if not self.sky.over else (),
         )
 
 
+def _named(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:
+    return {prefix + name: count for name, count in counts.items()}
+
+
 def task_bytes(number: int) -> bytes:
     """A small valid task that no other number gives."""
     cells = [[(number // 10**n) % 10 for n in range(8)]]
     return json.dumps({"train": [{"input": cells, "output": cells}], "test": [{"input": cells}]}).encode()
-
-
-def histories(first: int, many: int) -> Iterator[Outcome]:
-    """The outcomes of `many` seeds from `first` on."""
-    for seed in range(first, first + many):
-        yield play(seed)
 
 
 def _fields(of: Any) -> dict[str, Any]:

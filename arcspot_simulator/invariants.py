@@ -31,6 +31,7 @@ LEGAL = {
 ECHO_S = 15 * 60.0
 # When an instance has ended, its launch is settled by the state machine or, at the latest, the watchdog.
 SETTLED_WITHIN_S = 75 * 60.0
+EXPIRED_WITHIN_S = 30 * 60.0
 FORWARD = {
     LaunchState.RESERVED: {LaunchState.LAUNCHED, LaunchState.RELEASED},
     LaunchState.LAUNCHED: {LaunchState.ACTIVE, LaunchState.DRAINING, LaunchState.GONE},
@@ -57,6 +58,7 @@ class Invariants:
         self.worst_spend_over_cap = 0.0
         self.most_live_over_limit = 0.0
         self.double_commits = 0
+        self.lost = 0
         self.committed: dict[str, str] = {}
         self.promised: Counter[str] = Counter()
         self.spent: Counter[str] = Counter()
@@ -269,11 +271,15 @@ class Invariants:
                 job = self.stack.store.job(job_id)
                 if job is None or job.lease is None or job.lease.launch_id != row.launch_id:
                     self._fail("I7", f"{row.launch_id} holds {job_id}, which is {job and job.state}")
+                    continue
+                overdue = now - self._at(job.lease.expires_at.timestamp())
+                if overdue > EXPIRED_WITHIN_S and not self._door_was_ill(2 * EXPIRED_WITHIN_S):
+                    self._fail("L3", f"the lease on {job_id} ran out {overdue:.0f} s ago and still stands")
             mine = self.stack.ec2.machines.get(row.instance_id)
             if mine is not None and mine.ended_at is not None and now - mine.ended_at > SETTLED_WITHIN_S:
                 self._fail(
                     "L3",
-                    f"{mine.instance_id} ended {now - mine.ended_at:.0f} s ago and {row.launch_id} is {row.state}",
+                    f"{mine.instance_id} ended {now - mine.ended_at:.0f} s ago, {row.launch_id} is open",
                 )
         living = [m for m in self.stack.ec2.machines.values() if m.running] if self.stack.ec2.live else []
         for machine in living:
@@ -290,9 +296,10 @@ class Invariants:
         """L1 and L2 (and with them L3: every outage is over by now), I10, I14."""
         stack = self.stack
         lost = [key for key, body in stack.dropped.items() if not self._accepted(key, body)]
+        waiting = [job for job in stack.jobs() if not job.state.terminal]
+        self.lost = len(lost) + len(waiting)
         if lost:
             self._fail("I10", f"{len(lost)} dropped file(s) became neither jobs nor refusals: {lost[:3]}")
-        waiting = [job for job in stack.jobs() if not job.state.terminal]
         if waiting:
             first = waiting[0]
             self._fail(
@@ -337,11 +344,9 @@ class Invariants:
         earlier = [slots for at, slots in self.slots if at <= now - 3 * HOUR]
         return max([*recent, *earlier[-1:]])
 
-    def _door_was_ill(self) -> bool:
+    def _door_was_ill(self, for_s: float = ECHO_S) -> bool:
         weather, now = self.stack.sky.weather, self.stack.loop.now
-        return weather.door_down.touched(now - ECHO_S, now) or weather.functions_down.touched(
-            now - ECHO_S, now
-        )
+        return weather.door_down.touched(now - for_s, now) or weather.functions_down.touched(now - for_s, now)
 
     def _excused(self, machine: Machine) -> bool:
         """All three killers were broken: no OS timer, no schedule, no watchdog within the margin."""

@@ -33,6 +33,10 @@ class Unreachable(Exception):
     """No answer: the network, the door, or the function behind it."""
 
 
+class Died(Exception):
+    """The machine ended or froze while its runner waited for an answer: nothing after this line happens."""
+
+
 class Refused(Exception):
     """runner_api said no; `name` is the error's."""
 
@@ -365,6 +369,8 @@ class SimRunner:
         except FunctionFailed as failed:
             self.sick()
             raise Unreachable(str(failed)) from failed
+        if not self.working:
+            raise Died
         if self.room.loop.now - now > 15 or sky.strikes(sky.weather.network_errors):
             self.sick()
         if sky.strikes(sky.weather.network_errors):
@@ -379,7 +385,12 @@ class SimRunner:
         return round(self.room.loop.now - work.began, 3)
 
     def _after(self, seconds: float, name: str, act: Callable[[], object]) -> None:
-        self.room.loop.after(seconds, name, lambda: act() if self.working else None)
+        def live() -> None:
+            if self.working:
+                with contextlib.suppress(Died):
+                    act()
+
+        self.room.loop.after(seconds, name, live)
 
     def _after_all(self, seconds: float, name: str, act: Callable[[], object]) -> None:
         self.room.loop.after(seconds, name, act)

@@ -69,7 +69,8 @@ class Stack:
     def __init__(self, loop: Loop, sky: Sky, first: Settings, *, seed: int, jumpy: bool) -> None:
         self.loop, self.sky, self.rng = loop, sky, sky.rng
         self.settings = first
-        self.store = MemoryStore(lag=self._lag)
+        self.store = MemoryStore(lag=self._lag, clock=lambda: loop.now)
+        self.store.on_event = lambda event: self.trace(f"{event.subject} {event.kind}: {event.detail}")
         self.objects = MemoryObjects()
         self.prices = Prices(seed, jumpy=jumpy)
         self.ec2 = SimEc2(loop, sky, self.prices, max_lifetime_s=lambda: self.settings.max_lifetime_s)
@@ -94,7 +95,7 @@ class Stack:
         self.functions.trace = self.trace
         self.workflow.functions = self.functions
         self.ec2.on_boot = self._boots
-        self.ec2.tell = self._instance_news
+        self.ec2.tell = self.instance_news
         self.runners: dict[str, SimRunner] = {}
         self.queue: list[Message] = []
         self.natures: dict[str, Nature] = {}
@@ -102,9 +103,9 @@ class Stack:
         self.dropped: dict[str, bytes] = {}
         self.log: list[str] | None = None
         self.missed: Counter[str] = Counter()
+        self.sweeps = 0
         self._polling = False
         self._sequence = 0
-        self._asleep = False
 
     # History ---------------------------------------------------------------------------------------------
     def trace(self, text: str) -> None:
@@ -190,6 +191,7 @@ class Stack:
         return self.store.written_at
 
     def _sweep(self) -> None:
+        self.sweeps += 1
         self.call("ingest", {"sweep": True})
         self.loop.after(SWEEP_S, "sweep", self._sweep)
 
@@ -205,7 +207,8 @@ class Stack:
         except FunctionFailed:
             return False
 
-    def _instance_news(self, kind: str, instance_id: str) -> None:
+    def instance_news(self, kind: str, instance_id: str) -> None:
+        """EventBridge tells the watchdog of one instance: a spot warning, or a change of state."""
         types = {
             "warning": "EC2 Spot Instance Interruption Warning",
             "state": "EC2 Instance State-change Notification",

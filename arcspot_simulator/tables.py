@@ -95,6 +95,7 @@ class MemoryStore:
     indexes: Indexes = field(default_factory=Indexes)
     lag: Callable[[], tuple[float, float]] | None = None  # (virtual seconds now, seconds of delay)
     on_write: Callable[[Record | None, Record], None] | None = None
+    on_event: Callable[[Event], None] | None = None
     writes: int = 0
     clock: Callable[[], float] = lambda: 0.0
     written_at: float = 0.0
@@ -216,4 +217,8 @@ class MemoryStore:
         return self._one(Prices, "prices")
 
     def record(self, *events: Event) -> None:
-        self.events += events
+        if self.on_event is None:
+            self.events += events
+        else:
+            for event in events:
+                self.on_event(event)

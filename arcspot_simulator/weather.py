@@ -32,6 +32,7 @@ class Weather:
     call_crashes: float = 0.0
     call_errors: float = 0.0
     call_pauses: float = 0.0
+    mischief: float = 0.0
     ambiguous_writes: float = 0.0
     ticks_skipped: float = 0.0
     index_lags: float = 0.0
@@ -95,7 +96,8 @@ def draw(rng: Random, span_s: float) -> Weather:
     return Weather(
         call_crashes=sometimes(0.03),
         call_errors=sometimes(0.05),
-        call_pauses=sometimes(0.10, 0.7),
+        call_pauses=sometimes(0.2, 0.7),
+        mischief=rng.choice((0.0, 0.3, 0.6)),
         ambiguous_writes=sometimes(0.03),
         ticks_skipped=sometimes(0.2),
         index_lags=sometimes(0.3, 0.7),
@@ -118,7 +120,7 @@ def draw(rng: Random, span_s: float) -> Weather:
         notice=rng.choice(((120.0,), (120.0, 30.0, 0.0), (0.0,))),
         warnings_lost=rng.choice((0.0, 0.0, 0.5, 1.0)),
         slow_to_end=sometimes(0.3),
-        end_refused=sometimes(0.15),
+        end_refused=sometimes(0.3),
         boot_hangs=sometimes(0.08),
         boot_dies=sometimes(0.1),
         boot_slow=sometimes(0.2),

@@ -109,7 +109,7 @@ class Stack:
 
     def drop(self, key: str, body: bytes | dict[str, Any], **more: Any) -> ingesting.Receipt:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.world.objects.bodies[key] = raw
+        self.world.objects.write(key, raw, content_type="application/json")
         dropped = ingesting.Dropped(key=key, size=len(raw), **more)
         return ingesting.ingest(self.ports, self.settings, dropped, self.world.now)
 

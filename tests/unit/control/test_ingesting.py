@@ -84,7 +84,7 @@ def test_a_file_too_large_is_refused_without_being_read() -> None:
 
 def test_the_sweep_finds_what_no_event_told_of() -> None:
     stack = Stack()
-    stack.world.objects.bodies["tasks/b/lost.json"] = json.dumps(GOOD_TASK).encode()
+    stack.world.objects.write("tasks/b/lost.json", json.dumps(GOOD_TASK).encode(), content_type="")
     stack.drop("tasks/b/told.json", task(3))
     swept = ingesting.sweep(stack.ports, stack.settings, stack.world.now)
     assert [receipt.key for receipt in swept] == ["tasks/b/lost.json"]
