@@ -1,0 +1,83 @@
+"""schedule: add, list and remove submissions that come again and again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from arcspot_cli.target import Target
+
+
+@click.group()
+def schedule() -> None:
+    """Submit the files below a prefix of the bucket again and again.
+
+    The files lie below recurring/ in the bucket, where dropping them starts nothing. Each turn is
+    a batch of its own, called NAME-<time>.
+    """
+
+
+@schedule.command(
+    epilog="\b\nExamples:\n"
+    "  aws s3 cp tasks/ s3://BUCKET/recurring/evaluation/ --recursive\n"
+    '  arcspot schedule add nightly --prefix evaluation --cron "cron(0 22 * * ? *)"\n'
+    '  arcspot schedule add often --prefix evaluation --rate "rate(12 hours)"'
+)
+@click.argument("name")
+@click.option("--prefix", required=True, metavar="FOLDER", help="A folder below recurring/ in the bucket.")
+@click.option("--cron", metavar="CRON", help='In UTC, as "cron(0 22 * * ? *)".')
+@click.option("--rate", metavar="RATE", help='As "rate(1 day)".')
+@click.pass_context
+def add(ctx: click.Context, name: str, prefix: str, cron: str | None, rate: str | None) -> None:
+    """Have every file below a prefix submitted at fixed times, or at a fixed rate."""
+    from arcspot_cli import scheduling
+
+    expression = scheduling.expression(cron, rate)
+    target = _target(ctx)
+    added = scheduling.add(target, name, prefix, expression)
+    count = scheduling.files(target, added.prefix)
+    click.echo(f"{added.name}: {added.expression} submits {added.prefix}, {count} file(s) now")
+    if not count:
+        bucket = target.output("BucketName")
+        click.echo(f"nothing there yet: aws s3 cp FOLDER s3://{bucket}/{added.prefix} --recursive", err=True)
+
+
+@schedule.command("list", epilog="\b\nExamples:\n  arcspot schedule list\n  arcspot schedule list --json")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
+@click.pass_context
+def list_all(ctx: click.Context, as_json: bool) -> None:
+    """List the recurring submissions of the stack."""
+    from arcspot_cli import scheduling
+
+    found = list(scheduling.every(_target(ctx)))
+    if as_json:
+        rows = [{"name": r.name, "prefix": r.prefix, "when": r.expression, "state": r.state} for r in found]
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    for each in found:
+        click.echo(f"{each.name:<20} {each.expression:<26} {each.prefix}")
+    if not found:
+        click.echo("no schedule; see: arcspot schedule add --help", err=True)
+
+
+@schedule.command(epilog="\b\nExamples:\n  arcspot schedule remove nightly")
+@click.argument("name")
+@click.pass_context
+def remove(ctx: click.Context, name: str) -> None:
+    """Forget a recurring submission. Its files, jobs and results stay."""
+    from arcspot_cli import scheduling
+
+    scheduling.remove(_target(ctx), name)
+    click.echo(f"{name} is removed; what it submitted stays")
+
+
+def _target(ctx: click.Context) -> Target:
+    from arcspot_cli.target import Choice, resolve
+
+    target = resolve(Choice(project_dir=Path.cwd(), **ctx.find_root().obj))
+    click.echo(f"stack {target.stack} on {target.label}", err=True)
+    return target
