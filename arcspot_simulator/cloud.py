@@ -115,12 +115,18 @@ class SimEc2:
         self.loop, self.sky, self.prices = loop, sky, prices
         self.machines: dict[str, Machine] = {}
         self.tokens: dict[str, str] = {}
-        self.live = 0
+        self.running: dict[str, Machine] = {}
+        self._visible: dict[str, Machine] = {}
         self.on_boot: Callable[[Machine], object] = lambda machine: None
         self.on_ended: Callable[[Machine], object] = lambda machine: None
         self.on_terminate: Callable[[str], object] = lambda instance_id: None
         self.tell: Callable[[str, str], object] = lambda kind, instance_id: None
         self._lifetime = max_lifetime_s
+
+    @property
+    def live(self) -> int:
+        """Instances that cost money right now."""
+        return len(self.running)
 
     # What our code may ask -------------------------------------------------------------------------------
     def launch(self, order: FleetOrder) -> Instance:
@@ -175,7 +181,7 @@ class SimEc2:
         machine.ending_at = self.loop.now
         machine.ended_at = self.loop.now + (180 if slow else 20) * self.sky.rng.random()
         machine.ended_by = why
-        self.live -= 1
+        del self.running[machine.instance_id]
         machine.on_end()
         self.on_ended(machine)
         self.loop.at(machine.ended_at, "state change", lambda: self.tell("state", machine.instance_id))
@@ -209,7 +215,7 @@ class SimEc2:
         machine.refuses_to_end = machine.os_timer_works and self.sky.strikes(weather.end_refused)
         self.machines[machine.instance_id] = machine
         self.tokens[order.launch_id] = machine.instance_id
-        self.live += 1
+        self.running[machine.instance_id] = self._visible[machine.instance_id] = machine
         self.on_boot(machine)
         if machine.os_timer_works:
             boot = 5 + 40 * rng.random()
@@ -231,16 +237,12 @@ class SimEc2:
         self.loop.after(notice, "spot ends", lambda: self.end(machine, "spot"))
 
     def _recent(self) -> list[Machine]:
-        # Newest last; those that left the console an hour ago are at the front and many.
+        """What the console may still show; what left it an hour ago is forgotten here."""
         now = self.loop.now
-        found = []
-        for machine in reversed(self.machines.values()):
+        for machine in list(self._visible.values()):
             if machine.ended_at is not None and now > machine.ended_at + VISIBLE_AFTER_END_S:
-                if now > machine.started + 27 * HOUR:
-                    break
-                continue
-            found.append(machine)
-        return found[::-1]
+                del self._visible[machine.instance_id]
+        return list(self._visible.values())
 
     def _seen(self, machine: Machine) -> Instance | None:
         now = self.loop.now

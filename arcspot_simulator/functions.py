@@ -7,13 +7,13 @@ event loop inside itself, so another invocation really happens between a read an
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, tzinfo
+from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from arcspot.errors import ArcspotError, Conflict
@@ -245,11 +245,14 @@ def repository() -> Path:
     return root
 
 
-def _handler_module(name: str) -> ModuleType:
+@cache
+def _code(name: str) -> CodeType:
     path = repository() / "functions" / name / "app.py"
-    spec = importlib.util.spec_from_file_location(f"simulated_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    return compile(path.read_text(), str(path), "exec")
+
+
+def _handler_module(name: str) -> ModuleType:
+    """A fresh module for each history: what one sets in it must not reach another."""
+    module = ModuleType(f"simulated_{name}")
+    exec(_code(name), module.__dict__)
     return module

@@ -281,8 +281,7 @@ class Invariants:
                     "L3",
                     f"{mine.instance_id} ended {now - mine.ended_at:.0f} s ago, {row.launch_id} is open",
                 )
-        living = [m for m in self.stack.ec2.machines.values() if m.running] if self.stack.ec2.live else []
-        for machine in living:
+        for machine in self.stack.ec2.running.values():
             its = self.stack.store.launch(machine.launch_id)
             if its is not None and its.state.open and its.instance_id in ("", machine.instance_id):
                 self.orphans.pop(machine.instance_id, None)

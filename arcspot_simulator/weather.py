@@ -86,9 +86,12 @@ def windows(rng: Random, *, count: int, span_s: float, longest_s: float) -> Wind
     return Windows(tuple(sorted(found)))
 
 
-def draw(rng: Random, span_s: float) -> Weather:
-    """One history's weather. Every kind of fault is on in some histories and off in others."""
-    storm = rng.choice((0.3, 1.0, 1.0, 3.0))
+def draw(rng: Random, span_s: float, *, storm: float | None = None) -> Weather:
+    """One history's weather. Every kind of fault is on in some histories and off in others.
+
+    `storm` scales every rate; it is drawn as well when not given.
+    """
+    storm = storm if storm is not None else rng.choice((0.3, 1.0, 1.0, 3.0))
 
     def sometimes(rate: float, chance: float = 0.5) -> float:
         return rate * storm * rng.random() if rng.random() < chance else 0.0

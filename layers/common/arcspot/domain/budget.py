@@ -141,6 +141,8 @@ class Ledger:
 
     def with_cap(self, cap: int) -> Ledger:
         """Change the cap. Lowered below what is promised, `available` goes negative and nothing starts."""
+        if cap == self.cap:
+            return self
         return replace(self, cap=cap, available=self.available + cap - self.cap)
 
     def crossed(self) -> tuple[int, ...]:
@@ -215,6 +217,8 @@ class Fleet:
         return replace(self, waits_for=reason, waits_since=now if reason else None)
 
     def with_total(self, slots: int) -> Fleet:
+        if slots == self.slots_total:
+            return self
         return replace(
             self, slots_total=slots, slots_available=self.slots_available + slots - self.slots_total
         )
