@@ -21,6 +21,7 @@ from arcspot.ports import Ports
 from arcspot.settings import Settings
 from arcspot_simulator.cloud import AwsError
 from arcspot_simulator.loop import Loop
+from arcspot_simulator.tariff import Meter
 from arcspot_simulator.weather import Sky
 
 NAMES = ("ingest", "launch", "report", "retire", "runner_api", "scale", "watchdog")
@@ -81,6 +82,7 @@ class Functions:
         self.invocations: Counter[str] = Counter()
         self.trace: Callable[[str], object] = lambda text: None
         self.mischief: Callable[[], object] = lambda: None
+        self.meter: Meter | None = None  # counts calls of a calm history; faults are not billed
         self.faulty = Ports(**{f.name: self._wrapped(f.name, getattr(ports, f.name)) for f in fields(Ports)})
         self._settings = settings
         self._handlers = {name: self._load(name) for name in NAMES}
@@ -94,6 +96,8 @@ class Functions:
         if self.down:
             raise FunctionFailed("Lambda.ServiceException", "the service does not answer")
         self.invocations[function] += 1
+        if self.meter is not None:
+            self.meter.invoked(function)
         current = self._drawn(function)
         self.running.append(current)
         try:
@@ -134,6 +138,10 @@ class Functions:
         def call(*args: Any, **kwargs: Any) -> Any:
             self.calls[name] += 1
             current = self.running[-1] if self.running else None
+            if self.meter is not None and current is not None:
+                result = real(*args, **kwargs)
+                self.meter.called(current.function, name, args, result)
+                return result
             if current is None or not current.fault:
                 return real(*args, **kwargs)
             current.calls += 1

@@ -17,7 +17,7 @@ from arcspot_simulator.invariants import Invariants, Violation, digest
 from arcspot_simulator.loop import Loop
 from arcspot_simulator.runners import Nature
 from arcspot_simulator.stack import Stack
-from arcspot_simulator.weather import HOUR, Sky, draw
+from arcspot_simulator.weather import CALM, HOUR, Sky, draw
 
 # What a calm world gets to finish everything, at most.
 AFTERWARDS_S = 12 * 24 * HOUR
@@ -25,16 +25,20 @@ AFTERWARDS_S = 12 * 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a history is. With `files` it is a load test: so many over a day, and money enough."""
+    """How large a history is. With `files` it is a load test: so many over a day or `spread_hours`,
+    in batches of 500, and money enough.
+
+    `storm` scales the load test's faults; 0 is a calm world.
+    """
 
     days: float = 2.0
     files: int = 0
     instances: int = 0
+    storm: float = 0.1
+    spread_hours: float = 24.0
 
 
 SMALL = Size()
-# A load test meets every kind of fault, but mostly does its work.
-LOAD_STORM = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class History:
         self.seed, self.size, self.rng = seed, size, Random(seed)
         self.span_s = size.days * 24 * HOUR
         self.loop = Loop()
-        self.sky = Sky(draw(self.rng, self.span_s, storm=LOAD_STORM if size.files else None), self.rng)
+        weather = draw(self.rng, self.span_s, storm=size.storm if size.files else None)
+        self.sky = Sky(weather if size.storm else CALM, self.rng)
         self.stack = self._deployed()
         self.invariants = Invariants(self.stack)
         self.loop.after_each = self.invariants.after_step
@@ -122,6 +127,10 @@ class History:
             self.stack.trace(f"VIOLATION {violation}")
         return self._outcome(violation)
 
+    def every_minute(self) -> None:
+        """Skip no schedule that changes nothing."""
+        self.stack.exact = True
+
     # People ----------------------------------------------------------------------------------------------
     def _plan(self) -> None:
         """What people do in these days, and when."""
@@ -152,10 +161,10 @@ class History:
             self.loop.at(rng.random() ** 2 * self.span_s * 0.8 + 900, "abort", self._abort)
 
     def _drop_many(self) -> None:
-        """A load: files in batches of 500, evenly over the first day."""
+        """A load: files in batches of 500, evenly over the first hours."""
         for n in range(self.size.files):
             key = f"tasks/batch-{n // 500:05d}/{n:07d}.json"
-            at = 24 * HOUR * n / self.size.files
+            at = self.size.spread_hours * HOUR * n / self.size.files
             self.loop.at(at, "upload", lambda key=key, n=n: self.stack.drop(key, task_bytes(n)))  # type: ignore[misc]
 
     def _drop_batch(self, batch: str) -> None:

@@ -38,7 +38,7 @@ def settings(**changes: Any) -> Settings:
         events_table="", state_machine_arn="", topic_arn="", launch_template_id="", subnet_ids=(),
         runner_role="runner-role", instance_types=("g4dn.xlarge",), cap=10_000_000, slots=2,
         quota_vcpus=0, max_lifetime_s=7200, margin_s=MARGIN_SECONDS, boot_timeout_s=900, silence_s=300,
-        gone_poll_s=15, idle_s=120, heartbeat_s=20, lease_s=120, task_budget_s=300, target_drain_s=1800,
+        gone_poll_s=30, idle_s=120, heartbeat_s=20, lease_s=120, task_budget_s=300, target_drain_s=1800,
         boot_s=180, max_wait_s=60, disk_gb=75, solver_version="1", price_overrides={},
     )  # fmt: skip
     return replace(base, **changes)
@@ -104,6 +104,8 @@ class Stack:
         self.log: list[str] | None = None
         self.missed: Counter[str] = Counter()
         self.sweeps = 0
+        self.ticks: Counter[str] = Counter()
+        self.exact = False  # every minute, even when nothing can happen: what a bill is made of
         self._polling = False
         self._sequence = 0
 
@@ -177,8 +179,9 @@ class Stack:
         """The minute's three functions, each a little later than the one before."""
         for delay, function in ((0.0, "scale"), (3.0, "watchdog"), (6.0, "report")):
             if not self.sky.strikes(self.sky.weather.ticks_skipped):
+                self.ticks[function] += 1
                 self.loop.after(delay, function, lambda f=function: self.call(f, {}))  # type: ignore[misc]
-        self.loop.after(TICK_S if self.busy else IDLE_TICK_S, "tick", self._tick)
+        self.loop.after(TICK_S if self.busy or self.exact else IDLE_TICK_S, "tick", self._tick)
 
     @property
     def busy(self) -> bool:

@@ -2,7 +2,7 @@
 
     python -m bench all                  # everything but the solver's four tasks: some minutes
     python -m bench all --arc DIR        # those too; DIR holds ARC's training tasks
-    python -m bench imports help         # only these: imports, help, stack, ingest, demo, solve
+    python -m bench imports help         # only these; the names are those of ORDER below
     python -m bench table                # the Markdown table of what was measured so far
 
 Each measurement writes `bench/out/<name>.json`. No other stack of this checkout may be up.
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.control_plane import cost, simulate
 from bench.ingest import ingest
 from bench.machine import commit, machine, today
 from bench.quick import help_text, imports
@@ -25,7 +26,7 @@ from bench.whole import demo, solve, stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
-ORDER = ("imports", "help", "stack", "ingest", "demo", "solve")
+ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
 
 
 def main() -> None:
@@ -46,6 +47,8 @@ def main() -> None:
         "help": lambda: help_text(PROJECT),
         "stack": lambda: stack(PROJECT, say),
         "ingest": lambda: ingest(PROJECT, say),
+        "cost": cost,
+        "simulate": lambda: simulate(PROJECT, say),
         "demo": lambda: demo(PROJECT, say),
         "solve": lambda: solve(options.arc, say),
     }

@@ -45,6 +45,17 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
         verdict = _met(took, 60) if found["jobs"] == files and not found["jobs_twice"] else "**wrong**"
         what = f"invocations of `ingest` for {files} files dropped at once"
         yield what, "60", f"{took}, {found['jobs']} jobs, {found['jobs_twice']} of them twice", verdict
+    if found := results.get("cost"):
+        per = found["usd"] * 1000 / found["tasks"]
+        yield "control plane, 1,000 tasks", "$0.02 (aim)", f"${per:.4f}", _met(per, 0.02)
+        yield (
+            "control plane, a month in which nothing happens",
+            "–",
+            f"${found['standing_usd_a_month']:.2f}",
+            "",
+        )
+    if found := results.get("simulate"):
+        yield from _simulated(found)
     if found := results.get("demo"):
         first, peak = found["first_right_s"], found["peak_bytes"]
         yield (
@@ -63,6 +74,30 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
             took = each["seconds"]
             verdict = _met(took, 120) if each["right"] else "**wrong**"
             yield f"solving `{name}` (seed {found['seed']})", "120 s, right", f"{took:.0f} s", verdict
+
+
+def _simulated(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    each, load = found["histories"], found["load"]
+    right = not each["violations"] and not each["jobs_lost"] and not each["double_commits"]
+    yield (
+        f"{each['seeds']:,} histories of two days",
+        "300 s, 0 violations",
+        f"{each['seconds']:.0f} s, {len(each['violations'])} violations, {each['jobs_lost']} jobs lost, "
+        f"{each['double_commits']} results committed twice",
+        _met(each["seconds"], 300) if right else "**wrong**",
+    )
+    yield "worst spend ÷ cap in any of them", "1", f"{each['worst_spend_over_cap']:.3f}", ""
+    yield "most live ÷ limit in any of them", "1", f"{each['most_live_over_limit']:.3f}", ""
+    caught = {name: a["first"][0]["seed"] for name, a in found["ablations"].items() if a["caught"]}
+    seeds = ", ".join(f"{name} by seed {seed}" for name, seed in caught.items())
+    yield "guards taken out and caught", "8 of 8", f"{len(caught)} of {len(found['ablations'])}: {seeds}", ""
+    yield (
+        f"{load['files']:,} files × {load['instances']} instances × {load['days']} days",
+        "600 s, 4 GiB",
+        f"{load['seconds']:.0f} s, {load['peak_bytes'] / MIB:,.0f} MiB, {load['jobs_done']:,} answered, "
+        f"{len(load['violations'])} violations",
+        _met(load["seconds"], 600) if not load["violations"] else "**wrong**",
+    )
 
 
 def _met(value: float, limit: float | None) -> str:

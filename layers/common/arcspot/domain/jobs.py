@@ -14,6 +14,9 @@ MAX_FAILURES = 2
 MAX_INTERRUPTIONS = 10
 MAX_SILENT_DEATHS = 2
 LANES = (0, 1, 2)
+# An estimate of so many jobs is only written again when it moves by this share.
+SETTLED_COUNT = 10
+NOTABLE_SHARE = 0.05
 DEFAULT_LANE = 1
 
 
@@ -113,7 +116,14 @@ class Job:
     def extended(
         self, *, launch_id: str, fence: int, now: datetime, lease_seconds: int, phase: str, fraction: float
     ) -> Job:
+        """The lease from now on. While two thirds of it are left and the phase is the same, the row
+        stays as it is: a write each heartbeat would be the dearest part of the whole control plane.
+
+        Raises LeaseLost.
+        """
         lease = self.held_by(launch_id=launch_id, fence=fence)
+        if lease.phase == phase and (lease.expires_at - now).total_seconds() > lease_seconds * 2 / 3:
+            return self
         longer = replace(
             lease, expires_at=now + timedelta(seconds=lease_seconds), phase=phase, fraction=fraction
         )
@@ -274,5 +284,9 @@ class Estimate:
     version: int = 0
 
     def observed(self, seconds: float) -> Estimate:
+        """The average with one more job. One that hardly moves it changes nothing, and costs no write."""
         weight = max(0.1, 1 / (self.count + 1))
+        settled = self.count >= SETTLED_COUNT
+        if settled and weight * abs(seconds - self.seconds) < NOTABLE_SHARE * self.seconds:
+            return self
         return replace(self, seconds=self.seconds + weight * (seconds - self.seconds), count=self.count + 1)

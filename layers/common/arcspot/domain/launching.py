@@ -142,12 +142,18 @@ class Launch:
         """EC2 announced an interruption: no more work, though what is leased may still be given back."""
         return replace(self, drain=True, reason=self.reason or reason)
 
-    def heard(self, *, now: datetime, gpu_utilisation: float | None = None) -> Launch:
-        """A sign of life. A GPU counts as idle from the first report below `GPU_IDLE_PERCENT`
-        while the launch holds work, until the next report above it."""
-        working = bool(self.leases) and gpu_utilisation is not None
-        idle = working and (gpu_utilisation or 0.0) < GPU_IDLE_PERCENT
+    def heard(self, *, now: datetime, every_s: float = 0.0, gpu_utilisation: float | None = None) -> Launch:
+        """A sign of life, noted once in `every_s` seconds.
+
+        A GPU counts as idle from the first report below `GPU_IDLE_PERCENT` while the launch holds
+        work, until the next report above it.
+        """
+        known = bool(self.leases) and gpu_utilisation is not None
+        idle = known and (gpu_utilisation or 0.0) < GPU_IDLE_PERCENT
         since = (self.gpu_idle_since or now) if idle else None
+        fresh = self.heartbeat_at is not None and (now - self.heartbeat_at).total_seconds() < every_s
+        if fresh and since == self.gpu_idle_since:
+            return self
         return replace(
             self, heartbeat_at=now, gpu_idle_since=since, gpu_warned=self.gpu_warned and since is not None
         )

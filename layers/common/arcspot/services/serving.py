@@ -22,6 +22,8 @@ from arcspot.services.scaling import estimate_key
 from arcspot.settings import Settings
 
 UPLOAD_SECONDS = 15 * 60
+# A heartbeat is written down once in this share of the time after which a runner counts as silent.
+NOTED_SHARE = 0.1
 DOWNLOAD_SECONDS = 60 * 60
 REQUIRED_FILES = ("prediction.json", "metrics.json", "manifest.json")
 SERVING = (LaunchState.ACTIVE, LaunchState.DRAINING)
@@ -298,7 +300,8 @@ class Door:
             phase=str(lease.get("phase", ""))[:40],
             fraction=min(1.0, number(lease, "fraction")) if lease.get("fraction") else 0.0,
         )
-        self.ports.store.write(extended)
+        if extended is not job:
+            self.ports.store.write(extended)
 
     def _release(self, row: Launch, lease: Mapping[str, Any], why: str) -> None:
         seconds = number(lease, "seconds")
@@ -347,8 +350,14 @@ class Door:
         """Note the sign of life, and pass it on to the state machine."""
 
         def act() -> Launch:
-            heard = self._row(row.launch_id).heard(now=self.now, gpu_utilisation=gpu_utilisation)
-            self.ports.store.write(heard)
+            known = self._row(row.launch_id)
+            heard = known.heard(
+                now=self.now,
+                every_s=self.settings.silence_s * NOTED_SHARE,
+                gpu_utilisation=gpu_utilisation,
+            )
+            if heard is not known:
+                self.ports.store.write(heard)
             return heard
 
         heard = until_written(act)
@@ -368,8 +377,11 @@ class Door:
     def _observe(self, seconds: float) -> None:
         key = estimate_key(self.settings)
         known = self.ports.store.estimate(key) or Estimate(key=key, seconds=seconds)
+        observed = known.observed(seconds)
+        if observed is known and known.version:
+            return
         try:
-            self.ports.store.write(known.observed(seconds))
+            self.ports.store.write(observed)
         except Conflict:
             return  # Somebody else's observation won; one sample less changes nothing.
 
