@@ -15,7 +15,7 @@ from arcspot.domain.jobs import Estimate, Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
 from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
 from arcspot.ports import Event, Ports
-from arcspot.services import launching, retiring
+from arcspot.services import checkpoints, launching, retiring
 from arcspot.services.asking import leases_of, number, percent, summary_of, sums, text
 from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimate_key
@@ -136,7 +136,7 @@ class Door:
             job, fence = self._held(row, request)
             prefixes = {
                 "result": result_prefix(job.job_id, fence),
-                "checkpoint": f"checkpoints/{job.job_id}/{fence}/",
+                "checkpoint": checkpoints.prefix(job.job_id, fence),
             }
             if purpose not in prefixes:
                 raise BadRequest(f"purpose: expected result, checkpoint or log, found {purpose!r}")
@@ -304,21 +304,19 @@ class Door:
             self.ports.store.write(extended)
 
     def _release(self, row: Launch, lease: Mapping[str, Any], why: str) -> None:
-        seconds = number(lease, "seconds")
-        checkpoint = lease.get("checkpoint")
-        released = self._job(text(lease, "job_id")).released(
+        job_id, fence, seconds = text(lease, "job_id"), int(number(lease, "fence")), number(lease, "seconds")
+        released = self._job(job_id).released(
             launch_id=row.launch_id,
-            fence=int(number(lease, "fence")),
+            fence=fence,
             now=self.now,
             seconds=seconds,
             why=why,
-            checkpoint=checkpoint if isinstance(checkpoint, dict) else None,
+            checkpoint=checkpoints.accepted(self.ports.objects, job_id, fence, lease.get("checkpoint")),
             cost=self._cost(row, seconds),
         )
         self.ports.store.write(released, self._row(row.launch_id).returned(released.job_id))
 
     def _lease(self, job: Job) -> dict[str, Any]:
-        checkpoint = job.checkpoint
         return {
             "job_id": job.job_id,
             "task_id": job.task_id,
@@ -329,11 +327,7 @@ class Door:
             "input_url": self.ports.objects.presign_get(
                 job.input.key, version=job.input.object_version or None, seconds=DOWNLOAD_SECONDS
             ),
-            "checkpoint_url": self.ports.objects.presign_get(
-                str(checkpoint["key"]), version=None, seconds=DOWNLOAD_SECONDS
-            )
-            if checkpoint and "key" in checkpoint
-            else None,
+            **checkpoints.offered(self.ports.objects, job, seconds=DOWNLOAD_SECONDS),
             "budget_s": float(job.config.get("budget_s", self.settings.task_budget_s)),
         }
 
