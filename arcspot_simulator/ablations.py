@@ -160,7 +160,10 @@ def _orphan_two_rounds() -> Patches:
         by_launch = {launch.launch_id: launch for launch in launches}
         return {i.instance_id: now for i in instances if reaping.orphan(i, by_launch)}, ill
 
-    return [patch.object(watching, "_remembered", at_once)]
+    return [
+        patch.object(watching, "_remembered", at_once),
+        patch.object(reaping, "ripe", lambda instance, since, now: since is not None),
+    ]
 
 
 GUARDS: Mapping[str, Callable[[], Patches]] = {

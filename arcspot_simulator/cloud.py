@@ -84,7 +84,7 @@ class Prices:
         # A little hash instead of a stream of random numbers: a price must not depend on who asks first.
         mixed = (hash((self.seed, ZONES.index(zone), hour if self.jumpy else hour // 24)) & 0xFFFF) / 0xFFFF
         # Scarce spot capacity costs as much as on-demand, and never more: that is the default maximum price.
-        return int(self.on_demand[instance_type] * min(1.0, 0.25 + mixed**2))
+        return int(self.on_demand[instance_type] * min(1.0, 0.25 + 1.2 * mixed))
 
     def cost(self, machine: Machine, until: float, disk_gb: int) -> int:
         """What a machine really costs up to a time, each hour at its own price."""

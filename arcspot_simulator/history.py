@@ -96,12 +96,12 @@ class History:
         types = rng.choice((("g4dn.xlarge",), ("g4dn.xlarge", "g4dn.2xlarge")))
         small = stacks.settings(
             instance_types=types,
-            slots=rng.choice((1, 2, 3, 6)),
+            slots=rng.choice((1, 2, 3, 6, 6)),
             max_lifetime_s=rng.choice((2400, 3600, 7200)),
             max_wait_s=rng.choice((0, 60)),
             idle_s=rng.choice((60, 120)),
             on_demand_fallback=rng.random() < 0.7,
-            gpu_idle_kill=rng.random() < 0.5,
+            gpu_idle_kill=rng.random() < 0.3,
             target_drain_s=rng.choice((600, 1800)),
         )
         cap = int(small.reserve * rng.choice((1.0, 1.2, 2.5, 5.0, 30.0)))

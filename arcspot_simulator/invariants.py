@@ -31,7 +31,7 @@ LEGAL = {
 ECHO_S = 15 * 60.0
 # When an instance has ended, its launch is settled by the state machine or, at the latest, the watchdog.
 SETTLED_WITHIN_S = 75 * 60.0
-EXPIRED_WITHIN_S = 30 * 60.0
+EXPIRED_WITHIN_S = 20 * 60.0
 FORWARD = {
     LaunchState.RESERVED: {LaunchState.LAUNCHED, LaunchState.RELEASED},
     LaunchState.LAUNCHED: {LaunchState.ACTIVE, LaunchState.DRAINING, LaunchState.GONE},

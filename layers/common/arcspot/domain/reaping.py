@@ -82,7 +82,7 @@ def steps(
 ) -> list[Step]:
     """What to do this round.
 
-    `suspects` maps orphans seen in an earlier round to when that was; `accounted` are instances
+    `suspects` maps orphans to when an earlier round saw them first; `accounted` are instances
     that are gone and paid for; silence is counted from the last moment runner_api was ill.
     """
     seen = {instance.instance_id: instance for instance in instances}
@@ -95,7 +95,7 @@ def steps(
         plan += [step] if step else []
     for instance in seen.values():
         if orphan(instance, by_launch):
-            if instance.instance_id in suspects:
+            if ripe(instance, suspects.get(instance.instance_id), now):
                 plan.append(_stranger(Act.KILL_ORPHAN, instance, "no open launch intends this instance"))
         elif instance.gone and stranger(instance, by_launch) and instance.instance_id not in accounted:
             plan.append(_stranger(Act.BOOK_LEAK, instance, "it ended and no launch has paid for it"))
@@ -113,6 +113,14 @@ def stranger(instance: Instance, open_launches: Mapping[str, Launch]) -> bool:
 def orphan(instance: Instance, open_launches: Mapping[str, Launch]) -> bool:
     """Whether an instance that costs money belongs to no open launch."""
     return instance.alive and stranger(instance, open_launches)
+
+
+def ripe(instance: Instance, since: datetime | None, now: datetime) -> bool:
+    """Whether an orphan has been one for two looks apart: only then is it not just new.
+
+    Its own age counts too: a round that was held up remembers its first look as earlier than it was.
+    """
+    return since is not None and now - max(since, instance.launched_at) >= ORPHAN_GRACE
 
 
 def _stranger(act: Act, instance: Instance, reason: str) -> Step:

@@ -9,7 +9,7 @@ from functools import partial
 
 from arcspot.domain.hours import allowed
 from arcspot.domain.launching import Instance, Launch, LaunchState
-from arcspot.domain.reaping import ORPHAN_GRACE, Act, Patience, Step, Suspects, orphan, steps, stranger
+from arcspot.domain.reaping import Act, Patience, Step, Suspects, orphan, steps, stranger
 from arcspot.errors import InstanceGone, ItemsFailed
 from arcspot.ports import Event, Ports
 from arcspot.services import attending, launching, money, retiring, scaling
@@ -205,9 +205,7 @@ def _remembered(
         return known, updated
 
     earlier, updated = until_written(act)
-    return {
-        i: since for i, since in earlier.since.items() if now - since >= ORPHAN_GRACE
-    }, updated.door_ill_at
+    return dict(earlier.since), updated.door_ill_at
 
 
 def _accounted(ports: Ports, launches: list[Launch], instances: list[Instance]) -> set[str]:
