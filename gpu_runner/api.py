@@ -25,6 +25,7 @@ from gpu_runner.contract import (
     Pulse,
     Purpose,
     ReleaseWhy,
+    Returned,
     Terms,
     UploadTarget,
 )
@@ -106,11 +107,9 @@ class RunnerApi:
         asks = _names(lease) | {"error": error, "message": message, "seconds": round(seconds, 3)}
         return str(self._call("fail", lambda: asks)["state"])
 
-    def release(self, *, leases: Sequence[tuple[Lease, float]], why: ReleaseWhy) -> None:
-        """Give jobs back, each with the seconds spent on it."""
-        rows = [
-            _names(lease) | {"seconds": round(seconds, 3), "checkpoint": None} for lease, seconds in leases
-        ]
+    def release(self, *, leases: Sequence[Returned], why: ReleaseWhy) -> None:
+        """Give jobs back, each with the seconds spent on it and what its next runner may go on from."""
+        rows = [each.to_json() for each in leases]
         self._call("release", lambda: {"leases": rows, "why": why})
 
     def bye(self, *, why: ByeWhy) -> None:

@@ -58,10 +58,10 @@ def prediction(attempts: Sequence[tuple[GridRows, GridRows]]) -> list[Json]:
     return [{"attempt_1": _rows(first), "attempt_2": _rows(second)} for first, second in attempts]
 
 
-def fact(path: Path) -> FileFact:
-    """Name, size and SHA-256 of a file."""
+def fact(path: Path, *, name: str | None = None) -> FileFact:
+    """Size and SHA-256 of a file, to be delivered under its own name or another."""
     body = path.read_bytes()
-    return FileFact(path.name, path, len(body), hashlib.sha256(body).hexdigest())
+    return FileFact(name or path.name, path, len(body), hashlib.sha256(body).hexdigest())
 
 
 def summary(metrics: Mapping[str, Any], figures: Mapping[str, Any]) -> Json:

@@ -18,6 +18,7 @@ from gpu_runner import RUNNER_VERSION, host, solving
 from gpu_runner.api import ApiSilent, RunnerApi, lambda_invoke
 from gpu_runner.artefacts import Maker
 from gpu_runner.board import Board
+from gpu_runner.checkpoint import Checkpoints
 from gpu_runner.contract import Json
 from gpu_runner.greeting import greet
 from gpu_runner.heartbeat import Every, beat
@@ -27,7 +28,7 @@ from gpu_runner.interruption import POLL_S, watch_once
 from gpu_runner.logs import SHIP_EVERY_S, LogShipper, log_to
 from gpu_runner.loop import Bench, serve
 from gpu_runner.solving import Solver
-from gpu_runner.transfer import Transfer
+from gpu_runner.transfer import Transfer, hurried_pool
 from gpu_runner.work import Workshop
 
 log = logging.getLogger(__name__)
@@ -80,8 +81,12 @@ def run(env: Mapping[str, str], *, now: Clock, sleep: Sleep) -> int:
     transfer = Transfer(sleep=sleep)
     # One try: the next minute brings another, and the last one must not delay the good-bye.
     shipper = LogShipper(
-        api, Transfer(sleep=sleep, tries=1), Path(env.get("ARCSPOT_LOG") or scratch / "runner.log"), scratch
+        api,
+        Transfer(sleep=sleep, pool=hurried_pool(), tries=1),
+        Path(env.get("ARCSPOT_LOG") or scratch / "runner.log"),
+        scratch,
     )
+    checkpoints = Checkpoints(api, Transfer(sleep=sleep, pool=hurried_pool(), tries=2), scratch)
     if solver is None:
         shipper.ship()
         return give_up(api)
@@ -94,18 +99,18 @@ def run(env: Mapping[str, str], *, now: Clock, sleep: Sleep) -> int:
         models=Path(__file__).parent / "models",
         scratch=scratch,
         now=now,
+        checkpoints=checkpoints,
     )
     beside = [
         Every(terms.heartbeat_s, lambda: beat_once(api, board, now), name="heartbeat"),
-        Every(POLL_S, lambda: watch(imds, board, api), name="interruption"),
+        Every(POLL_S, lambda: watch(imds, board, api, now), name="interruption"),
         Every(SHIP_EVERY_S, shipper.ship, name="log-shipper"),
     ]
     for thread in beside:
         thread.start()
     try:
-        why, _ = serve(
-            Bench(api, work, board, terms, now, sleep=lambda s: board.wake.wait(s)), before_bye=shipper.ship
-        )
+        bench = Bench(api, work, board, terms, now, sleep=board.wake.wait, keeper=checkpoints)
+        why, _ = serve(bench, before_bye=shipper.ship)
     finally:
         for thread in beside:
             thread.stop()
@@ -182,9 +187,9 @@ def beat_once(api: RunnerApi, board: Board, now: Clock) -> None:
     beat(api, board, gpu_utilisation=host.gpu_utilisation(), now=now)
 
 
-def watch(imds: Imds, board: Board, api: RunnerApi) -> None:
+def watch(imds: Imds, board: Board, api: RunnerApi, now: Clock) -> None:
     """One look for a spot notice; after one, no call may take long."""
-    notice = watch_once(imds, board)
+    notice = watch_once(imds, board, now=now)
     if notice is not None and notice.kind == "action":
         api.hurry()
 

@@ -6,6 +6,7 @@ put up notices; the solver reads one of them through `should_stop`.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +15,10 @@ from gpu_runner.contract import Lease, Progress
 
 StopWhy = Literal["lost", "cancelled", "refused", "interrupted", "deadline"]
 Ending = Literal["refused", "interrupted", "deadline"]
+
+# After a recommendation to leave, or a drain, a job gets so long to come to its own end: the machine may be
+# gone two minutes after the first word, and giving the job back with its state takes some of them.
+GRACE_S = 30.0
 
 # Enough to give everything back and say good-bye before the machine is switched off.
 FAREWELL_S = 30.0
@@ -39,6 +44,7 @@ class Board:
     _refused: bool = False
     _interrupted: bool = False
     _leaving: Literal["draining", "rebalance"] | None = None
+    _leave_by: float = math.inf
 
     def take(self, lease: Lease, *, now: float) -> None:
         """Hold a job from now on; the heartbeat keeps its lease."""
@@ -88,9 +94,10 @@ class Board:
         self._interrupted = True
         self.wake.set()
 
-    def leave(self, why: Literal["draining", "rebalance"]) -> None:
-        """Finish what runs, claim nothing more."""
+    def leave(self, why: Literal["draining", "rebalance"], *, now: float) -> None:
+        """Claim nothing more, finish what can be finished soon, give the rest back."""
         self._leaving = self._leaving or why
+        self._leave_by = min(self._leave_by, now + GRACE_S)
         self.wake.set()
 
     @property
@@ -105,7 +112,7 @@ class Board:
         """What ends the whole runner at once, if anything does."""
         if self._refused:
             return "refused"
-        if self._interrupted:
+        if self._interrupted or now >= self._leave_by:
             return "interrupted"
         return "deadline" if self.seconds_left(now=now) <= 0 else None
 

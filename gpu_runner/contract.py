@@ -47,6 +47,20 @@ class JobConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """A state that an earlier runner left: where to fetch it, and what must come."""
+
+    url: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def read(cls, lease: Mapping[str, Any]) -> Offered | None:
+        url, facts = lease.get("checkpoint_url"), lease.get("checkpoint")
+        return cls(str(url), int(facts["bytes"]), str(facts["sha256"])) if url and facts else None
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to work on one job until the server says otherwise."""
 
@@ -55,7 +69,7 @@ class Lease:
     fence: int
     config: JobConfig
     input_url: str
-    checkpoint_url: str | None
+    checkpoint: Offered | None
     budget_s: float
 
     @classmethod
@@ -72,9 +86,36 @@ class Lease:
                 model=str(config.get("model", "auto")),
             ),
             input_url=str(result["input_url"]),
-            checkpoint_url=result.get("checkpoint_url"),
+            checkpoint=Offered.read(result),
             budget_s=budget_s,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A state that we leave for the job's next runner; the server checks the key."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A job given back: the seconds spent on it here, and perhaps what to go on from."""
+
+    lease: Lease
+    seconds: float
+    left: Left | None = None
+
+    def to_json(self) -> Json:
+        left = self.left
+        return {
+            "job_id": self.lease.job_id,
+            "fence": self.lease.fence,
+            "seconds": round(self.seconds, 3),
+            "checkpoint": left and {"key": left.key, "bytes": left.size, "sha256": left.sha256},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +203,7 @@ class Api(Protocol):
 
     def fail(self, *, lease: Lease, error: str, message: str, seconds: float) -> str: ...
 
-    def release(self, *, leases: Sequence[tuple[Lease, float]], why: ReleaseWhy) -> None: ...
+    def release(self, *, leases: Sequence[Returned], why: ReleaseWhy) -> None: ...
 
     def bye(self, *, why: ByeWhy) -> None: ...
 

@@ -42,7 +42,9 @@ def beat(api: Api, board: Board, *, gpu_utilisation: float | None, now: Callable
     for job_id in pulse.lost:
         board.mark(job_id, "lost")
     if pulse.drain:
-        board.leave("draining")
+        if board.leaving is None:
+            log.warning("asked to leave by the server")
+        board.leave("draining", now=now())
 
 
 class Every(threading.Thread):

@@ -3,12 +3,13 @@
 A spot notice comes two minutes ahead, best effort, as `spot/instance-action`; a rebalance
 recommendation may come earlier and may come to nothing
 (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html).
-So a notice stops work at once, a recommendation lets the running job finish.
+So a notice stops work at once, a recommendation gives the running job half a minute to come to its end.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -44,7 +45,7 @@ def look(imds: Metadata) -> Notice | None:
     return None if recommendation is None else Notice("rebalance", recommendation)
 
 
-def watch_once(imds: Metadata, board: Board) -> Notice | None:
+def watch_once(imds: Metadata, board: Board, *, now: Callable[[], float]) -> Notice | None:
     """Put a notice up on the board. An unreachable IMDS is no notice; the next poll asks again."""
     try:
         notice = look(imds)
@@ -58,5 +59,5 @@ def watch_once(imds: Metadata, board: Board) -> Notice | None:
         board.interrupt()
     elif board.leaving is None:
         log.warning("rebalance recommended: %s", notice.detail)
-        board.leave("rebalance")
+        board.leave("rebalance", now=now())
     return notice

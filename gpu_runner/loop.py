@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from arcspot.errors import ArcspotError, LaunchClosed, LeaseLost, NotYourself
 from gpu_runner.api import ApiSilent
 from gpu_runner.board import Board
-from gpu_runner.contract import Api, ByeWhy, Claimed, Lease, ReleaseWhy, Terms
+from gpu_runner.checkpoint import Keeper, KeepsNothing
+from gpu_runner.contract import Api, ByeWhy, Claimed, Lease, ReleaseWhy, Returned, Terms
 from gpu_runner.solving import Stopped
 from gpu_runner.transfer import TransferFailed
 from gpu_runner.work import Work
@@ -25,6 +26,11 @@ log = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 3
 POLL_S = 3.0
 MESSAGE_CHARS = 500
+
+# Of the minute that a spot notice leaves us with: until when an upload may begin, so that `release` and `bye`
+# are said in it even if everything takes as long as it may.
+HAND_OVER_WITHIN_S = 10.0
+SHIP_WITHIN_S = 20.0
 
 Outcome = Literal["done", "failed", "stopped"]
 
@@ -65,13 +71,14 @@ class Bench:
     now: Callable[[], float]
     sleep: Callable[[float], object]
     at_once: int = 1
+    keeper: Keeper = field(default_factory=KeepsNothing)
 
 
 def serve(bench: Bench, *, before_bye: Callable[[], object] = lambda: None) -> tuple[ByeWhy, Tally]:
     """Serve until something ends it, give back what is in hand, say good-bye.
 
-    `before_bye` is called once nothing is in hand any more; it may still use the server.
-    Returns the reason given with `bye`. An error nobody foresaw is raised again after that.
+    `before_bye` is called once nothing is in hand any more, unless that took too long; it may still
+    use the server. Returns the reason given with `bye`. An error nobody foresaw is raised again after that.
     """
     tally = Tally()
     why: ByeWhy = "gave_up"
@@ -82,9 +89,11 @@ def serve(bench: Bench, *, before_bye: Callable[[], object] = lambda: None) -> t
         bench.board.refuse()
         why = "refused"
     finally:
+        began = bench.now()
         _let_go(bench, why)
         log.info("bye: %s; %d done, %d failed, %d stopped", why, tally.done, tally.failed, tally.stopped)
-        before_bye()
+        if bench.now() - began < SHIP_WITHIN_S:
+            before_bye()
         _say_bye(bench, why)
     return why, tally
 
@@ -105,7 +114,7 @@ def _serve(bench: Bench, tally: Tally) -> ByeWhy:
                 tally.count(attempt(bench, lease, trusting=tally.tried == 0))
                 busy_at = now()
         if claimed.drain:
-            board.leave("draining")
+            board.leave("draining", now=now())
         elif not claimed.leases:
             if now() - busy_at >= bench.terms.idle_s:
                 return "idle"
@@ -183,7 +192,7 @@ def attempt(bench: Bench, lease: Lease, *, trusting: bool) -> Outcome:
         log.exception("the job failed", extra={"job": lease.job_id})
         _tell_failure(bench, lease, fault, seconds=now() - began)
         outcome = "failed"
-    board.drop(lease)
+    _drop(bench, lease)
     return outcome
 
 
@@ -198,11 +207,17 @@ def _put_down(bench: Bench, lease: Lease) -> bool:
     return why in ("lost", "cancelled", None)
 
 
+def _drop(bench: Bench, lease: Lease) -> None:
+    bench.board.drop(lease)
+    bench.keeper.forget(lease)
+
+
 def _give_back(bench: Bench, lease: Lease, why: ReleaseWhy) -> None:
     """Release one job; if that fails, the lease runs out by itself."""
-    spent = [(held, seconds) for held, seconds in bench.board.in_hand(now=bench.now()) if held == lease]
+    spent = dict(bench.board.in_hand(now=bench.now())).get(lease, 0.0)
+    left = None if why == "cancelled" else bench.keeper.hand_over(lease)
     try:
-        bench.api.release(leases=spent or [(lease, 0.0)], why=why)
+        bench.api.release(leases=[Returned(lease, spent, left)], why=why)
     except (NotYourself, LaunchClosed):
         raise
     except ArcspotError as fault:
@@ -223,16 +238,24 @@ def _tell_failure(bench: Bench, lease: Lease, fault: Exception, *, seconds: floa
 
 
 def _let_go(bench: Bench, why: ByeWhy) -> None:
-    """Release what is in hand, quickly; what the server does not take runs out by itself."""
+    """Release what is in hand, quickly; what the server does not take runs out by itself.
+
+    The states go first: once a job is released, its next runner may ask for its state at any moment.
+    """
     bench.api.hurry()
-    in_hand = bench.board.in_hand(now=bench.now())
+    began = bench.now()
+    in_hand = bench.board.in_hand(now=began)
     try:
         if in_hand and why != "refused":
-            bench.api.release(leases=in_hand, why="interrupted" if why == "interrupted" else "draining")
+            returned = []
+            for lease, seconds in in_hand:
+                in_time = bench.now() - began < HAND_OVER_WITHIN_S
+                returned.append(Returned(lease, seconds, bench.keeper.hand_over(lease) if in_time else None))
+            bench.api.release(leases=returned, why="interrupted" if why == "interrupted" else "draining")
     except ArcspotError as fault:
         log.warning("not released: %s", fault)
     for lease, _ in in_hand:
-        bench.board.drop(lease)
+        _drop(bench, lease)
 
 
 def _say_bye(bench: Bench, why: ByeWhy) -> None:

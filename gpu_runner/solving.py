@@ -36,9 +36,10 @@ class Solved:
 
 
 class Solver(Protocol):
-    """Solve one task without its test outputs within `seconds`.
+    """Solve one task without its test outputs within `seconds`, at most `here` of them in this call.
 
-    Asks `should_stop` often and raises Stopped when it says so.
+    Asks `should_stop` often and raises Stopped when it says so. The file `keep` is where the state of the
+    work is kept, and gone on from where an earlier call left one; the seconds in it count.
     """
 
     def __call__(
@@ -46,8 +47,10 @@ class Solver(Protocol):
         task: Json,
         *,
         seconds: float,
+        here: float,
         seed: int,
         model: Path | None,
+        keep: Path,
         progress: TellProgress,
         should_stop: ShouldStop,
     ) -> Solved: ...
@@ -81,17 +84,19 @@ def torch_solver(*, device: str) -> Solver:
         task: Json,
         *,
         seconds: float,
+        here: float,
         seed: int,
         model: Path | None,
+        keep: Path,
         progress: TellProgress,
         should_stop: ShouldStop,
     ) -> Solved:
         def tell(*, phase: str, fraction: float = 0.0, **_: object) -> None:
             progress(phase, fraction)
 
-        budget = solver.SolveBudget(seconds=seconds, seed=seed, device=device)
+        budget = solver.SolveBudget(seconds=seconds, here=here, seed=seed, device=device)
         try:
-            found = solver.solve(task, budget, model, progress=tell, should_stop=should_stop)
+            found = solver.solve(task, budget, model, progress=tell, should_stop=should_stop, keep=keep)
         except solver.Interrupted as ended:
             raise Stopped(str(ended) or "the solver was asked to stop") from ended
 

@@ -22,6 +22,14 @@ TRIES = 5
 LONGEST_PAUSE_S = 8.0
 CONNECT_S = 5.0
 READ_S = 30.0
+HURRIED_READ_S = 8.0
+
+
+def hurried_pool() -> urllib3.PoolManager:
+    """Connections that give up soon, for what has to fit into the minute after a spot notice."""
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=CONNECT_S, read=HURRIED_READ_S), retries=False
+    )  # fmt: skip
 
 
 class TransferRefused(ArcspotError):

@@ -15,6 +15,7 @@ from arcspot.domain.tasks import MAX_FILE_BYTES, Task, describe, read_task_file,
 from arcspot.errors import TaskFileRefused
 from gpu_runner import artefacts
 from gpu_runner.artefacts import Maker
+from gpu_runner.checkpoint import Checkpoints
 from gpu_runner.contract import Api, FileFact, Json, Lease
 from gpu_runner.solving import ShouldStop, Solver, Stopped, TellProgress, pick_model
 from gpu_runner.transfer import Transfer
@@ -49,11 +50,12 @@ class Workshop:
     models: Path
     scratch: Path
     now: Callable[[], float]
+    checkpoints: Checkpoints
 
     def __call__(
         self, lease: Lease, *, seconds: float, progress: TellProgress, should_stop: ShouldStop
     ) -> Delivered:
-        """Fetch, solve and upload within about `seconds` of solving."""
+        """Fetch, solve and upload within the job's budget, about `seconds` of solving here at most."""
         progress("fetching", 0.0)
         task = read_task(lease, self.transfer.fetch(lease.input_url, max_bytes=MAX_FILE_BYTES))
         model, reason = pick_model(self.models, lease.config.model, device=self.maker.device)
@@ -61,9 +63,11 @@ class Workshop:
         began = self.now()
         solved = self.solve(
             without_solutions(to_json(task)),
-            seconds=seconds,
+            seconds=lease.budget_s,
+            here=seconds,
             seed=lease.config.seed,
             model=model,
+            keep=self.checkpoints.fetch(lease),
             progress=progress,
             should_stop=should_stop,
         )

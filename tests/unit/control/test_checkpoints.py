@@ -9,6 +9,7 @@ import pytest
 
 from arcspot.domain.jobs import JobState
 from arcspot.errors import BadRequest
+from arcspot.services import retiring
 from tests.fakes.driving import Runner, Stack
 
 BODY = b"the state of a solve"
@@ -47,6 +48,18 @@ def test_an_interruption_without_a_checkpoint_leaves_the_earlier_one() -> None:
     (lease,) = runner.claim()
     assert lease["fence"] == 3
     assert lease["checkpoint_url"].endswith("/1/state.safetensors")
+
+
+def test_a_runner_killed_without_notice_leaves_what_an_earlier_one_left() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    (lease,) = runner.claim()
+    release(runner, lease, leave(runner, lease))
+    runner.claim()
+    retiring.reclaim(stack.ports, runner.launch_id, reason="silent", silent=True, now=stack.world.now)
+    (launch_id,) = stack.scale()
+    (lease,) = stack.boot(launch_id).claim()
+    assert (lease["fence"], lease["checkpoint"]) == (3, SUM)
 
 
 def test_releasing_twice_with_a_checkpoint_is_releasing_once() -> None:

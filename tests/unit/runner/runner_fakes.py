@@ -16,8 +16,10 @@ from gpu_runner.contract import (
     JobConfig,
     Json,
     Lease,
+    Left,
     Progress,
     Pulse,
+    Returned,
     Terms,
     UploadTarget,
 )
@@ -55,6 +57,7 @@ class FakeApi:
         self.failures: list[tuple[str, str, str]] = []
         self.summaries: dict[str, Json] = {}
         self.spent: dict[str, float] = {}
+        self.left: dict[str, Left | None] = {}
         self.beats: list[list[Progress]] = []
         self.uploaded: list[tuple[str, list[str]]] = []
         self.pulse = Pulse((), (), False, 3600.0)
@@ -106,11 +109,12 @@ class FakeApi:
         self.failures.append((lease.job_id, error, message))
         return "READY"
 
-    def release(self, *, leases: Sequence[tuple[Lease, float]], why: str) -> None:
+    def release(self, *, leases: Sequence[Returned], why: str) -> None:
         self._ask("release")
-        for one, seconds in leases:
-            self._end(one, why)
-            self.spent[one.job_id] = seconds
+        for each in leases:
+            self._end(each.lease, why)
+            self.spent[each.lease.job_id] = each.seconds
+            self.left[each.lease.job_id] = each.left
 
     def bye(self, *, why: str) -> None:
         self._ask("bye")
@@ -230,12 +234,29 @@ class FakeSolver:
 
     def __init__(self) -> None:
         self.saw: list[Json] = []
+        self.budgets: list[tuple[float, float]] = []
+        self.found: list[bytes | None] = []
+        self.leaves = b"the state so far"
         self.metrics: dict[str, Any] = {"loss": [1.0, float("nan")], "confidence": 0.5}
 
     def __call__(
-        self, task: Json, *, seconds: float, seed: int, model: Path | None, progress: Any, should_stop: Any
+        self,
+        task: Json,
+        *,
+        seconds: float,
+        here: float,
+        seed: int,
+        model: Path | None,
+        keep: Path,
+        progress: Any,
+        should_stop: Any,
     ) -> Solved:
         self.saw.append(task)
+        self.budgets.append((seconds, here))
+        self.found.append(keep.read_bytes() if keep.exists() else None)
         progress("adapting", 0.5)
+        if should_stop():
+            keep.write_bytes(self.leaves)
+            raise Stopped("asked to")
         attempts = tuple((((1, 2),), ((3, 4),)) for _ in task["test"])
         return Solved(attempts, self.metrics, lambda path: path.write_bytes(b"weights") and None)

@@ -55,14 +55,14 @@ def test_a_spot_notice_stops_the_job_and_gives_it_back_with_the_seconds_spent() 
 
 def test_a_rebalance_recommendation_lets_the_job_finish_and_claims_no_other() -> None:
     rig = Rig(lease("a"), lease("b"))
-    rig.work.at_step = lambda job, step: rig.board.leave("rebalance")
+    rig.work.at_step = lambda job, step: rig.board.leave("rebalance", now=rig.clock.now())
     assert serve(rig.bench)[0] == "interrupted"
     assert rig.api.ended == [("a", "done")]
 
 
 def test_a_drain_lets_the_job_finish_and_claims_no_other() -> None:
     rig = Rig(lease("a"), lease("b"))
-    rig.work.at_step = lambda job, step: rig.board.leave("draining")
+    rig.work.at_step = lambda job, step: rig.board.leave("draining", now=rig.clock.now())
     assert serve(rig.bench)[0] == "idle"
     assert rig.api.ended == [("a", "done")]
 

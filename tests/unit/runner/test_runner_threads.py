@@ -121,24 +121,24 @@ def test_a_missing_tag_is_an_error_that_names_it(imds: FakeImds) -> None:
 
 
 def test_a_quiet_metadata_service_is_no_notice(imds: FakeImds, board: Board) -> None:
-    assert watch_once(Imds(imds.url), board) is None
+    assert watch_once(Imds(imds.url), board, now=lambda: 0.0) is None
     assert board.ending(now=0) is None
 
 
 def test_a_spot_notice_interrupts_and_outranks_a_recommendation(imds: FakeImds, board: Board) -> None:
     imds.documents["meta-data/events/recommendations/rebalance"] = '{"noticeTime": "…"}'.replace("…", "now")
-    watch_once(Imds(imds.url), board)
+    watch_once(Imds(imds.url), board, now=lambda: 0.0)
     assert (board.ending(now=0), board.leaving) == (None, "rebalance")
     imds.documents["meta-data/spot/instance-action"] = '{"action": "terminate"}'
     assert look(Imds(imds.url)) == Notice("action", '{"action": "terminate"}')
-    watch_once(Imds(imds.url), board)
+    watch_once(Imds(imds.url), board, now=lambda: 0.0)
     assert board.ending(now=0) == "interrupted"
     assert board.wake.is_set()
 
 
 def test_an_unreachable_metadata_service_is_no_notice(imds: FakeImds, board: Board) -> None:
     imds.close()
-    assert watch_once(Imds(imds.url, timeout_s=0.2), board) is None
+    assert watch_once(Imds(imds.url, timeout_s=0.2), board, now=lambda: 0.0) is None
 
 
 class Doubter:

@@ -20,7 +20,7 @@ from botocore.exceptions import EndpointConnectionError
 from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself
 from gpu_runner.api import ApiSilent, CallFailed, RunnerApi, lambda_invoke
 from gpu_runner.artefacts import fact
-from gpu_runner.contract import UploadTarget
+from gpu_runner.contract import Left, Offered, Returned, UploadTarget
 from gpu_runner.identity import proof, sts_endpoint
 from gpu_runner.transfer import Transfer, TransferFailed, TransferRefused
 from tests.unit.runner.runner_fakes import Clock, lease
@@ -77,7 +77,23 @@ def test_a_lease_is_read_with_its_configuration() -> None:
         "checkpoint_url": None, "config": {"seed": 5, "budget_s": 40.0, "model": "xs.safetensors"},
     }  # fmt: skip
     (read,) = client(Server(ok(leases=[row], drain=False))).claim(want=1).leases
+    assert read.checkpoint is None
     assert (read.fence, read.budget_s, read.config.seed, read.config.model) == (3, 50.0, 5, "xs.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("said", "offered"),
+    [
+        ({"checkpoint_url": "u", "checkpoint": {"bytes": 9, "sha256": "ab"}}, Offered("u", 9, "ab")),
+        ({"checkpoint_url": "u", "checkpoint": None}, None),  # nothing to check it by: not to be trusted
+        ({"checkpoint_url": None, "checkpoint": None}, None),
+        ({}, None),
+    ],
+)
+def test_an_earlier_runners_checkpoint_is_read_only_with_its_checksum(said: Any, offered: Any) -> None:
+    row = {"job_id": "j", "task_id": "t", "fence": 3, "input_url": "u", "budget_s": 50, **said}
+    (read,) = client(Server(ok(leases=[row], drain=False))).claim(want=1).leases
+    assert read.checkpoint == offered
 
 
 @pytest.mark.parametrize("refusal", [NotYourself, LaunchClosed, LeaseLost, BadRequest])
@@ -116,9 +132,17 @@ def test_in_a_hurry_patience_ends_within_ten_seconds() -> None:
 
 def test_release_says_how_long_each_job_was_worked_on() -> None:
     server = Server(ok())
-    client(server).release(leases=[(lease("a", fence=2), 12.5)], why="interrupted")
+    client(server).release(leases=[Returned(lease("a", fence=2), 12.5)], why="interrupted")
     rows = [{"job_id": "a", "fence": 2, "seconds": 12.5, "checkpoint": None}]
     assert server.requests[0]["leases"] == rows
+
+
+def test_release_says_what_the_next_runner_may_go_on_from() -> None:
+    server = Server(ok())
+    left = Left("checkpoints/a/2/state.safetensors", 9, "f" * 64)
+    client(server).release(leases=[Returned(lease("a", fence=2), 1.0, left)], why="interrupted")
+    record = {"key": "checkpoints/a/2/state.safetensors", "bytes": 9, "sha256": "f" * 64}
+    assert server.requests[0]["leases"][0]["checkpoint"] == record
 
 
 class Lambda:

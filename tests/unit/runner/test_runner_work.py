@@ -14,6 +14,8 @@ import pytest
 from arcspot.errors import TaskFileRefused
 from gpu_runner import host
 from gpu_runner.artefacts import Maker, plain_json, summary
+from gpu_runner.checkpoint import Checkpoints
+from gpu_runner.contract import Lease
 from gpu_runner.logs import JsonLines, LogShipper, tail
 from gpu_runner.solving import ModelMissing, Stopped, pick_model
 from gpu_runner.work import Workshop, read_task
@@ -36,14 +38,15 @@ class Shop:
         self.phases: list[str] = []
         models = tmp_path / "models"
         models.mkdir()
+        self.checkpoints = Checkpoints(self.api, self.transfer, tmp_path)  # type: ignore[arg-type]
         self.workshop = Workshop(
-            self.api, self.transfer, self.solver, MAKER, models, tmp_path, Clock().now  # type: ignore[arg-type]
+            self.api, self.transfer, self.solver, MAKER, models, tmp_path, Clock().now, self.checkpoints  # type: ignore[arg-type]
         )  # fmt: skip
 
-    def do(self, *, stop: bool = False) -> Any:
+    def do(self, *, stop: bool = False, job: Lease | None = None) -> Any:
         return self.workshop(
-            lease("a", fence=3),
-            seconds=60,
+            job or lease("a", fence=3),
+            seconds=45,
             progress=lambda phase, fraction: self.phases.append(phase),
             should_stop=lambda: stop,
         )
@@ -125,7 +128,7 @@ def test_a_solver_that_forgets_a_test_input_fails_the_job(tmp_path: Path) -> Non
     real = shop.solver.__call__
     shop.workshop = Workshop(
         shop.api, shop.transfer, lambda task, **rest: real({**task, "test": task["test"][:1]}, **rest),  # type: ignore[arg-type]
-        MAKER, tmp_path / "models", tmp_path, Clock().now,
+        MAKER, tmp_path / "models", tmp_path, Clock().now, shop.checkpoints,
     )  # fmt: skip
     with pytest.raises(ValueError, match="1 answers for 2"):
         shop.do()
@@ -136,7 +139,15 @@ def test_nothing_is_uploaded_once_asked_to_stop_and_nothing_stays_on_the_disk(tm
     with pytest.raises(Stopped):
         shop.do(stop=True)
     assert shop.transfer.put == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept-a-3.safetensors", "models"]
+    shop.checkpoints.forget(lease("a", fence=3))
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_the_jobs_budget_is_for_all_its_runs_and_the_runners_time_for_this_one(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.do()
+    assert shop.solver.budgets == [(60.0, 45)]
 
 
 def test_the_summary_has_single_figures_only_and_stays_small() -> None:
