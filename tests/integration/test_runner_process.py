@@ -27,13 +27,24 @@ TASK = {
 }
 
 
+# A half turn, but for one cell: no small hypothesis explains it, so the network has to work.
+LONG_TASK = {
+    "train": [
+        {"input": [[1, 2], [0, 3]], "output": [[3, 0], [2, 9]]},
+        {"input": [[5, 0], [4, 4]], "output": [[9, 4], [0, 5]]},
+    ],
+    "test": [{"input": [[7, 0], [1, 6]]}],
+}
+
+
 class Cloud:
     """runner_api behind Lambda's invoke URL, and a bucket, on one port."""
 
-    def __init__(self, *, budget_s: float) -> None:
+    def __init__(self, *, budget_s: float, task: dict[str, Any] = TASK) -> None:
         self.calls: list[dict[str, Any]] = []
-        self.objects: dict[str, bytes] = {"/task": json.dumps(TASK).encode()}
+        self.objects: dict[str, bytes] = {"/task": json.dumps(task).encode()}
         self.jobs = [budget_s]
+        self.left: dict[str, Any] | None = None
         cloud = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,7 +89,9 @@ class Cloud:
         if verb == "claim":
             leases = [
                 {"job_id": "j", "task_id": "t", "fence": 1, "expires_in_s": 120, "config": {"seed": 1},
-                 "input_url": f"{self.url}/task", "checkpoint_url": None, "budget_s": self.jobs.pop()}
+                 "input_url": f"{self.url}/task", "budget_s": self.jobs.pop(),
+                 "checkpoint_url": self.left and f"{self.url}/checkpoint/state.safetensors",
+                 "checkpoint": self.left}
             ] if self.jobs else []  # fmt: skip
             return {"leases": leases, "drain": not leases}
         if verb == "heartbeat":
@@ -142,6 +155,41 @@ def test_a_runner_solves_a_real_task_and_delivers_every_file(imds: FakeImds, tmp
     assert cloud.said("hello")[0]["proof"]["headers"] == {"x-arcspot-launch": "launch-1"}
     assert any(each["leases"] for each in cloud.said("heartbeat"))
     assert b"serving" in cloud.objects["/log/runner.log"]
+
+
+def until_it_adapts(cloud: Cloud, process: subprocess.Popen[str]) -> None:
+    """Wait until a heartbeat says that the network is being trained."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(lease["phase"] == "adapt" for b in cloud.said("heartbeat") for lease in b["leases"]):
+            return
+        time.sleep(0.05)
+
+
+def test_after_a_spot_notice_another_runner_goes_on_where_the_first_one_was(
+    imds: FakeImds, tmp_path: Path
+) -> None:
+    cloud = Cloud(budget_s=300, task=LONG_TASK)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    first = start(cloud, imds, folders[0])
+    until_it_adapts(cloud, first)
+    imds.documents["meta-data/spot/instance-action"] = '{"action": "terminate"}'
+    out, _ = first.communicate(timeout=90)
+    (released,) = cloud.said("release")
+    (row,) = released["leases"]
+    cloud.left = row["checkpoint"]
+    assert cloud.left["key"] == "checkpoints/j/1/state.safetensors", out
+    assert cloud.left["bytes"] == len(cloud.objects["/checkpoint/state.safetensors"])
+
+    del imds.documents["meta-data/spot/instance-action"]
+    cloud.jobs = [row["seconds"] + 6]
+    out, _ = start(cloud, imds, folders[1]).communicate(timeout=120)
+    assert "resumed at step" in out
+    assert "resumed at step 0 " not in out
+    assert len(cloud.said("complete")) == 1
+    assert json.loads(cloud.objects["/result/metrics.json"])["seconds_before"] > 0
 
 
 def test_a_runner_told_to_stop_gives_its_job_back_within_seconds(imds: FakeImds, tmp_path: Path) -> None:
