@@ -145,7 +145,8 @@ def _read(target: Target, key: str) -> bytes:
 
 
 def _submission(out: Path, answers: list[Answer]) -> None:
-    predictions = {a.task_id: json.loads((a.folder / "prediction.json").read_text()) for a in answers}
+    # By the folder's name: the task id, unless two different tasks of these files share one.
+    predictions = {a.folder.name: json.loads((a.folder / "prediction.json").read_text()) for a in answers}
     _replace(out / "submission.json", json.dumps(scoring.submission(predictions)).encode())
 
 

@@ -8,23 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from arcspot.domain import waiting
 from arcspot.domain.budget import Fleet, Ledger, cost_usd_micros, period_of
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
 from arcspot_cli.target import Target
-
-WAITING_WORDS = {
-    "budget": "budget: the month's cap cannot cover another instance's worst case",
-    "slots": "slots: every allowed instance is running",
-    "quota": "quota: the account's GPU vCPU quota is too small",
-    "capacity": "capacity: EC2 has no spot instance to give",
-    "throttle": "throttle: EC2 asked us to slow down",
-    "config": "config: launching fails until a person looks (arcspot resume)",
-    "runner": "runner: the last instances could not work; see logs/ in the bucket",
-    "paused": "paused: arcspot resume lets it go on",
-    "company": "company: a small backlog waits a moment for more",
-    "step": "step: at most four instances start at once",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +41,7 @@ class Look:
         """Why READY jobs wait, in words; "" when nothing keeps them."""
         if self.fleet is None or not self.counts.get("READY") or not self.fleet.waits_for:
             return ""
-        return WAITING_WORDS.get(self.fleet.waits_for, self.fleet.waits_for)
+        return waiting.WORDS.get(self.fleet.waits_for, self.fleet.waits_for)
 
     def cost_so_far(self, launch: Launch) -> int:
         """Micro-dollars a launch has cost by now."""
@@ -101,6 +89,12 @@ def as_json(seen: Look) -> dict[str, Any]:
             }
             for job in seen.jobs
             if job.lease
+        ],
+        "waiting": [
+            {"job_id": job.job_id, "task_id": job.task_id, "waits_for": reason, "since": since.isoformat()}
+            for job in seen.jobs
+            if (told := waiting.why(job, fleet))
+            for reason, since in [told]
         ],
         "ended_badly": [
             {"job_id": job.job_id, "task_id": job.task_id, "state": str(job.state), "reason": job.reason}

@@ -8,24 +8,22 @@ from __future__ import annotations
 import json
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from arcspot.errors import ArcspotError
+from arcspot_cli.commands import AS_JSON, BATCH, PATHS, emit, example, the_target
+from arcspot_cli.commands_local import local
+from arcspot_cli.commands_operating import cancel, cost, pause, resume, retry
 from arcspot_cli.commands_schedule import schedule
 from arcspot_cli.simulating import simulate
 
 if TYPE_CHECKING:
     from arcspot_cli.looking import Look
     from arcspot_cli.target import Target
-
-PATHS = click.Path(path_type=Path)
-BATCH = click.option(
-    "--batch", metavar="NAME", help="Only this batch (the folder below tasks/ in the bucket)."
-)
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
 
 
 class Friendly(click.Group):
@@ -52,10 +50,6 @@ def _told(error: Exception) -> Exception:
     return error
 
 
-def example(*lines: str) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
 @click.group(
     cls=Friendly,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -80,29 +74,37 @@ def main(ctx: click.Context, /, **said: str | None) -> None:
     ctx.obj = said
 
 
-main.add_command(simulate)
-main.add_command(schedule)
+for _command in (cost, pause, resume, cancel, retry, schedule, simulate, local):
+    main.add_command(_command)
 
 
-def the_target(ctx: click.Context) -> Target:
-    from arcspot_cli.target import Choice, resolve
-
-    target = resolve(Choice(project_dir=Path.cwd(), **ctx.find_root().obj))
-    click.echo(f"stack {target.stack} on {target.label}", err=True)
-    return target
-
-
-def emit(data: Any) -> None:
-    click.echo(json.dumps(data, indent=1, ensure_ascii=False, default=str))
-
-
-@main.command(epilog=example("arcspot submit task.json", "arcspot submit tasks/ --batch monday --wait"))
+@main.command(
+    epilog=example(
+        "arcspot submit task.json",
+        "arcspot submit tasks/ --batch monday --wait",
+        "arcspot submit tasks/ --lane 0 --deadline 2026-12-24T18:00",
+    )
+)
 @click.argument("paths", nargs=-1, required=True, type=PATHS)
 @click.option("--batch", metavar="NAME", help="Name of the batch. Default: the folder's (or file's) name.")
+@click.option("--lane", type=click.IntRange(0, 2), help="0 comes before 1 (the usual), 1 before 2.")
+@click.option(
+    "--deadline",
+    type=click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d"]),
+    help="UTC. More instances start if the budget allows; what cannot be met is said by mail.",
+)
 @click.option("--wait", is_flag=True, help="Stay until every job is over.")
 @AS_JSON
 @click.pass_context
-def submit(ctx: click.Context, paths: tuple[Path, ...], batch: str | None, wait: bool, as_json: bool) -> None:
+def submit(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    batch: str | None,
+    lane: int | None,
+    deadline: datetime | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
     """Check task files and drop the good ones into the bucket. Exit status 1 if any was refused."""
     from arcspot_cli import submitting
 
@@ -111,6 +113,8 @@ def submit(ctx: click.Context, paths: tuple[Path, ...], batch: str | None, wait:
         submitting.check(path, submitting.key_for(batch, name)) for path, name in submitting.find(paths)
     ]
     target = the_target(ctx)
+    by = deadline.replace(tzinfo=UTC) if deadline else None
+    submitting.prepare(target, batch, datetime.now(UTC), lane=lane, deadline=by)
     with click.progressbar(length=len(uploads), label="uploading", file=sys.stderr) as bar:
         told = submitting.submit(target, uploads, batch, done=lambda _: bar.update(1))
     for refusal in told.refused:
@@ -165,8 +169,6 @@ def status(ctx: click.Context, batch: str | None, watching: bool, as_json: bool)
 
 
 def _look(target: Target, batch: str | None, job_ids: list[str] | None) -> Look:
-    from datetime import UTC, datetime
-
     from arcspot_cli.looking import look
 
     return look(target, datetime.now(UTC), batch=batch, job_ids=job_ids)
@@ -280,73 +282,6 @@ def demo(ctx: click.Context, tasks_dir: Path, out: Path, keep: bool, as_json: bo
     ctx.exit(1 if story.dead or not story.answered else 0)
 
 
-@main.command(epilog=example("arcspot cost", "arcspot cost --month 2026-11 --json"))
-@click.option("--month", metavar="YYYY-MM", help="Default: this month (UTC).")
-@AS_JSON
-@click.pass_context
-def cost(ctx: click.Context, month: str | None, as_json: bool) -> None:
-    """What a month's instances cost, and how much of it was work."""
-    from datetime import UTC, datetime
-
-    from arcspot.domain.budget import period_of
-    from arcspot.domain.reporting import usd
-    from arcspot_cli import operating
-
-    told = operating.bill(the_target(ctx), month or period_of(datetime.now(UTC)))
-    if as_json:
-        emit(operating.bill_json(told))
-        return
-    for launch in told.launches:
-        kind = " ".join(filter(None, (launch.instance_type, launch.market)))
-        click.echo(
-            f"{launch.launch_id}  {launch.state:<9} {kind:<22} {usd(launch.actual):>10}  {launch.reason}"
-        )
-    each = f", {usd(told.jobs_usd_micros // told.jobs)} each" if told.jobs else ""
-    click.echo(f"{told.period}: {usd(told.settled)} of {usd(told.cap)} spent, {usd(told.reserved)} reserved")
-    click.echo(f"{told.jobs} job(s) {usd(told.jobs_usd_micros)}{each}; boot and idle {usd(told.overhead)}")
-
-
-@main.command(epilog=example('arcspot pause "waiting for the new model"'))
-@click.argument("reason", default="paused by hand")
-@click.pass_context
-def pause(ctx: click.Context, reason: str) -> None:
-    """Start no more instances; what runs goes on."""
-    from arcspot_cli import operating
-
-    operating.pause(the_target(ctx), reason)
-    click.echo("paused; go on with: arcspot resume")
-
-
-@main.command(epilog=example("arcspot resume"))
-@click.pass_context
-def resume(ctx: click.Context) -> None:
-    """Let instances start again, also after an error that waited for a person."""
-    from arcspot_cli import operating
-
-    operating.resume(the_target(ctx))
-    click.echo("resumed; waiting jobs are looked at within the minute")
-
-
-@main.command(epilog=example("arcspot cancel a3d637a186ffbf7f58aba900", "arcspot cancel --batch monday"))
-@click.argument("job_ids", nargs=-1)
-@BATCH
-@click.pass_context
-def cancel(ctx: click.Context, job_ids: tuple[str, ...], batch: str | None) -> None:
-    """Cancel jobs that are not over. A running one stops at its runner's next heartbeat."""
-    from datetime import UTC, datetime
-
-    from arcspot_cli import operating
-
-    if not job_ids and not batch:
-        raise click.UsageError("name job ids, or a batch with --batch")
-    target = the_target(ctx)
-    jobs = list(target.store.jobs(list(job_ids)).values()) + (
-        list(target.store.jobs_of_batch(batch)) if batch else []
-    )
-    changed = operating.cancel(target, jobs, datetime.now(UTC))
-    click.echo(f"{len(changed)} job(s) cancelled, {len(jobs) - len(changed)} were over already")
-
-
 @main.command(epilog=example("arcspot check", "arcspot --aws --region us-east-1 check"))
 @AS_JSON
 @click.pass_context
@@ -369,8 +304,6 @@ def check(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def cleanup(ctx: click.Context, yes: bool) -> None:
     """Remove the stack with all of its data: instances, every object version, tables, functions."""
-    from datetime import UTC, datetime
-
     from arcspot_cli import cleaning
 
     target = the_target(ctx)
@@ -383,93 +316,6 @@ def cleanup(ctx: click.Context, yes: bool) -> None:
         ctx.exit(1)
     cleaning.clean(target, datetime.now(UTC), say=lambda text: click.echo(text, err=True))
     click.echo("nothing is left")
-
-
-@main.group()
-def local() -> None:
-    """The whole stack on this machine, without an AWS account."""
-
-
-@local.command("up", epilog=example("arcspot local up", "arcspot local up --max-instances 1"))
-@click.option("--max-instances", type=click.IntRange(1, 16), default=2, show_default=True)
-@click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A template parameter.")
-def local_up(max_instances: int, parameters: tuple[str, ...]) -> None:
-    """Start the emulator, deploy the real template to it, start the instance host."""
-    from arcspot_cli.local import stack
-
-    given = dict(p.split("=", 1) for p in parameters if "=" in p)
-    if len(given) != len(parameters):
-        raise click.UsageError("--parameter takes NAME=VALUE, each name once")
-    options = stack.LocalOptions(project_dir=Path.cwd(), max_instances=max_instances, parameters=given)
-    up = stack.up(options, report=lambda text: click.echo(text, err=True))
-    click.echo(f"up at {up.endpoint_url}; next: arcspot submit examples/tasks")
-
-
-@local.command("down", epilog=example("arcspot local down"))
-def local_down() -> None:
-    """Stop all of it; nothing is left running."""
-    from arcspot_cli.local import stack
-
-    stack.down(Path.cwd(), report=lambda text: click.echo(text, err=True))
-    click.echo("down")
-
-
-@local.command("env", epilog=example('eval "$(arcspot local env)" && aws s3 ls'))
-def local_env() -> None:
-    """Print shell lines that point the AWS CLI at the local stack."""
-    import shlex
-
-    for name, value in sorted(_running().environment().items()):
-        if name.startswith("AWS_"):
-            click.echo(f"export {name}={shlex.quote(value)}")
-
-
-@local.command("status", epilog=example("arcspot local status"))
-@AS_JSON
-def local_status(as_json: bool) -> None:
-    """Show the emulator's processes and the instances that play EC2."""
-    from arcspot_cli.local import stack
-
-    seen = stack.status(Path.cwd())
-    if as_json:
-        emit({"up": seen.stack is not None, "instances": [dict(i) for i in seen.instances]})
-        return
-    if seen.stack is None:
-        click.echo("not up; start it with: arcspot local up")
-        return
-    click.echo(f"{seen.stack.stack_name} at {seen.stack.endpoint_url}, since {seen.stack.started_at}")
-    for instance in seen.instances:
-        click.echo("  " + "  ".join(str(value) for value in instance.values()))
-
-
-def _control(verb: str, explained: str) -> None:
-    @local.command(verb, help=explained, epilog=example(f"arcspot local {verb} i-0123456789abcdef0"))
-    @click.argument("instance_id")
-    def command(instance_id: str) -> None:
-        from arcspot_cli.local import stack
-
-        stack.control(_running(), instance_id, verb)
-        click.echo(f"{instance_id}: {verb}")
-
-
-def _running() -> Any:
-    from arcspot_cli.errors import CommandFailed
-    from arcspot_cli.local import stack
-
-    up = stack.load(Path.cwd())
-    if up is None:
-        raise CommandFailed("no local stack is up in this folder; run: arcspot local up")
-    return up
-
-
-for _verb, _explained in {
-    "interrupt": "Announce a spot interruption to an instance; it ends two minutes later.",
-    "rebalance": "Recommend a rebalance to an instance.",
-    "freeze": "Stop an instance's processes without ending them: a hung machine.",
-    "thaw": "Let a frozen instance go on.",
-    "crash": "End an instance's processes at once: a crashed machine.",
-}.items():
-    _control(_verb, _explained)
 
 
 if __name__ == "__main__":

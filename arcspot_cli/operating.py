@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from arcspot.domain.budget import Fleet
-from arcspot.domain.jobs import Job
+from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch
+from arcspot.services.ingesting import batch_due
 from arcspot.services.retry import until_written
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
@@ -47,6 +48,28 @@ def cancel(target: Target, jobs: list[Job], now: datetime) -> list[Job]:
         result = until_written(act)
         if result is not None:
             changed.append(result)
+    return changed
+
+
+def retry(target: Target, jobs: list[Job], now: datetime) -> list[Job]:
+    """Try DEAD and CANCELLED jobs again, and report their batches anew. The jobs it changed."""
+    changed: list[Job] = []
+    for job in jobs:
+
+        def act(job_id: str = job.job_id) -> Job | None:
+            known = target.store.job(job_id)
+            if known is None or known.state not in (JobState.DEAD, JobState.CANCELLED):
+                return None
+            revived = known.revived(now=now)
+            target.store.write(revived)
+            return revived
+
+        result = until_written(act)
+        if result is not None:
+            changed.append(result)
+    # After the jobs: a batch that is due while all its jobs are over would be reported at once.
+    for batch_id in sorted({job.batch_id for job in changed}):
+        until_written(lambda batch_id=batch_id: batch_due(target.store, batch_id, now))  # type: ignore[misc]
     return changed
 
 

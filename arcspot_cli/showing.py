@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from arcspot.domain import drawing, reporting, scoring
+from arcspot.domain import drawing, reporting, scoring, waiting
 from arcspot.domain.jobs import JobState
 from arcspot.domain.tasks import Task
 from arcspot_cli.looking import Look, current
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+SHOWN_WAITING = 10
 
 
 def colours(stream: object = sys.stdout) -> bool:
@@ -76,6 +78,13 @@ def line(seen: Look) -> str:
     return f"{counts}{f' ({running})' if running else ''}{money}{reserved}{waits}"
 
 
+def _waiting(seen: Look) -> list[tuple[str, str, str]]:
+    """Task, reason and since when of every job that waits, the oldest first."""
+    found = [(why, job) for job in seen.jobs if (why := waiting.why(job, seen.fleet))]
+    found.sort(key=lambda pair: pair[1].ready_at or pair[1].created_at)
+    return [(job.task_id, reason, f"{since:%H:%M:%S} UTC") for (reason, since), job in found]
+
+
 def tables(seen: Look) -> RenderableType:
     """A look as tables: jobs, what runs, instances, money."""
     from rich.console import Group
@@ -96,6 +105,14 @@ def tables(seen: Look) -> RenderableType:
     if seen.waits_for and seen.fleet:
         since = f" (since {seen.fleet.waits_since:%H:%M:%S} UTC)" if seen.fleet.waits_since else ""
         parts.append(f"\nwaits for {seen.waits_for}{since}")
+    held_up = _waiting(seen)
+    if held_up:
+        queue = grid("waiting", "for", "since")
+        for row in held_up[:SHOWN_WAITING]:
+            queue.add_row(*row)
+        if len(held_up) > SHOWN_WAITING:
+            queue.add_row(f"and {len(held_up) - SHOWN_WAITING} more (--json has all)", "", "")
+        parts += ["", queue]
     running = [job for job in seen.jobs if job.lease]
     if running:
         now = grid("running", "phase", "done", "instance")

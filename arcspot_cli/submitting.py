@@ -6,13 +6,16 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from arcspot.domain import tasks
+from arcspot.domain.jobs import Batch
 from arcspot.errors import RecordMissing
 from arcspot.services.ingesting import TASKS_PREFIX, accepted_key, rejected_key
+from arcspot.services.retry import until_written
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
 
@@ -45,7 +48,10 @@ class Submission:
 
 
 def find(paths: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Every task file below the paths, with its name relative to the path that was given."""
+    """Every task file below the paths, with its name relative to the path that was given.
+
+    Raises CommandFailed when a path is missing, or two files would get the same name in the batch.
+    """
     found: list[tuple[Path, str]] = []
     for path in paths:
         if path.is_dir():
@@ -57,7 +63,19 @@ def find(paths: Iterable[Path]) -> list[tuple[Path, str]]:
             found.append((path, path.name))
         else:
             raise CommandFailed(f"{path}: no such file or folder")
+    _refuse_clashes(found)
     return found
+
+
+def _refuse_clashes(found: list[tuple[Path, str]]) -> None:
+    taken: dict[str, Path] = {}
+    for path, name in found:
+        other = taken.setdefault(name, path)
+        if other.resolve() != path.resolve():
+            raise CommandFailed(
+                f"{other} and {path} would both be {name} in the batch, and one would replace the other; "
+                "submit them one by one with different --batch names, or give their common folder"
+            )
 
 
 def check(path: Path, key: str) -> Upload:
@@ -75,6 +93,27 @@ def batch_name(paths: Iterable[Path]) -> str:
     """A batch is named after its first folder (or file)."""
     first = next(iter(paths)).resolve()
     return re.sub(r"[^\w.-]+", "-", first.stem if first.is_file() else first.name).strip("-.") or "batch"
+
+
+def prepare(
+    target: Target, batch: str, now: datetime, *, lane: int | None, deadline: datetime | None
+) -> None:
+    """Write down a batch's lane and deadline before its files arrive; `ingest` makes the jobs by them."""
+    if lane is None and deadline is None:
+        return
+
+    def act() -> None:
+        known = target.store.batch(batch) or Batch(batch_id=batch, created_at=now, report_due_at=None)
+        target.store.write(
+            replace(
+                known,
+                lane=known.lane if lane is None else lane,
+                deadline=deadline or known.deadline,
+                late_said=False,
+            )
+        )
+
+    until_written(act)
 
 
 def submit(

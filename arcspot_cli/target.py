@@ -49,10 +49,18 @@ class Target:
         return boto3.Session(profile_name=self.profile, region_name=self.region)
 
     def client(self, service: str) -> Any:
+        """A client of this target and no other.
+
+        boto3 would read an endpoint from the environment and from profiles by itself: `--aws` would
+        then talk to an emulator, and the local stack's commands to whatever is configured for a service.
+        """
+        from botocore.config import Config
+
         from arcspot.aws.compose import client_config
 
+        here = Config(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]
         return self.session.client(  # type: ignore[call-overload]
-            service, endpoint_url=self.endpoint_url, config=client_config(service)
+            service, endpoint_url=self.endpoint_url, config=client_config(service).merge(here)
         )
 
     @cached_property

@@ -239,6 +239,26 @@ class Job:
             )
         return replace(base, state=JobState.READY, ready_at=now, interruptions=interruptions, reason=why)
 
+    def revived(self, *, now: datetime) -> Job:
+        """A person wants it tried again: READY, with what was counted against it forgotten.
+
+        The fence stays, so that whoever still works on an old attempt commits nothing.
+        Raises Conflict unless the job is DEAD or CANCELLED.
+        """
+        if self.state not in (JobState.DEAD, JobState.CANCELLED):
+            raise Conflict(f"job {self.job_id} is {self.state}; only a DEAD or CANCELLED one is tried again")
+        return replace(
+            self,
+            state=JobState.READY,
+            ready_at=now,
+            failures=0,
+            interruptions=0,
+            silent_deaths=0,
+            cancelled=False,
+            reason="tried again by hand",
+            updated_at=now,
+        )
+
     def cancel(self, *, now: datetime) -> Job:
         """Ask that the job not be run: at once when nobody holds it, else a tombstone its holder meets."""
         if self.state.terminal:

@@ -12,7 +12,7 @@ from typing import Any
 from arcspot.domain import tasks
 from arcspot.domain.jobs import DEFAULT_LANE, Batch, Job, JobState, TaskInput
 from arcspot.errors import RecordMissing
-from arcspot.ports import Event, Ports
+from arcspot.ports import Event, Ports, Store
 from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimated_seconds
 from arcspot.settings import Settings
@@ -100,7 +100,7 @@ def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) ->
     receipt = _receipt(settings, dropped, file, new)
     _write_receipts(ports, dropped, file, receipt, now)
     if receipt.new_jobs or receipt.refusals or _unreported(ports, receipt.batch_id):
-        until_written(lambda: _batch_due(ports, receipt.batch_id, now))
+        until_written(lambda: batch_due(ports.store, receipt.batch_id, now))
     return receipt
 
 
@@ -195,11 +195,12 @@ def _rejected(dropped: Dropped, receipt: Receipt, now: datetime) -> Job:
     )
 
 
-def _batch_due(ports: Ports, batch_id: str, now: datetime) -> None:
-    batch = ports.store.batch(batch_id) or Batch(batch_id=batch_id, created_at=now, report_due_at=None)
+def batch_due(store: Store, batch_id: str, now: datetime) -> None:
+    """Have a batch reported once its jobs are over."""
+    batch = store.batch(batch_id) or Batch(batch_id=batch_id, created_at=now, report_due_at=None)
     due = batch.due(now)
     if due != batch or batch.version == 0:
-        ports.store.write(due)
+        store.write(due)
 
 
 def _unreported(ports: Ports, batch_id: str) -> bool:

@@ -1,0 +1,35 @@
+"""What every command's file needs: options of one name, examples, the target, JSON out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from arcspot_cli.target import Target
+
+PATHS = click.Path(path_type=Path)
+BATCH = click.option(
+    "--batch", metavar="NAME", help="Only this batch (the folder below tasks/ in the bucket)."
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
+
+
+def example(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def the_target(ctx: click.Context) -> Target:
+    """The stack this call is for, named on stderr."""
+    from arcspot_cli.target import Choice, resolve
+
+    target = resolve(Choice(project_dir=Path.cwd(), **ctx.find_root().obj))
+    click.echo(f"stack {target.stack} on {target.label}", err=True)
+    return target
+
+
+def emit(data: Any) -> None:
+    click.echo(json.dumps(data, indent=1, ensure_ascii=False, default=str))

@@ -1,0 +1,122 @@
+"""cost, pause, resume, cancel, retry: an operator's hand on a running stack."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from arcspot_cli.commands import AS_JSON, BATCH, emit, example, the_target
+
+if TYPE_CHECKING:
+    from arcspot.domain.jobs import Job
+    from arcspot_cli.target import Target
+
+
+@click.command(epilog=example("arcspot cost", "arcspot cost --month 2026-11 --json"))
+@click.option("--month", metavar="YYYY-MM", help="Default: this month (UTC).")
+@AS_JSON
+@click.pass_context
+def cost(ctx: click.Context, month: str | None, as_json: bool) -> None:
+    """What a month's instances cost, and how much of it was work."""
+    from arcspot.domain.budget import period_of
+    from arcspot.domain.reporting import usd
+    from arcspot_cli import operating
+
+    told = operating.bill(the_target(ctx), month or period_of(datetime.now(UTC)))
+    if as_json:
+        emit(operating.bill_json(told))
+        return
+    for launch in told.launches:
+        kind = " ".join(filter(None, (launch.instance_type, launch.market)))
+        click.echo(
+            f"{launch.launch_id}  {launch.state:<9} {kind:<22} {usd(launch.actual):>10}  {launch.reason}"
+        )
+    each = f", {usd(told.jobs_usd_micros // told.jobs)} each" if told.jobs else ""
+    click.echo(f"{told.period}: {usd(told.settled)} of {usd(told.cap)} spent, {usd(told.reserved)} reserved")
+    click.echo(f"{told.jobs} job(s) {usd(told.jobs_usd_micros)}{each}; boot and idle {usd(told.overhead)}")
+
+
+@click.command(epilog=example('arcspot pause "waiting for the new model"'))
+@click.argument("reason", default="paused by hand")
+@click.pass_context
+def pause(ctx: click.Context, reason: str) -> None:
+    """Start no more instances; what runs goes on."""
+    from arcspot_cli import operating
+
+    operating.pause(the_target(ctx), reason)
+    click.echo("paused; go on with: arcspot resume")
+
+
+@click.command(epilog=example("arcspot resume"))
+@click.pass_context
+def resume(ctx: click.Context) -> None:
+    """Let instances start again, also after an error that waited for a person."""
+    from arcspot_cli import operating
+
+    operating.resume(the_target(ctx))
+    click.echo("resumed; waiting jobs are looked at within the minute")
+
+
+@click.command(epilog=example("arcspot cancel a3d637a186ffbf7f58aba900", "arcspot cancel --batch monday"))
+@click.argument("job_ids", nargs=-1)
+@BATCH
+@click.pass_context
+def cancel(ctx: click.Context, job_ids: tuple[str, ...], batch: str | None) -> None:
+    """Cancel jobs that are not over. A running one stops at its runner's next heartbeat."""
+    from arcspot_cli import operating
+
+    if not job_ids and not batch:
+        raise click.UsageError("name job ids, or a batch with --batch")
+    target = the_target(ctx)
+    jobs = _named(target, job_ids, batch)
+    changed = operating.cancel(target, jobs, datetime.now(UTC))
+    click.echo(f"{len(changed)} job(s) cancelled, {len(jobs) - len(changed)} were over already")
+
+
+@click.command(
+    epilog=example(
+        "arcspot retry a3d637a186ffbf7f58aba900", "arcspot retry --batch monday", "arcspot retry --dead"
+    )
+)
+@click.argument("job_ids", nargs=-1)
+@BATCH
+@click.option("--dead", is_flag=True, help="Every job that was given up.")
+@AS_JSON
+@click.pass_context
+def retry(ctx: click.Context, job_ids: tuple[str, ...], batch: str | None, dead: bool, as_json: bool) -> None:
+    """Try jobs again that were given up or cancelled. Nothing is counted against them any more."""
+    from arcspot.domain.jobs import JobState
+    from arcspot_cli import operating
+
+    if not job_ids and not batch and not dead:
+        raise click.UsageError("name job ids, or a batch with --batch, or --dead for every job given up")
+    target = the_target(ctx)
+    jobs = _named(target, job_ids, batch)
+    if dead:
+        jobs += [job for job in target.store.every_job() if job.state is JobState.DEAD]
+    changed = {job.job_id for job in operating.retry(target, jobs, datetime.now(UTC))}
+    left = [job for job in jobs if job.job_id not in changed]
+    if as_json:
+        emit(
+            {
+                "retried": sorted(changed),
+                "left": [{"job_id": job.job_id, "state": str(job.state)} for job in left],
+            }
+        )
+        return
+    for job in left:
+        click.echo(f"{job.job_id} ({job.task_id}) is {job.state}: not tried again", err=True)
+    click.echo(f"{len(changed)} job(s) will be tried again")
+
+
+def _named(target: Target, job_ids: tuple[str, ...], batch: str | None) -> list[Job]:
+    """The jobs a person named. Raises CommandFailed for an id nobody knows."""
+    from arcspot_cli.errors import CommandFailed
+
+    known = target.store.jobs(list(job_ids))
+    unknown = [job_id for job_id in job_ids if job_id not in known]
+    if unknown:
+        raise CommandFailed(f"no job {', '.join(unknown)}; `arcspot status --json` lists the ids")
+    return list(known.values()) + (list(target.store.jobs_of_batch(batch)) if batch else [])

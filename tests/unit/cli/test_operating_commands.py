@@ -1,0 +1,161 @@
+"""submit's lanes and deadlines, retry, and which endpoint a target really talks to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arcspot.domain import waiting
+from arcspot.domain.jobs import JobState
+from arcspot.errors import Conflict
+from arcspot_cli import fetching, looking, operating, submitting
+from arcspot_cli.errors import CommandFailed
+from arcspot_cli.target import Choice, Target, resolve
+from tests.fakes.driving import GOOD_TASK, Stack, task
+from tests.fakes.memory import START
+
+
+@dataclass
+class Here:
+    """A target whose store is a stack in memory."""
+
+    stack: Stack
+
+    @property
+    def store(self) -> Any:
+        return self.stack.world.store
+
+
+def one_job(stack: Stack) -> Any:
+    (job,) = stack.world.store.jobs_of_batch("b")
+    return job
+
+
+def given_up(stack: Stack) -> None:
+    runner = stack.one_running()
+    for _ in range(3):
+        (lease,) = runner.claim()
+        held = {"job_id": lease["job_id"], "fence": lease["fence"]}
+        runner.ask("fail", **held, error="ValueError", message="no", seconds=1)
+    assert one_job(stack).state is JobState.DEAD
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_aws_is_aws_whatever_endpoint_is_configured(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    aws = resolve(Choice(project_dir=tmp_path, where="aws", region="eu-west-1"))
+    assert aws.client("s3").meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
+
+
+def test_a_local_target_is_not_led_astray_by_a_services_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    there = Target("arcspot", "us-east-1", "http://127.0.0.1:2", None, "there")
+    assert there.client("s3").meta.endpoint_url == "http://127.0.0.1:2"
+
+
+def test_two_files_of_one_name_are_refused_before_anything_is_uploaded(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.json").write_text(json.dumps(GOOD_TASK))
+    with pytest.raises(CommandFailed, match=r"a/x\.json and .*b/x\.json would both be x\.json"):
+        submitting.find([tmp_path / "a", tmp_path / "b"])
+    same = tmp_path / "a" / "x.json"
+    assert len(submitting.find([same, same])) == 2, "the same file twice is one upload, not a clash"
+
+
+def test_answers_of_two_tasks_with_one_name_are_both_in_the_submission(tmp_path: Path) -> None:
+    prediction = json.dumps([{"attempt_1": [[0]], "attempt_2": [[1]]}])
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    answers = []
+    for name in ("x", "x~job-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "prediction.json").write_text(prediction)
+        answers.append(fetching.Answer("x", one_job(stack), tmp_path / name, True))
+    fetching._submission(tmp_path, answers)
+    assert set(json.loads((tmp_path / "submission.json").read_text())) == {"x", "x~job-2"}
+
+
+def test_a_lane_and_a_deadline_are_written_before_the_files_come() -> None:
+    stack = Stack()
+    by = START + timedelta(hours=3)
+    submitting.prepare(Here(stack), "b", START, lane=0, deadline=by)  # type: ignore[arg-type]
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    batch = stack.world.store.batch("b")
+    assert batch is not None
+    assert (one_job(stack).lane, batch.deadline) == (0, by)
+    submitting.prepare(Here(stack), "b", START, lane=2, deadline=None)  # type: ignore[arg-type]
+    again = stack.world.store.batch("b")
+    assert again is not None
+    assert (again.lane, again.deadline) == (2, by)
+
+
+def test_a_job_that_was_given_up_is_tried_again_and_its_batch_reported_anew() -> None:
+    stack = Stack()
+    given_up(stack)
+    before = one_job(stack)
+    (changed,) = operating.retry(Here(stack), [before], stack.world.now)  # type: ignore[arg-type]
+    after = one_job(stack)
+    assert (after.state, after.failures, after.fence) == (JobState.READY, 0, before.fence)
+    assert changed.job_id == after.job_id
+    assert [batch.batch_id for batch in stack.world.store.batches_due()] == ["b"]
+    assert operating.retry(Here(stack), [after], stack.world.now) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("state", [JobState.READY, JobState.LEASED, JobState.DONE])
+def test_only_what_is_over_without_an_answer_can_be_revived(state: JobState) -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    if state is not JobState.READY:
+        (lease,) = runner.claim()
+        if state is JobState.DONE:
+            runner.complete(lease)
+    with pytest.raises(Conflict, match=str(state)):
+        one_job(stack).revived(now=START)
+
+
+def test_a_waiting_job_shows_one_reason_and_since_when() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    fleet = stack.world.store.fleet()
+    assert waiting.why(one_job(stack), fleet) == ("turn", START)
+    stack.scale()
+    stack.world.wait(30)
+    stack.drop("tasks/b/two.json", task(2))
+    fleet = stack.world.store.fleet()
+    reasons = {job.task_id: waiting.why(job, fleet) for job in stack.world.store.jobs_of_batch("b")}
+    assert reasons == {"one": ("boot", START), "two": ("boot", START + timedelta(seconds=30))}
+    assert {told[0] for told in reasons.values() if told} <= set(waiting.WORDS)
+
+
+def test_every_reason_a_fleet_can_give_has_words() -> None:
+    from arcspot.services import scaling
+
+    given = {"paused", "hours", "company", "slots", "budget", "quota", "step", "boot", "turn"}
+    assert given | set(scaling._BREAKER_REASONS.values()) == set(waiting.WORDS)
+
+
+def test_status_in_json_tells_of_each_waiting_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    seen = looking.Look(
+        now=START,
+        jobs=tuple(stack.world.store.jobs_of_batch("b")),
+        launches=(),
+        ledger=None,
+        fleet=stack.world.store.fleet(),
+        disk_gb=75,
+    )
+    (told,) = looking.as_json(seen)["waiting"]
+    assert (told["task_id"], told["waits_for"], told["since"]) == ("one", "turn", START.isoformat())
