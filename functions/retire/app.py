@@ -39,7 +39,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     match step:
         case "reclaim":
             reason = REASONS.get(error, error or "served")
-            count = retiring.reclaim(ports, launch_id, reason=reason, silent=error in SILENT_ERRORS, now=now)
+            silent = error in SILENT_ERRORS
+            count = retiring.reclaim(
+                ports,
+                launch_id,
+                reason=reason,
+                silent=silent,
+                now=now,
+                unless_heard_s=settings.silence_s / 2 if silent else 0.0,
+            )
             if count:
                 ports.kick("scale")
             return {"reclaimed": count}

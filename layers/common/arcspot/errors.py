@@ -12,7 +12,8 @@ name, and the runner acts on the name a refused call carries.
     ├── Conflict               a conditional write lost: somebody else was first
     │   ├── NoMoney            the ledger cannot cover the worst case
     │   ├── NoSlot             every slot of the fleet is taken
-    │   └── FleetPaused        an operator paused the fleet
+    │   ├── FleetPaused        an operator paused the fleet
+    │   └── StillServing       a runner called silent was heard after all
     ├── LaunchRefused          EC2 (or our own check) will not give an instance
     │   ├── NoCapacity         no spot capacity of any allowed type in any zone
     │   ├── QuotaExceeded      the account's vCPU quota is too small
@@ -68,6 +69,10 @@ class NoSlot(Conflict):
 
 class FleetPaused(Conflict):
     """An operator paused the fleet."""
+
+
+class StillServing(Conflict):
+    """A runner that was called silent, or never up, was heard after all: it keeps its work."""
 
 
 class LaunchRefused(ArcspotError):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from arcspot.services import launching
+import pytest
+
+from arcspot.domain.launching import LaunchState
+from arcspot.errors import StillServing
+from arcspot.services import launching, retiring
 from tests.fakes.driving import GOOD_TASK, Runner, Stack
 from tests.fakes.memory import settings
 
@@ -63,3 +67,25 @@ def test_an_instance_that_is_gone_without_a_word() -> None:
     assert told(stack) == [("serve-token", "fail", "InstanceGone")]
     stack.watch()
     assert len(told(stack)) == 1, "a closed launch is told of no more"
+
+
+def test_a_runner_that_says_hello_while_it_is_called_silent_keeps_its_work() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    (launch_id,) = stack.scale()
+    runner = Runner(stack, launch_id, stack.launch(launch_id)["instance_id"])
+    stack.world.wait(stack.settings.boot_timeout_s)
+    runner.hello()
+    (lease,) = runner.claim()
+    with pytest.raises(StillServing, match="keeps its work"):
+        retiring.reclaim(
+            stack.ports,
+            launch_id,
+            reason="its runner fell silent",
+            silent=True,
+            now=stack.world.now,
+            unless_heard_s=stack.settings.silence_s / 2,
+        )
+    row = stack.world.store.launch(launch_id)
+    assert row is not None
+    assert (row.state, row.leases) == (LaunchState.ACTIVE, (lease["job_id"],))

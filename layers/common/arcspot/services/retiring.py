@@ -5,22 +5,31 @@ from __future__ import annotations
 from datetime import datetime
 
 from arcspot.domain.launching import Launch, LaunchState
-from arcspot.errors import Conflict, RecordMissing, RunnerGaveUp
+from arcspot.errors import Conflict, RecordMissing, RunnerGaveUp, StillServing
 from arcspot.ports import Event, Ports
 from arcspot.services import launching, money
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
 
-def reclaim(ports: Ports, launch_id: str, *, reason: str, silent: bool, now: datetime) -> int:
+def reclaim(
+    ports: Ports, launch_id: str, *, reason: str, silent: bool, now: datetime, unless_heard_s: float = 0.0
+) -> int:
     """Close the launch to new work and take every lease back. Returns how many jobs are READY again or ended.
 
     DRAINING is written before any lease is taken: from then on the launch can claim nothing,
     so no job can be killed between the look and the act.
+
+    Whoever acts because nothing was heard gives `unless_heard_s`: a runner heard within so many
+    seconds keeps its work, and StillServing is raised. It may have spoken after the judgement.
     """
 
     def drain() -> bool:
         row = _row(ports, launch_id)
+        if row.state is LaunchState.ACTIVE and row.heartbeat_at and unless_heard_s:
+            quiet = (now - row.heartbeat_at).total_seconds()
+            if quiet < unless_heard_s:
+                raise StillServing(f"launch {launch_id} was heard {quiet:.0f} s ago; it keeps its work")
         drained = row.draining(reason=reason, force=True)
         if drained != row:
             ports.store.write(drained)

@@ -10,7 +10,7 @@ from functools import partial
 from arcspot.domain.hours import allowed
 from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.domain.reaping import Act, Patience, Step, Suspects, orphan, steps, stranger
-from arcspot.errors import InstanceGone, ItemsFailed
+from arcspot.errors import BootTimedOut, InstanceGone, ItemsFailed, RunnerSilent, StillServing
 from arcspot.ports import Event, Ports
 from arcspot.services import attending, launching, money, retiring, scaling
 from arcspot.services.retry import until_written
@@ -109,7 +109,7 @@ def take(ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance]
         case Act.RESTART:
             scaling.start(ports, settings, step.launch_id)
         case Act.RETIRE:
-            _retire(ports, step, now)
+            _retire(ports, settings, step, now)
         case Act.SETTLE:
             _settle(ports, settings, step, seen.get(step.instance_id), now)
         case Act.KILL_ORPHAN:
@@ -135,9 +135,21 @@ def _settle(ports: Ports, settings: Settings, step: Step, instance: Instance | N
         launching.end(ports, row, InstanceGone.__name__, step.reason)
 
 
-def _retire(ports: Ports, step: Step, now: datetime) -> None:
+def _retire(ports: Ports, settings: Settings, step: Step, now: datetime) -> None:
     row = ports.store.launch(step.launch_id)
-    retiring.reclaim(ports, step.launch_id, reason=step.reason, silent=step.silent, now=now)
+    unheard = step.error in (RunnerSilent.__name__, BootTimedOut.__name__)
+    try:
+        retiring.reclaim(
+            ports,
+            step.launch_id,
+            reason=step.reason,
+            silent=step.silent,
+            now=now,
+            unless_heard_s=settings.silence_s / 2 if unheard else 0.0,
+        )
+    except StillServing as heard:
+        ports.store.record(Event(f"launch#{step.launch_id}", now, "heard after all", str(heard)))
+        return
     retiring.terminate(ports, step.launch_id, now)
     if row is not None and step.error:
         launching.end(ports, row, step.error, step.reason)
