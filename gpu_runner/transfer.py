@@ -27,9 +27,8 @@ HURRIED_READ_S = 8.0
 
 def hurried_pool() -> urllib3.PoolManager:
     """Connections that give up soon, for what has to fit into the minute after a spot notice."""
-    return urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=CONNECT_S, read=HURRIED_READ_S), retries=False
-    )  # fmt: skip
+    timeout = urllib3.Timeout(connect=CONNECT_S, read=HURRIED_READ_S)
+    return urllib3.PoolManager(timeout=timeout, retries=False)
 
 
 class TransferRefused(ArcspotError):

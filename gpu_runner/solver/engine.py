@@ -263,9 +263,7 @@ def _best_hypothesis(
     """The first hypothesis that fits its demonstrations, else the one that comes closest."""
 
     def choose(name: str) -> Hypothesis:
-        return hypothesis(
-            name, task, dihedrals=recipe.dihedrals, colours=recipe.colours, seed=budget.seed
-        )  # fmt: skip
+        return hypothesis(name, task, dihedrals=recipe.dihedrals, colours=recipe.colours, seed=budget.seed)
 
     def time_left() -> float:
         return door.left() - reserve.seconds
