@@ -146,11 +146,11 @@ class Launch:
         """A sign of life, noted once in `every_s` seconds.
 
         A GPU counts as idle from the first report below `GPU_IDLE_PERCENT` while the launch holds
-        work, until the next report above it.
+        work, until the next report above it. A claim reports nothing, and so ends no idleness.
         """
-        known = bool(self.leases) and gpu_utilisation is not None
-        idle = known and (gpu_utilisation or 0.0) < GPU_IDLE_PERCENT
-        since = (self.gpu_idle_since or now) if idle else None
+        since = self.gpu_idle_since if self.leases else None
+        if self.leases and gpu_utilisation is not None:
+            since = (since or now) if gpu_utilisation < GPU_IDLE_PERCENT else None
         fresh = self.heartbeat_at is not None and (now - self.heartbeat_at).total_seconds() < every_s
         if fresh and since == self.gpu_idle_since:
             return self
