@@ -293,9 +293,12 @@ class Breaker:
         return "on-demand" if fallback and spent else "spot"
 
     def tripped(self, error: LaunchRefused | RunnerGaveUp, *, now: datetime) -> Breaker:
+        """The breaker after one more refusal. One that waits for a person is not reset by a milder one."""
         name = type(error).__name__
         failures = self.failures + 1 if name == self.error else 1
         steps = BACKOFF_MINUTES.get(name)
+        if self.until_resumed and steps:
+            return self
         until = now + timedelta(minutes=steps[min(failures, len(steps)) - 1]) if steps else None
         return replace(
             self,
