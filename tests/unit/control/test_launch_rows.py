@@ -95,12 +95,20 @@ def test_without_work_a_gpu_may_idle() -> None:
 @pytest.mark.parametrize("kind", [k for k in KINDS if k is not LaunchMisconfigured])
 def test_a_breaker_waits_longer_each_time_and_then_no_longer(kind: type[LaunchRefused]) -> None:
     steps = BACKOFF_MINUTES[kind.__name__]
-    breaker = Breaker()
+    breaker, now = Breaker(), START
     for minutes in (*steps, steps[-1], steps[-1]):
-        breaker = breaker.tripped(kind("no"), now=START)
-        assert breaker.open_until == START + timedelta(minutes=minutes)
-        assert breaker.open(after(60 * minutes - 1))
-        assert not breaker.open(after(60 * minutes))
+        breaker = breaker.tripped(kind("no"), now=now)
+        opens_at = now + timedelta(minutes=minutes)
+        assert breaker.open_until == opens_at
+        assert breaker.open(opens_at - timedelta(seconds=1))
+        assert not breaker.open(opens_at)
+        now = opens_at
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_launches_refused_together_are_one_refusal(kind: type[LaunchRefused]) -> None:
+    once = Breaker().tripped(kind("no"), now=START)
+    assert once.tripped(kind("no"), now=START).tripped(kind("no"), now=START) == once
 
 
 @given(st.lists(st.sampled_from(KINDS), max_size=5), st.lists(st.sampled_from(KINDS), max_size=5))
@@ -131,8 +139,8 @@ def test_on_demand_is_asked_for_once_spot_refused_every_step_and_if_allowed(
     errors: list[type[LaunchRefused]], market: str
 ) -> None:
     breaker = Breaker()
-    for kind in errors:
-        breaker = breaker.tripped(kind("no"), now=START)
+    for hours, kind in enumerate(errors):
+        breaker = breaker.tripped(kind("no"), now=START + timedelta(hours=hours))
     assert breaker.market(fallback=True) == market
     assert breaker.market(fallback=False) == "spot"
 

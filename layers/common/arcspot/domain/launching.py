@@ -293,9 +293,14 @@ class Breaker:
         return "on-demand" if fallback and spent else "spot"
 
     def tripped(self, error: LaunchRefused | RunnerGaveUp, *, now: datetime) -> Breaker:
-        """The breaker after one more refusal. One that waits for a person is not reset by a milder one."""
+        """The breaker after one more refusal. One that waits for a person is not reset by a milder one.
+
+        Launches started together are refused together: while it is open the same refusal
+        counts once, or one bad minute would use up every step of the back-off.
+        """
         name = type(error).__name__
-        failures = self.failures + 1 if name == self.error else 1
+        again = name == self.error
+        failures = self.failures + (not self.open(now)) if again else 1
         steps = BACKOFF_MINUTES.get(name)
         if self.until_resumed and steps:
             return self
