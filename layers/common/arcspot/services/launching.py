@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from arcspot.domain.launching import Instance, Launch, LaunchState
+from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
 from arcspot.errors import (
     Conflict,
     LaunchMisconfigured,
@@ -156,15 +156,17 @@ def _attempt(ports: Ports, launch_id: str, now: datetime) -> Launch:
 def _refused(ports: Ports, launch_id: str, refused: LaunchRefused, now: datetime) -> None:
     name = type(refused).__name__
     ports.store.record(Event(f"launch#{launch_id}", now, "refused", f"{name}: {refused}"[:500]))
-    trip_breaker(ports, refused, now)
+    before = trip_breaker(ports, refused, now)
     if isinstance(refused, LaunchUnknown | LaunchThrottled):
         return
     money.release(ports, launch_id, f"{name}: {refused}"[:500], now)
+    if before.error == name:
+        return  # told when it began: once for all launches of a round, not each half hour
     if isinstance(refused, QuotaExceeded):
         ports.mail.send(
             "arcspot: the vCPU quota for GPU instances is too small",
             f"EC2 says: {refused}\n\nAsk for more vCPUs (g4dn.xlarge needs 4): {QUOTA_LINK}\n"
-            "Jobs wait; nothing is lost. Another try follows in 30 minutes.\n",
+            "Jobs wait; nothing is lost. Another try follows every 30 minutes.\n",
         )
     elif isinstance(refused, LaunchMisconfigured):
         ports.mail.send(
@@ -174,9 +176,15 @@ def _refused(ports: Ports, launch_id: str, refused: LaunchRefused, now: datetime
         )
 
 
-def trip_breaker(ports: Ports, error: LaunchRefused | RunnerGaveUp, now: datetime) -> None:
-    """Let no launch be tried for a while, because this happened."""
-    until_written(lambda: ports.store.write(ports.store.breaker().tripped(error, now=now)))
+def trip_breaker(ports: Ports, error: LaunchRefused | RunnerGaveUp, now: datetime) -> Breaker:
+    """Let no launch be tried for a while, because this happened. Returns the breaker as it was before."""
+
+    def act() -> Breaker:
+        before = ports.store.breaker()
+        ports.store.write(before.tripped(error, now=now))
+        return before
+
+    return until_written(act)
 
 
 def close_breaker(ports: Ports, *, after_launch: bool) -> None:
