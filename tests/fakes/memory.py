@@ -63,6 +63,7 @@ class FakeEc2:
     started_behind_a_silence: bool = False
     terminated: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    spot: dict[datetime, int] = field(default_factory=lambda: {START - timedelta(days=1): 157_800})
 
     def launch(self, order: FleetOrder) -> Instance:
         if order.launch_id in self.tokens:
@@ -106,7 +107,11 @@ class FakeEc2:
         return f"console of {instance_id}"
 
     def spot_price(self, instance_type: str, zone: str, *, since: datetime, until: datetime) -> int | None:
-        return 157_800
+        """The dearest of the prices that held at some time between the two moments."""
+        changes = sorted(self.spot.items())
+        first = [price for at, price in changes if at <= since][-1:]
+        held = first + [price for at, price in changes if since < at <= until]
+        return max(held, default=None)
 
     @property
     def living(self) -> list[Instance]:
