@@ -131,7 +131,8 @@ def _urgent(
         work, left = (waiting + running) * each, (batch.deadline - now).total_seconds()
         if not work:
             continue
-        instances = min(room.live + room.slots, room.live + room.available // max(1, room.reserve))
+        # Both may be negative after a deploy that lowered them; what runs goes on all the same.
+        instances = room.live + max(0, min(room.slots, room.available // max(1, room.reserve)))
         if cannot_meet(work, left, instances=instances, pace=_pace(settings)):
             _say_late(ports, batch, work, instances, now)
         found.append((waiting * each, left))
