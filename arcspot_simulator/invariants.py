@@ -139,7 +139,7 @@ class Invariants:
         if row is None or runner is None or row.launch_id in self.by_hand:
             return
         past = self._at(row.hard_deadline.timestamp()) <= self.stack.loop.now
-        if runner.working and not past and self.stack.loop.now - runner.sick_at > ECHO_S:
+        if runner.well_for(ECHO_S) and not past:
             held = [w.lease["job_id"] for w in runner.hands] + [x["job_id"] for x in runner.waiting]
             if after.job_id in held and not self._door_was_ill():
                 self._fail("I11", f"{lease.launch_id} is well and lost {after.job_id}: {after.reason}")
@@ -229,7 +229,7 @@ class Invariants:
             return
         runner = self.stack.runners[instance_id]
         past = self._at(row.hard_deadline.timestamp()) <= self.stack.loop.now
-        well = runner.working and self.stack.loop.now - runner.sick_at > ECHO_S
+        well = runner.well_for(ECHO_S)
         mine = row.instance_id in ("", instance_id) and row.state.open
         if mine and row.leases and not past and well and not self._door_was_ill():
             self._fail("I12", f"{instance_id} is ended while it holds {row.leases}")

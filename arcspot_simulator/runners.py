@@ -24,6 +24,8 @@ POLL_S = 10.0
 BELIEVE_WITHIN_S = 45.0
 PATIENCE_S = 180.0
 RETRY_S = 5.0
+# An answer that takes longer is a fault of the world, not of the runner.
+PROMPT_S = 15.0
 FAILURES_IN_A_ROW = 3
 FILES = ("prediction.json", "metrics.json", "manifest.json")
 ANSWER = json.dumps([{"attempt_1": [[0]], "attempt_2": [[1]]}]).encode()
@@ -98,6 +100,7 @@ class SimRunner:
     deadline: float = 0.0
     stuck: bool = False
     claiming: bool = False
+    asking: list[float] = field(default_factory=list)
 
     # Boot ------------------------------------------------------------------------------------------------
     def boot(self) -> None:
@@ -353,6 +356,15 @@ class SimRunner:
     def working(self) -> bool:
         return self.alive and not self.frozen
 
+    def well_for(self, seconds: float) -> bool:
+        """Whether nothing kept it from being well and heard for so long.
+
+        An answer it still waits for counts as well.
+        """
+        now = self.room.loop.now
+        waits = bool(self.asking) and now - min(self.asking) > PROMPT_S
+        return self.working and not waits and now - self.sick_at > seconds
+
     def sick(self) -> None:
         self.sick_at = self.room.loop.now
 
@@ -364,14 +376,17 @@ class SimRunner:
         if down or sky.strikes(sky.weather.network_errors):
             self.sick()
             raise Unreachable(verb)
+        self.asking.append(now)
         try:
             answer = self.room.functions.invoke("runner_api", request)
         except FunctionFailed as failed:
             self.sick()
             raise Unreachable(str(failed)) from failed
+        finally:
+            self.asking.remove(now)
         if not self.working:
             raise Died
-        if self.room.loop.now - now > 15 or sky.strikes(sky.weather.network_errors):
+        if self.room.loop.now - now > PROMPT_S or sky.strikes(sky.weather.network_errors):
             self.sick()
         if sky.strikes(sky.weather.network_errors):
             raise Unreachable(f"the answer to {verb} was lost")

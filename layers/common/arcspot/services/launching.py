@@ -124,7 +124,7 @@ def wait_for(ports: Ports, launch_id: str, *, phase: str, token: str) -> None:
     def act() -> Launch:
         row = _row(ports, launch_id)
         waiting = row.waiting(token=token, phase=phase)
-        if waiting != row:
+        if waiting != row and row.state.open:  # a closed row stays as it is; the token is answered at once
             ports.store.write(waiting)
         return waiting
 
