@@ -238,15 +238,19 @@ def _accounted(ports: Ports, launches: list[Launch], instances: list[Instance]) 
 def _expire(
     ports: Ports, settings: Settings, launch: Launch, door_ill_at: datetime | None, now: datetime
 ) -> None:
-    """Take back leases whose time ran out on a launch that is otherwise alive.
+    """Take back leases whose time ran out on a launch that was heard after that.
 
-    While runner_api was ill no lease could be extended, so each gets its full time again after that.
+    Who was heard and did not ask for more no longer works on the job. Who was not heard is judged as
+    silent, all its jobs with it: were they taken back one by one before, no job would ever be seen to
+    kill its runners. While runner_api was ill no lease could be extended, so each gets its full time
+    again after that.
     """
     healed = door_ill_at + timedelta(seconds=settings.lease_s) if door_ill_at else None
     for job in ports.store.jobs(launch.leases).values():
         if job.lease is None or job.lease.launch_id != launch.launch_id:
             continue
-        if max(filter(None, (job.lease.expires_at, healed))) < now:
+        ran_out = max(filter(None, (job.lease.expires_at, healed)))
+        if ran_out < now and launch.heartbeat_at and launch.heartbeat_at >= ran_out:
             retiring.reclaim_job(
                 ports, job.job_id, launch.launch_id, reason="its lease ran out", silent=False, now=now
             )
