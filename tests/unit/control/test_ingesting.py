@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from arcspot.domain.jobs import JobState
+from arcspot.domain.jobs import Batch, JobState
 from arcspot.services import ingesting
 from arcspot.services.ingesting import Dropped
 from arcspot.services.reporting import report_finished
@@ -131,3 +131,61 @@ def test_after_everything_no_instance_and_no_reservation_is_left() -> None:
     assert {job.state for job in stack.world.store.jobs_of_batch("b")} == {JobState.DONE}
     assert stack.world.ec2.living == []
     assert stack.books[2] == 0
+
+
+def again(stack: Stack) -> list[ingesting.Receipt]:
+    return ingesting.submit_again(
+        stack.ports, stack.settings, prefix="recurring/nightly/", name="nightly", now=stack.world.now
+    )
+
+
+def recurring() -> Stack:
+    stack = Stack()
+    for name, body in {"one.json": GOOD_TASK, "two.json": task(2), "notes.txt": {}}.items():
+        stack.world.objects.write(f"recurring/nightly/{name}", json.dumps(body).encode(), content_type="")
+    return stack
+
+
+def test_a_recurring_submission_told_twice_in_its_minute_is_one_run() -> None:
+    stack = recurring()
+    assert [receipt.new_jobs for receipt in again(stack)] == [1, 1]
+    before = dict(stack.world.store.rows)
+    stack.world.wait(59)
+    assert [receipt.new_jobs for receipt in again(stack)] == [0, 0]
+    assert stack.world.store.rows == before
+    assert states(stack, "nightly-20261123T1200") == ["READY", "READY"]
+
+
+def test_the_next_run_works_on_the_same_tasks_again_in_a_batch_of_its_own() -> None:
+    stack = recurring()
+    first = again(stack)
+    stack.world.wait(24 * 3600)
+    second = again(stack)
+    assert [receipt.batch_id for receipt in second] == ["nightly-20261124T1200"] * 2
+    assert {r.jobs[0][1] for r in first}.isdisjoint(r.jobs[0][1] for r in second)
+    assert stack.drop("tasks/b/one.json", GOOD_TASK).new_jobs == 1, "a plain drop is none of these runs"
+    assert "accepted/runs/nightly-20261123T1200/recurring/nightly/one.json.json" in stack.world.objects.bodies
+
+
+def test_an_empty_folder_is_an_empty_run() -> None:
+    assert again(Stack()) == []
+
+
+def test_a_file_gets_the_lane_of_its_batch() -> None:
+    stack = Stack()
+    stack.world.store.write(Batch("urgent", stack.world.now, None, lane=0))
+    stack.drop("tasks/b/first.json", task(1))
+    stack.world.wait(60)
+    stack.drop("tasks/urgent/late.json", task(2))
+    assert [(job.batch_id, job.lane) for job in stack.world.store.ready_jobs(9)] == [("urgent", 0), ("b", 1)]
+    (batch,) = [batch for batch in stack.world.store.batches_due() if batch.batch_id == "urgent"]
+    assert batch.lane == 0
+
+
+def test_the_tasks_of_a_file_are_worked_on_in_its_order() -> None:
+    stack = Stack()
+    names = [f"task-{n * 7 % 40:02d}" for n in range(40)]
+    stack.drop("tasks/b/many.json", {name: task(n) for n, name in enumerate(names)})
+    stack.world.wait(1)
+    stack.drop("tasks/b/later.json", task(99))
+    assert [job.task_id for job in stack.world.store.ready_jobs(99)] == [*names, "later"]

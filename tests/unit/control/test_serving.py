@@ -225,3 +225,73 @@ def test_a_request_of_another_shape_is_refused(request_: dict[str, object]) -> N
     runner = stack.one_running()
     with pytest.raises(BadRequest):
         stack.door().handle({"launch_id": runner.launch_id, "secret": runner.secret, **request_})
+
+
+def test_a_ping_needs_no_name_reads_a_table_and_changes_nothing() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    before = dict(stack.world.store.rows)
+    assert stack.door().handle({"verb": "ping"}) == {}
+    assert stack.world.store.rows == before
+    stack.world.store.fleet = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    with pytest.raises(ZeroDivisionError):
+        stack.door().handle({"verb": "ping"})
+    assert runner.secret
+
+
+@pytest.mark.parametrize(
+    ("figure", "idle"), [(0, True), (4.99, True), (5, False), (100, False), (250, False), (None, False)]
+)
+def test_the_gpus_figure_is_kept_with_the_launch(figure: float | None, idle: bool) -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    (lease,) = runner.claim()
+    stack.world.wait(10)
+    held = [{"job_id": lease["job_id"], "fence": 1}]
+    runner.ask("heartbeat", leases=held, gpu_utilisation=figure)
+    row = stack.world.store.launch(runner.launch_id)
+    assert row is not None
+    assert row.gpu_idle_since == (stack.world.now if idle else None)
+
+
+@pytest.mark.parametrize("figure", [-1, "much", float("nan"), True])
+def test_a_gpu_figure_that_is_none_is_refused(figure: object) -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    with pytest.raises(BadRequest, match="gpu_utilisation"):
+        runner.ask("heartbeat", leases=[], gpu_utilisation=figure)
+
+
+def test_bye_gives_every_lease_back_and_ends_the_cancelled_one() -> None:
+    stack = Stack()
+    for n in range(3):
+        stack.drop(f"tasks/b/{n}.json", task(n))
+    (launch_id,) = stack.scale()
+    runner = stack.boot(launch_id)
+    ids = [lease["job_id"] for lease in runner.claim(3)]
+    job = stack.world.store.job(ids[1])
+    assert job is not None
+    stack.world.store.write(job.cancel(now=stack.world.now))
+    runner.ask("bye", why="draining")
+    ended = stack.world.store.jobs(ids)
+    assert [ended[i].state for i in ids] == [JobState.READY, JobState.CANCELLED, JobState.READY]
+    assert [ended[i].failures for i in ids] == [0, 0, 0]
+    row = stack.world.store.launch(launch_id)
+    assert row is not None
+    assert (row.state, row.leases) == (LaunchState.DRAINING, ())
+    assert stack.world.kick.kicked[-2:] == ["report", "scale"]
+
+
+def test_a_claim_is_kept_in_the_job_and_in_the_launch_together() -> None:
+    stack = Stack()
+    for n in range(3):
+        stack.drop(f"tasks/b/{n}.json", task(n))
+    (launch_id,) = stack.scale()
+    runner = stack.boot(launch_id)
+    ids = {lease["job_id"] for lease in runner.claim(2)}
+    row = stack.world.store.launch(launch_id)
+    assert row is not None
+    assert set(row.leases) == ids
+    assert {job.lease.launch_id for job in stack.world.store.jobs(list(ids)).values() if job.lease} == {
+        launch_id
+    }
