@@ -40,7 +40,9 @@ class MemoryObjects:
 
     def keys(self, prefix: str) -> Iterable[str]:
         """Sorted anew only when the top folder has changed: sweeps list 100,000 keys each hour."""
-        folder = prefix.partition("/")[0]
+        folder, slash, _ = prefix.partition("/")
+        if not slash:  # no one folder's changes tell whether this list is still true
+            return sorted(key for key in self.bodies if key.startswith(prefix))
         changes, known = self._listed.get(folder, (-1, []))
         if changes != self._counts.get(folder, 0):
             known = sorted(key for key in self.bodies if key.startswith(folder))

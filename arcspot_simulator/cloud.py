@@ -132,7 +132,7 @@ class SimEc2:
     def launch(self, order: FleetOrder) -> Instance:
         known = self.tokens.get(order.launch_id)
         if known is not None:
-            return self._shown(self.machines[known])
+            return self._seen(self.machines[known]) or self._shown(self.machines[known])
         weather, now = self.sky.weather, self.loop.now
         if self.sky.strikes(weather.fleet_throttled):
             raise LaunchThrottled("RequestLimitExceeded")
