@@ -103,6 +103,8 @@ class MemoryStore:
 
     def write(self, *records: Record) -> None:
         named = [(key_of(record), record) for record in records]
+        if len({key for key, _ in named}) < len(named):
+            raise ValueError("a row comes twice in one transaction, which DynamoDB refuses")
         for key, record in named:
             known = self.rows.get(key)
             if (known.version if known else 0) != record.version:
