@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from arcspot.domain.budget import Fleet, Ledger
+from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Batch, Estimate, Job, JobState, TaskInput
 from arcspot.domain.launching import Breaker, Launch, LaunchState
 from arcspot.domain.reaping import Suspects
@@ -77,6 +77,8 @@ def test_what_is_written_is_read_back_one_version_on(store: Store) -> None:
         Breaker().tripped(NoCapacity("none"), now=START),
         Suspects(since={"i-1": START}),
         Estimate(key="1/60", seconds=30.5),
+        Leak(instance_id="i-1", launch_id="", usd_micros=123, booked_at=START),
+        Prices({"g4dn.xlarge": 526_000}, START),
     )
     for record in records:
         store.write(record)
@@ -89,13 +91,16 @@ def test_what_is_written_is_read_back_one_version_on(store: Store) -> None:
         store.breaker(),
         store.suspects(),
         store.estimate("1/60"),
+        store.leak("i-1"),
+        store.prices(),
     )
     assert found == tuple(replace(record, version=1) for record in records)
 
 
 def test_what_was_never_written_is_absent_and_no_error(store: Store) -> None:
     assert store.job("x") is store.batch("x") is store.launch("x") is store.ledger("x") is None
-    assert store.fleet() is store.estimate("x") is None
+    assert store.fleet() is store.estimate("x") is store.leak("x") is store.prices() is None
+    assert store.batch_count("x", JobState.READY, 9) == 0
     assert (store.breaker(), dict(store.suspects().since)) == (Breaker(), {})
     assert store.jobs(["x"]) == {}
     assert store.ready_jobs(5) == store.open_launches() == store.batches_due() == []
@@ -140,6 +145,8 @@ def test_adding_keeps_the_jobs_that_are_there_and_names_the_new_ones(store: Stor
     assert kept_job(store, "old").state is JobState.LEASED
     assert store.add([job("new")]) == set()
     assert len(store.jobs([j.job_id for j in many])) == 120
+    assert len({found.job_id for found in store.jobs_of_batch("b", JobState.READY)}) == 121
+    assert [store.batch_count("b", JobState.READY, at_most) for at_most in (110, 999)] == [110, 121]
 
 
 def test_ready_jobs_come_by_lane_and_then_by_age(store: Store) -> None:
@@ -213,3 +220,93 @@ def test_a_closed_launch_is_no_longer_among_the_open_ones(store: Store) -> None:
 def test_history_takes_any_number_of_events(store: Store) -> None:
     store.record()
     store.record(*(Event(f"job#{n}", START, "accepted", "") for n in range(60)))
+
+
+def one_in_each_state(store: Store) -> dict[JobState, str]:
+    """A batch with two jobs in every state a job can be in; the ids of one of each."""
+    found = {}
+    for state in JobState:
+        for n in range(2):
+            lease = claimed(job(), "launch-1").lease if state is JobState.LEASED else None
+            store.write(replace(job(f"{state}-{n}"), state=state, lease=lease))
+        found[state] = f"{state}-0"
+    return found
+
+
+def test_a_batch_is_counted_and_listed_state_by_state(store: Store) -> None:
+    store.write(job("elsewhere", batch="other"))
+    for state in one_in_each_state(store):
+        assert {found.job_id for found in store.jobs_of_batch("b", state)} == {f"{state}-0", f"{state}-1"}
+        assert [store.batch_count("b", state, at_most) for at_most in (1, 2, 9)] == [1, 2, 2]
+        assert store.batch_count("other", state, 9) == (state is JobState.READY)
+    assert len({found.job_id for found in store.jobs_of_batch("b")}) == 2 * len(JobState)
+
+
+def test_a_job_is_counted_in_one_state_at_a_time(store: Store) -> None:
+    store.write(job())
+    for change in (
+        lambda known: claimed(known, "launch-1"),
+        lambda known: known.reclaimed(now=START, silent=False, why="gone"),
+        lambda known: known.cancel(now=START),
+        lambda known: known.revived(now=START),
+    ):
+        store.write(change(kept_job(store)))
+        state = kept_job(store).state
+        assert {s: store.batch_count("b", s, 9) for s in JobState} == {s: int(s is state) for s in JobState}
+
+
+def books(store: Store) -> tuple[Ledger, Fleet]:
+    ledger, fleet = store.ledger("2026-11"), store.fleet()
+    assert ledger is not None
+    assert fleet is not None
+    return ledger, fleet
+
+
+def test_three_records_are_written_together(store: Store) -> None:
+    store.write(Ledger.opened("2026-11", 100), Fleet.opened(2))
+    ledger, fleet = books(store)
+    store.write(ledger.reserve(10), fleet.take(), launch())
+    ledger, fleet = books(store)
+    assert (ledger.reserved, fleet.slots_available, ledger.version, fleet.version) == (10, 1, 2, 2)
+    assert store.launch("launch-1") is not None
+
+
+@pytest.mark.parametrize("stale", [0, 1, 2])
+def test_whichever_of_three_records_is_stale_none_is_written(store: Store, stale: int) -> None:
+    store.write(Ledger.opened("2026-11", 100), Fleet.opened(2))
+    ledger, fleet = books(store)
+    faster: tuple[Record, ...] = (ledger.book(1), fleet.waiting_for("slots", START), launch())
+    store.write(faster[stale])
+    kept = (store.ledger("2026-11"), store.fleet(), store.launch("launch-1"))
+    with pytest.raises(Conflict):
+        store.write(ledger.reserve(10), fleet.take(), launch())
+    assert (store.ledger("2026-11"), store.fleet(), store.launch("launch-1")) == kept
+
+
+def test_a_row_is_written_once_in_a_transaction_or_not_at_all(store: Store) -> None:
+    """DynamoDB refuses two puts of one row: a service that tried would work on a kinder fake alone."""
+    with pytest.raises(Exception, match=r"(?i)multiple operations|twice"):
+        store.write(job(), job(), launch())
+    assert store.job("job-1") is store.launch("launch-1") is None
+
+
+def test_a_leak_is_booked_once(store: Store) -> None:
+    leak = Leak(instance_id="i-1", launch_id="launch-1", usd_micros=5, booked_at=START)
+    store.write(Ledger.opened("2026-11", 100).book(5), leak)
+    kept = store.ledger("2026-11")
+    assert kept is not None
+    with pytest.raises(Conflict):
+        store.write(kept.book(5), leak)
+    assert store.ledger("2026-11") == kept
+
+
+def test_prices_are_replaced_by_who_read_them_last(store: Store) -> None:
+    store.write(Prices({"a": 1}, START))
+    known = store.prices()
+    assert known is not None
+    store.write(known.updated({"b": 2}, START))
+    with pytest.raises(Conflict):
+        store.write(known.updated({"b": 3}, START))
+    latest = store.prices()
+    assert latest is not None
+    assert dict(latest.on_demand) == {"a": 1, "b": 2}
