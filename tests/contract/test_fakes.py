@@ -151,10 +151,10 @@ def test_what_was_written_last_is_read(objects: Objects) -> None:
     assert objects.size("a") == 5
 
 
-@pytest.mark.parametrize("version", [None, "no-such-version"])
-def test_a_missing_object_is_named(objects: Objects, version: str | None) -> None:
-    with pytest.raises(RecordMissing, match=r"tasks/ü \+\.json"):
-        objects.read("tasks/ü +.json", version=version)
+def test_a_missing_object_is_named(objects: Objects) -> None:
+    for version in (None, "no-such-version"):
+        with pytest.raises(RecordMissing, match=r"tasks/ü \+\.json"):
+            objects.read("tasks/ü +.json", version=version)
     assert objects.size("tasks/ü +.json") is None
 
 
@@ -172,14 +172,16 @@ def test_keys_come_by_prefix_and_in_the_order_of_their_bytes(objects: Objects) -
     assert list(objects.keys("none/")) == []
 
 
-@pytest.mark.parametrize("prefix", ["", "ta", "tasks", "tasks/", "tasks/a"])
-def test_a_list_shows_every_change(objects: Objects, prefix: str) -> None:
+def test_a_list_shows_every_change(objects: Objects) -> None:
+    def listed() -> list[list[str]]:
+        return [list(objects.keys(prefix)) for prefix in ("", "ta", "tasks", "tasks/", "tasks/a")]
+
     put(objects, "tasks/a1")
-    assert list(objects.keys(prefix)) == ["tasks/a1"]
+    assert listed() == [["tasks/a1"]] * 5
     put(objects, "tasks/a2")
-    assert list(objects.keys(prefix)) == ["tasks/a1", "tasks/a2"]
+    assert listed() == [["tasks/a1", "tasks/a2"]] * 5
     objects.delete("tasks/a1")
-    assert list(objects.keys(prefix)) == ["tasks/a2"]
+    assert listed() == [["tasks/a2"]] * 5
 
 
 def test_deleting_twice_is_deleting_once(objects: Objects) -> None:
@@ -271,12 +273,12 @@ def test_moto_ignores_tokens_shows_at_once_has_every_capacity_and_says_utc(whole
     assert (ended.gone, ended.ended_at) == (True, None)
 
 
-@pytest.mark.parametrize("body", [b"forged", b"of another length"])
-def test_moto_takes_any_bytes_for_a_signed_checksum(cloud: Cloud, body: bytes) -> None:
+def test_moto_takes_any_bytes_for_a_signed_checksum(cloud: Cloud) -> None:
     objects = cloud.ports.objects
     url, headers = promised(objects, b"result")
-    send(objects, url, {**headers, "content-length": str(len(body))}, body)
-    assert objects.read("results/x") == body
+    for body in (b"forged", b"of another length"):
+        send(objects, url, {**headers, "content-length": str(len(body))}, body)
+        assert objects.read("results/x") == body
 
 
 def test_moto_keeps_rows_past_their_time(cloud: Cloud) -> None:
