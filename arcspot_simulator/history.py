@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -105,8 +105,8 @@ class History:
             target_drain_s=rng.choice((600, 1800)),
         )
         cap = int(small.reserve * rng.choice((1.0, 1.2, 2.5, 5.0, 30.0)))
-        if self.size.files:
-            small = replace(small, slots=self.size.instances or small.slots)
+        if self.size.files:  # a load runs with the template's own settings
+            small = stacks.settings(slots=self.size.instances or small.slots)
             cap = small.reserve * (30 + small.slots + self.size.files // 20)
         return Stack(
             self.loop, self.sky, stacks.settings(**{**_fields(small), "cap": cap}), seed=self.seed,
@@ -156,9 +156,6 @@ class History:
                 if rng.random() < chance / 2:
                     self.loop.at(rng.random() * self.span_s * 0.7, name, act)
         self.loop.at(rng.random() * HOUR, "person", self._person)
-        # The console's Stop button is pressed while something runs, so it is tied to the drops.
-        for _ in range(rng.choice((0, 0, 1, 4))):
-            self.loop.at(rng.random() ** 2 * self.span_s * 0.8 + 900, "abort", self._abort)
 
     def _drop_many(self) -> None:
         """A load: files in batches of 500, evenly over the first hours."""
@@ -238,13 +235,6 @@ class History:
         self.stack.change(
             allowed_hours=windows(self.rng.choice(("22:00-06:00", "08:00-12:00,14:00-18:00", "")))
         )
-
-    def _abort(self) -> None:
-        running = list(self.stack.workflow.open)
-        if running:
-            launch_id = self.rng.choice(running)
-            self.stack.trace(f"execution {launch_id} is aborted by hand")
-            self.stack.workflow.abort(launch_id)
 
     def _clean_up(self) -> None:
         """`arcspot cleanup` under load, as far as the stack lives to see it: pause, cancel, end instances."""

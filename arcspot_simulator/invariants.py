@@ -30,7 +30,9 @@ LEGAL = {
 # How long a fault may be felt after it is over: a lease, a silence, a round or two.
 ECHO_S = 15 * 60.0
 # When an instance has ended, its launch is settled by the state machine or, at the latest, the watchdog.
-SETTLED_WITHIN_S = 75 * 60.0
+SETTLED_WITHIN_S = 45 * 60.0
+# A launch that nobody can find is released after 15 minutes (section 4), by a round of the watchdog.
+FOUND_WITHIN_S = 45 * 60.0
 EXPIRED_WITHIN_S = 20 * 60.0
 FORWARD = {
     LaunchState.RESERVED: {LaunchState.LAUNCHED, LaunchState.RELEASED},
@@ -275,12 +277,7 @@ class Invariants:
                 overdue = now - self._at(job.lease.expires_at.timestamp())
                 if overdue > EXPIRED_WITHIN_S and not self._door_was_ill(2 * EXPIRED_WITHIN_S):
                     self._fail("L3", f"the lease on {job_id} ran out {overdue:.0f} s ago and still stands")
-            mine = self.stack.ec2.machines.get(row.instance_id)
-            if mine is not None and mine.ended_at is not None and now - mine.ended_at > SETTLED_WITHIN_S:
-                self._fail(
-                    "L3",
-                    f"{mine.instance_id} ended {now - mine.ended_at:.0f} s ago, {row.launch_id} is open",
-                )
+            self._closes_in_time(row, now)
         for machine in self.stack.ec2.running.values():
             its = self.stack.store.launch(machine.launch_id)
             if its is not None and its.state.open and its.instance_id in ("", machine.instance_id):
@@ -289,6 +286,17 @@ class Invariants:
             since = self.orphans.setdefault(machine.instance_id, now)
             if now - since > ORPHAN_S and not machine.refuses_to_end:
                 self._fail("I4", f"{machine.instance_id} has belonged to nobody for {now - since:.0f} s")
+
+    def _closes_in_time(self, row: Launch, now: float) -> None:
+        """L3: an outage excuses what it touches, and no more."""
+        machine = self.stack.ec2.machines.get(row.instance_id)
+        since, bound = now, SETTLED_WITHIN_S
+        if row.state is LaunchState.RESERVED:
+            since, bound = self._at((row.attempted_at or row.created_at).timestamp()), FOUND_WITHIN_S
+        elif machine is not None and machine.ended_at is not None:
+            since = machine.ended_at
+        if now - since > bound and not self._door_was_ill(2 * bound):
+            self._fail("L3", f"{row.launch_id} is {row.state}, and its time was over {now - since:.0f} s ago")
 
     # The end ---------------------------------------------------------------------------------------------
     def at_the_end(self) -> None:

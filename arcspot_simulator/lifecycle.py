@@ -14,7 +14,7 @@ from typing import Any
 
 from arcspot_simulator.functions import FunctionFailed, Functions, repository
 from arcspot_simulator.loop import Loop
-from arcspot_simulator.weather import Sky
+from arcspot_simulator.weather import HOUR, Sky
 
 State = Mapping[str, Any]
 KNOWN = {
@@ -75,6 +75,8 @@ class SimStepFunctions:
         execution = Execution(launch_id, json.loads(json.dumps(dict(input))))
         self.executions[launch_id] = self.open[launch_id] = execution
         self.loop.after(0.1, "execution starts", lambda: self._enter(execution, definition()["StartAt"]))
+        if self.sky.strikes(self.sky.weather.executions_aborted):
+            self.loop.after(HOUR * self.sky.rng.random(), "abort", lambda: self.abort(launch_id))
 
     def succeed(self, token: str, output: Mapping[str, Any]) -> None:
         self._answer(token, lambda execution: self._task_done(execution, dict(output)))

@@ -43,6 +43,7 @@ class Weather:
     events_lost: float = 0.0
     events_doubled: float = 0.0
     tokens_lost: float = 0.0
+    executions_aborted: float = 0.0
     steps_repeated: float = 0.0
     # EC2
     describe_lag_s: float = 3.0
@@ -110,6 +111,7 @@ def draw(rng: Random, span_s: float, *, storm: float | None = None) -> Weather:
         events_lost=sometimes(0.1),
         events_doubled=sometimes(0.3),
         tokens_lost=sometimes(0.1),
+        executions_aborted=sometimes(0.3),
         steps_repeated=sometimes(0.1),
         describe_lag_s=rng.choice((0.5, 3.0, 15.0, 60.0)),
         fleet_unknown=sometimes(0.2),
