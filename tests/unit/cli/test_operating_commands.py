@@ -1,4 +1,4 @@
-"""submit's lanes and deadlines, retry, and which endpoint a target really talks to."""
+"""submit's lanes and deadlines, retry, and why jobs wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from arcspot.domain.jobs import JobState
 from arcspot.errors import Conflict
 from arcspot_cli import fetching, looking, operating, submitting
 from arcspot_cli.errors import CommandFailed
-from arcspot_cli.target import Choice, Target, resolve
 from tests.fakes.driving import GOOD_TASK, Stack, task
 from tests.fakes.memory import START
 
@@ -43,25 +42,6 @@ def given_up(stack: Stack) -> None:
         held = {"job_id": lease["job_id"], "fence": lease["fence"]}
         runner.ask("fail", **held, error="ValueError", message="no", seconds=1)
     assert one_job(stack).state is JobState.DEAD
-
-
-@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
-def test_aws_is_aws_whatever_endpoint_is_configured(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, "http://127.0.0.1:1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    aws = resolve(Choice(project_dir=tmp_path, where="aws", region="eu-west-1"))
-    assert aws.client("s3").meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
-
-
-def test_a_local_target_is_not_led_astray_by_a_services_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    there = Target("arcspot", "us-east-1", "http://127.0.0.1:2", None, "there")
-    assert there.client("s3").meta.endpoint_url == "http://127.0.0.1:2"
 
 
 def test_two_files_of_one_name_are_refused_before_anything_is_uploaded(tmp_path: Path) -> None:
