@@ -198,9 +198,10 @@ class Stack:
         self.call("ingest", {"sweep": True})
         self.loop.after(SWEEP_S, "sweep", self._sweep)
 
-    def _kick(self, function: str) -> None:
-        if not self.sky.strikes(self.sky.weather.events_lost):
-            self.loop.after(0.3, f"kick {function}", lambda: self.call(function, {}))
+    def _kick(self, function: str, event: Mapping[str, Any] | None = None) -> None:
+        # An event of its own is taken by Lambda or refused in words, never lost.
+        if event or not self.sky.strikes(self.sky.weather.events_lost):
+            self.loop.after(0.3, f"kick {function}", lambda: self.call(function, event or {}))
 
     def _bell(self) -> bool:
         if self.sky.weather.door_down.holds(self.loop.now):

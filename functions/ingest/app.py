@@ -11,7 +11,9 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.aws.compose import from_environment
-from arcspot.services.ingesting import drops_in, ingest, submit_again, sweep
+from arcspot.ports import Ports
+from arcspot.services.ingesting import Receipt, drops_in, ingest, submit_again, sweep
+from arcspot.settings import Settings
 
 logger = Logger()
 # Kept for one more file: the largest has 10,000 tasks, each a write.
@@ -22,16 +24,10 @@ ENOUGH_MS = 40_000
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Returns the ids of the messages that failed; only those come again."""
     settings, ports = from_environment()
+    if event.get("submit_again"):
+        return _take_turn(ports, settings, event["submit_again"], context)
     if "Records" not in event:
-        now, again = datetime.now(UTC), event.get("submit_again")
-        receipts = (
-            submit_again(ports, settings, prefix=again["prefix"], name=again["name"], now=_turn(again, now))
-            if again
-            else sweep(ports, settings, now)
-        )
-        if any(receipt.new_jobs for receipt in receipts):
-            ports.kick("scale")
-        return {"files": len(receipts), "new_jobs": sum(receipt.new_jobs for receipt in receipts)}
+        return _told(ports, sweep(ports, settings, datetime.now(UTC)))
     failed: list[dict[str, str]] = []
     new_jobs = 0
     for record in event["Records"]:
@@ -52,6 +48,34 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     if new_jobs:
         ports.kick("scale")
     return {"batchItemFailures": failed}
+
+
+def _take_turn(
+    ports: Ports, settings: Settings, again: dict[str, Any], context: LambdaContext
+) -> dict[str, Any]:
+    """As much of a recurring submission's turn as there is time for; another invocation does the rest."""
+    due = _turn(again, datetime.now(UTC))
+    receipts, left = submit_again(
+        ports,
+        settings,
+        prefix=again["prefix"],
+        name=again["name"],
+        now=due,
+        enough_time=lambda: context.get_remaining_time_in_millis() >= ENOUGH_MS,
+    )
+    told = _told(ports, receipts)
+    if left:
+        # With the moment filled in: a turn asked for by hand would otherwise go on as another run.
+        # If Lambda does not take it, this raises, and Lambda tells the first event again itself.
+        ports.kick("ingest", {"submit_again": {**again, "at": due.isoformat()}})
+    return {**told, "files_left": left}
+
+
+def _told(ports: Ports, receipts: list[Receipt]) -> dict[str, Any]:
+    new_jobs = sum(receipt.new_jobs for receipt in receipts)
+    if new_jobs:
+        ports.kick("scale")
+    return {"files": len(receipts), "new_jobs": new_jobs}
 
 
 def _turn(again: dict[str, Any], now: datetime) -> datetime:

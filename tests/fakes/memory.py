@@ -149,9 +149,12 @@ class FakeMail:
 @dataclass
 class FakeKick:
     kicked: list[str] = field(default_factory=list)
+    events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
-    def __call__(self, function: str) -> None:
+    def __call__(self, function: str, event: Mapping[str, Any] | None = None) -> None:
         self.kicked.append(function)
+        if event:
+            self.events.append((function, event))
 
 
 @dataclass

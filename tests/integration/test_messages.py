@@ -200,6 +200,18 @@ def test_a_lost_kick_is_no_error(cloud: Cloud) -> None:
         AsyncInvoke(client, "arcspot-test")("scale")
 
 
+def test_an_event_of_its_own_arrives_or_is_an_error(cloud: Cloud) -> None:
+    event = {"submit_again": {"name": "nightly"}}
+    with pytest.raises(ClientError):
+        cloud.ports.kick("ingest", event)
+    client = session().client("lambda")
+    with Stubber(client) as stub:
+        payload = json.dumps(event).encode()
+        expected = {"FunctionName": "arcspot-test-ingest", "InvocationType": "Event", "Payload": payload}
+        stub.add_response("invoke", {"StatusCode": 202}, expected)
+        AsyncInvoke(client, "arcspot-test")("ingest", event)
+
+
 class FailingEc2:
     """A client whose every call fails in one way."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,11 +13,13 @@ from arcspot.domain.jobs import JobState
 from arcspot_cli import scheduling
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.scheduling import Recurring
+from tests.fakes import house
 from tests.fakes.driving import GOOD_TASK, task
 from tests.fakes.memory import START
 
 from .conftest import Cloud
 from .test_handlers import call
+from .test_ingest_batches import Hurried
 
 ROLE = "arn:aws:iam::123456789012:role/schedule"
 INGEST = "arn:aws:lambda:us-east-1:123456789012:function:arcspot-test-ingest"
@@ -133,8 +135,8 @@ def test_a_turn_submits_every_file_below_the_prefix_and_told_again_nothing(whole
     whole_cloud.ports.objects.write("recurring/ab/no.json", b"{}", content_type="application/json")
     again = {"prefix": "recurring/a/", "name": "nightly", "at": "2026-11-23T22:00:00Z"}
 
-    assert call("ingest", {"submit_again": again}) == {"files": 3, "new_jobs": 3}
-    assert call("ingest", {"submit_again": again}) == {"files": 3, "new_jobs": 0}, (
+    assert call("ingest", {"submit_again": again}) == {"files": 3, "new_jobs": 3, "files_left": 0}
+    assert call("ingest", {"submit_again": again}) == {"files": 0, "new_jobs": 0, "files_left": 0}, (
         "Lambda retries are no runs"
     )
     jobs = list(whole_cloud.ports.store.jobs_of_batch("nightly-20261123T2200", JobState.READY))
@@ -142,7 +144,7 @@ def test_a_turn_submits_every_file_below_the_prefix_and_told_again_nothing(whole
     assert all(key.startswith("accepted/runs/") for key in whole_cloud.ports.objects.keys("accepted/"))
 
     tomorrow = {**again, "at": "2026-11-24T22:00:00Z"}
-    assert call("ingest", {"submit_again": tomorrow}) == {"files": 3, "new_jobs": 3}, (
+    assert call("ingest", {"submit_again": tomorrow}) == {"files": 3, "new_jobs": 3, "files_left": 0}, (
         "the same tasks once more"
     )
 
@@ -150,12 +152,35 @@ def test_a_turn_submits_every_file_below_the_prefix_and_told_again_nothing(whole
 def test_a_turn_that_does_not_say_when_it_was_due_is_of_now(whole_cloud: Cloud) -> None:
     body = json.dumps(GOOD_TASK).encode()
     whole_cloud.ports.objects.write("recurring/a/one.json", body, content_type="application/json")
-    for unsaid in ({}, {"at": scheduling.DUE}):
-        again = {"prefix": "recurring/a/", "name": "by-hand", **unsaid}
+    for name, unsaid in (("by-hand", {}), ("by-clock", {"at": scheduling.DUE})):
+        again = {"prefix": "recurring/a/", "name": name, **unsaid}
         assert call("ingest", {"submit_again": again})["files"] == 1
     jobs = whole_cloud.ports.store.ready_jobs(5)
     assert jobs
-    assert all(job.batch_id.startswith("by-hand-2") for job in jobs)
+    assert all(job.batch_id.startswith(("by-hand-2", "by-clock-2")) for job in jobs)
+
+
+def test_a_turn_short_of_time_asks_for_itself_again_under_the_same_name(
+    whole_cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(4):
+        body = json.dumps(task(n)).encode()
+        whole_cloud.ports.objects.write(f"recurring/a/{n}.json", body, content_type="application/json")
+    asked: list[tuple[str, Any]] = []
+    ports = replace(whole_cloud.ports, kick=lambda function, event=None: asked.append((function, event)))
+    ingest = house.handler_module("ingest")
+    monkeypatch.setattr(ingest, "from_environment", lambda: (whole_cloud.settings, ports))
+    event: dict[str, Any] = {"submit_again": {"prefix": "recurring/a/", "name": "by-hand"}}
+    handled = []
+    while event:
+        answer = ingest.handler(event, Hurried(left_ms=[50_000, 39_000]))
+        handled.append((answer["files"], answer["files_left"]))
+        event = next((told for name, told in asked if name == "ingest"), {})
+        asked.clear()
+    assert handled == [(2, 2), (2, 0)]
+    jobs = whole_cloud.ports.store.ready_jobs(9)
+    assert len(jobs) == 4
+    assert len({job.batch_id for job in jobs}) == 1, "one run, though it was asked by hand and took two calls"
 
 
 def test_files_for_turns_start_nothing_when_they_are_dropped(whole_cloud: Cloud) -> None:

@@ -138,9 +138,12 @@ class Mail(Protocol):
 
 
 class Kick(Protocol):
-    """Ask a scheduled function to look now rather than within the minute. Losing it loses time only."""
+    """Ask a function to look now rather than within the minute. Losing that loses time only.
 
-    def __call__(self, function: str) -> None: ...
+    An `event` of its own is work nobody else will ask for: it has arrived, or an error is raised.
+    """
+
+    def __call__(self, function: str, event: Mapping[str, Any] | None = None) -> None: ...
 
 
 class Timers(Protocol):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -133,10 +136,23 @@ def test_after_everything_no_instance_and_no_reservation_is_left() -> None:
     assert stack.books[2] == 0
 
 
-def again(stack: Stack) -> list[ingesting.Receipt]:
+def piece(stack: Stack, *, files: int = 100) -> tuple[list[ingesting.Receipt], int]:
+    """What an invocation with time for so many files does of a turn."""
+    left = iter(range(files - 1))
     return ingesting.submit_again(
-        stack.ports, stack.settings, prefix="recurring/nightly/", name="nightly", now=stack.world.now
+        stack.ports,
+        stack.settings,
+        prefix="recurring/nightly/",
+        name="nightly",
+        now=stack.world.now,
+        enough_time=lambda: next(left, None) is not None,
     )
+
+
+def again(stack: Stack) -> list[ingesting.Receipt]:
+    receipts, left = piece(stack)
+    assert left == 0
+    return receipts
 
 
 def recurring() -> Stack:
@@ -151,7 +167,7 @@ def test_a_recurring_submission_told_twice_in_its_minute_is_one_run() -> None:
     assert [receipt.new_jobs for receipt in again(stack)] == [1, 1]
     before = dict(stack.world.store.rows)
     stack.world.wait(59)
-    assert [receipt.new_jobs for receipt in again(stack)] == [0, 0]
+    assert again(stack) == [], "each file has its receipt"
     assert stack.world.store.rows == before
     assert states(stack, "nightly-20261123T1200") == ["READY", "READY"]
 
@@ -169,6 +185,79 @@ def test_the_next_run_works_on_the_same_tasks_again_in_a_batch_of_its_own() -> N
 
 def test_an_empty_folder_is_an_empty_run() -> None:
     assert again(Stack()) == []
+
+
+def heap(count: int) -> Stack:
+    stack = Stack()
+    for n in range(count):
+        stack.world.objects.write(
+            f"recurring/nightly/{n}.json", json.dumps(task(n)).encode(), content_type=""
+        )
+    return stack
+
+
+def test_a_turn_too_long_for_one_invocation_is_worked_off_in_pieces() -> None:
+    stack = heap(5)
+    done = []
+    for left in (3, 1, 0):
+        receipts, told_left = piece(stack, files=2)
+        assert told_left == left
+        done += [receipt.key for receipt in receipts]
+    assert sorted(done) == [f"recurring/nightly/{n}.json" for n in range(5)], "each once"
+    assert states(stack, "nightly-20261123T1200") == ["READY"] * 5
+    assert piece(stack) == ([], 0)
+
+
+def test_a_piece_does_a_file_however_late_it_is() -> None:
+    # Else a turn whose listing takes all the time would ask for itself for ever.
+    receipts, left = piece(heap(3), files=0)
+    assert (len(receipts), left) == (1, 2)
+
+
+def test_a_refused_file_is_not_read_again_in_its_turn_but_in_the_next() -> None:
+    stack = heap(1)
+    stack.world.objects.write("recurring/nightly/bad.json", b"{}", content_type="")
+    assert [bool(receipt.refusals) for receipt in again(stack)] == [False, True]
+    assert again(stack) == []
+    stack.world.wait(60)
+    assert [bool(receipt.refusals) for receipt in again(stack)] == [False, True]
+
+
+class PowerCut(BaseException):
+    """The process ends where this is raised."""
+
+
+@pytest.mark.parametrize("moment", range(1, 40))
+def test_a_turn_cut_off_anywhere_is_finished_by_the_next_try(moment: int) -> None:
+    stack, calls = heap(2), 0
+    stack.world.objects.write("recurring/nightly/bad.json", b"{}", content_type="")
+
+    def cut(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == moment:
+                raise PowerCut
+            return original(*args, **kwargs)
+
+        return call
+
+    store, objects = stack.world.store, stack.world.objects
+    with pytest.MonkeyPatch.context() as patch:
+        for port, names in ((store, ("add", "write", "record")), (objects, ("write", "delete"))):
+            for name in names:
+                patch.setattr(port, name, cut(getattr(port, name)))
+        with suppress(PowerCut):
+            piece(stack)
+
+    again(stack)
+    batch = "nightly-20261123T1200"
+    assert states(stack, batch) == ["READY", "READY", "REJECTED"]
+    told = store.batch(batch)
+    assert told is not None
+    assert told.report_due_at is not None
+    receipts = {key for key in objects.bodies if key.startswith(("accepted/", "rejected/"))}
+    assert len(receipts) == 3
 
 
 def test_a_file_gets_the_lane_of_its_batch() -> None:

@@ -79,12 +79,15 @@ class AsyncInvoke:
         self._client = client
         self._stack = stack
 
-    def __call__(self, function: str) -> None:
+    def __call__(self, function: str, event: Mapping[str, Any] | None = None) -> None:
+        payload = json.dumps(event).encode() if event else b'{"kicked": true}'
         try:
             self._client.invoke(
-                FunctionName=f"{self._stack}-{function}", InvocationType="Event", Payload=b'{"kicked": true}'
+                FunctionName=f"{self._stack}-{function}", InvocationType="Event", Payload=payload
             )
         except ClientError:
+            if event:
+                raise
             return  # the schedule looks within the minute anyway; a lost kick loses time only
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -63,17 +63,35 @@ def config_of(settings: Settings, run: str = "") -> dict[str, Any]:
     return {**config, "run": run} if run else config
 
 
-def submit_again(ports: Ports, settings: Settings, *, prefix: str, name: str, now: datetime) -> list[Receipt]:
+def submit_again(
+    ports: Ports,
+    settings: Settings,
+    *,
+    prefix: str,
+    name: str,
+    now: datetime,
+    enough_time: Callable[[], bool] = lambda: True,
+) -> tuple[list[Receipt], int]:
     """A recurring submission's turn: every file below `prefix` becomes jobs of the batch `name-<time>`.
 
-    The same turn told twice is one run: its name has the minute in it.
+    The same turn told twice is one run: its name has the minute in it, and a file that has the run's
+    receipt is not read again. So a turn is worked off in pieces: returns the receipts of this piece,
+    and how many files there was not `enough_time` for. A piece does at least one file, whatever the time.
     """
     run = f"{name}-{now:%Y%m%dT%H%M}"
-    return [
-        ingest(ports, settings, Dropped(key=key, size=ports.objects.size(key) or 0, run=run), now)
-        for key in ports.objects.keys(prefix)
-        if key.endswith(".json")
-    ]
+    told = _receipted(ports, f"runs/{run}/")
+    every = [key for key in ports.objects.keys(prefix) if key.endswith(".json")]
+    waiting = [key for key in every if f"runs/{run}/{key}" not in told]
+    receipts: list[Receipt] = []
+    for key in waiting:
+        if receipts and not enough_time():
+            break
+        dropped = Dropped(key=key, size=ports.objects.size(key) or 0, run=run)
+        receipts.append(ingest(ports, settings, dropped, now))
+    # A call that died between a file's receipt and its batch left a batch nobody would report.
+    if len(waiting) < len(every) and _unreported(ports, run):
+        until_written(lambda: batch_due(ports.store, run, now))
+    return receipts, len(waiting) - len(receipts)
 
 
 def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) -> Receipt:
@@ -106,16 +124,21 @@ def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) ->
 
 def sweep(ports: Ports, settings: Settings, now: datetime) -> list[Receipt]:
     """Ingest every object below `tasks/` that has no receipt: what no event told of."""
-    told = {
-        key.removeprefix(prefix).removesuffix(".json")
-        for prefix in ("accepted/", "rejected/")
-        for key in ports.objects.keys(prefix)
-    }
+    told = _receipted(ports)
     return [
         ingest(ports, settings, Dropped(key=key, size=ports.objects.size(key) or 0), now)
         for key in ports.objects.keys(TASKS_PREFIX)
         if key not in told
     ]
+
+
+def _receipted(ports: Ports, below: str = "") -> set[str]:
+    """What receipts are kept under, of those below a folder."""
+    return {
+        key.removeprefix(prefix).removesuffix(".json")
+        for prefix in ("accepted/", "rejected/")
+        for key in ports.objects.keys(prefix + below)
+    }
 
 
 def _batch_id(dropped: Dropped) -> str:
@@ -164,8 +187,9 @@ def _write_receipts(
     if file.faults:
         faults = [{"path": f.path, "expected": f.expected, "found": f.found} for f in file.faults]
         messages = list(receipt.refusals)
-        _put(ports, rejected_key(_told_of(dropped)), {**known, "faults": faults, "messages": messages})
+        # The receipt after the row: whoever goes on after a crash looks for receipts only.
         ports.store.add([_rejected(dropped, receipt, now)])
+        _put(ports, rejected_key(_told_of(dropped)), {**known, "faults": faults, "messages": messages})
         ports.store.record(Event(f"file#{dropped.key}", now, "rejected", messages[0][:500]))
     else:
         ports.objects.delete(rejected_key(_told_of(dropped)))
