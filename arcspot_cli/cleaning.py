@@ -1,6 +1,6 @@
 """cleanup: take a whole stack away: money first, then data, then the stack.
 
-Stopped half-way, run it again.
+What the stack's own functions and AWS Budgets made beside it goes as well. Stopped half-way, run it again.
 """
 
 from __future__ import annotations
@@ -10,25 +10,36 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from arcspot_cli import operating
+from botocore.exceptions import ClientError
+
+from arcspot_cli import operating, scheduling
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
 
 STACK_TAG = "arcspot:stack"
+DENY_POLICY = "NoMoreInstances"
+"""The template's name of the policy that AWS Budgets attaches to the launch function's role."""
 GONE_TIMEOUT_S = 600
 DELETE_TIMEOUT_S = 1800
 
 
 def clean(target: Target, now: datetime, *, say: Callable[[str], object]) -> None:
     """Pause, cancel, terminate, empty the versioned bucket, delete the stack. Raises CommandFailed."""
+    # Else a turn that is due now fills the queue and the bucket again while they are emptied.
+    recurring = forget_schedules(target, scheduling.OURS)
+    say(f"{recurring} recurring submission(s) removed")
     say("pausing the fleet and cancelling open jobs")
     operating.pause(target, "cleanup")
     cancelled = operating.cancel(target, list(target.store.every_job()), now)
     say(f"{len(cancelled)} job(s) cancelled")
     ended = end_instances(target)
     say(f"{len(ended)} instance(s) ended")
+    timers = forget_schedules(target)  # not before: they are what ends an instance if all else fails
+    say(f"{timers} schedule(s) of launches removed")
     removed = empty_bucket(target, target.output("BucketName"))
     say(f"{removed} object version(s) removed")
+    for role in undo_budget_action(target):
+        say(f"the account's budget had forbidden {role} to launch; undone")
     delete_stack(target)
     say(f"stack {target.stack} deleted")
 
@@ -45,6 +56,64 @@ def end_instances(target: Target) -> list[str]:
             raise CommandFailed("instances are still running after 10 min; look at them in the EC2 console")
         time.sleep(2)
     return ids
+
+
+def forget_schedules(target: Target, prefix: str = "") -> int:
+    """Delete the schedules of the stack's group whose names begin so. Returns how many.
+
+    They are no part of the stack. Deleting their group deletes them too, but only some time later, and until
+    then they still call what they call:
+    https://docs.aws.amazon.com/scheduler/latest/APIReference/API_DeleteScheduleGroup.html
+    """
+    scheduler, group = target.client("scheduler"), target.output("ScheduleGroup")
+    asked = {"GroupName": group, **({"NamePrefix": prefix} if prefix else {})}
+    removed = 0
+    try:
+        pages = scheduler.get_paginator("list_schedules").paginate(**asked)
+        for name in [each["Name"] for page in pages for each in page["Schedules"]]:
+            try:
+                scheduler.delete_schedule(Name=name, GroupName=group)
+                removed += 1
+            except ClientError as error:
+                _unless(error, "ResourceNotFoundException")  # it fired just now, and went by itself
+    except ClientError as error:
+        _unless(error, "ResourceNotFoundException")  # a cleanup before this one got as far as the group
+    return removed
+
+
+def undo_budget_action(target: Target) -> list[str]:
+    """Detach the stack's deny policy from whatever role has it. Returns the roles.
+
+    CloudFormation cannot delete a policy that is attached, nor a role with a policy it knows nothing of. Not
+    by budgets:ExecuteBudgetAction: that is done some time later, and only for an action that knows it has run.
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeletePolicy.html
+    """
+    try:
+        policy = (
+            target.client("cloudformation")
+            .describe_stack_resource(StackName=target.stack, LogicalResourceId=DENY_POLICY)[
+                "StackResourceDetail"
+            ]
+            .get("PhysicalResourceId", "")
+        )
+    except ClientError as error:
+        _unless(error, "ValidationError")  # a stack older than that policy
+        return []
+    iam = target.client("iam")
+    try:
+        pages = iam.get_paginator("list_entities_for_policy").paginate(PolicyArn=policy, EntityFilter="Role")
+        roles = [role["RoleName"] for page in pages for role in page["PolicyRoles"]] if policy else []
+        for role in roles:
+            iam.detach_role_policy(RoleName=role, PolicyArn=policy)
+    except ClientError as error:
+        _unless(error, "NoSuchEntity")  # deleted by a cleanup before this one
+        return []
+    return roles
+
+
+def _unless(error: ClientError, code: str) -> None:
+    if error.response["Error"]["Code"] != code:
+        raise error
 
 
 def empty_bucket(target: Target, bucket: str) -> int:
