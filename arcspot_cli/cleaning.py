@@ -84,8 +84,8 @@ def forget_schedules(target: Target, prefix: str = "") -> int:
 def undo_budget_action(target: Target) -> list[str]:
     """Detach the stack's deny policy from whatever role has it. Returns the roles.
 
-    CloudFormation cannot delete a policy that is attached, nor a role with a policy it knows nothing of. Not
-    by budgets:ExecuteBudgetAction: that is done some time later, and only for an action that knows it has run.
+    CloudFormation cannot delete a policy that is attached, nor a role with a policy it knows nothing of.
+    Not by budgets:ExecuteBudgetAction, which acts some time later, and only for an action that has run.
     https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeletePolicy.html
     """
     try:
