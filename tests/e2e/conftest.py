@@ -1,8 +1,9 @@
-"""One real stack for all end-to-end tests: the real template by the real SAM CLI, in a home of its own."""
+"""Real stacks for the end-to-end tests: the real template by the real SAM CLI, in a home of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,28 @@ PATIENT = {
 """Template parameters: leave soon when idle, but a busy machine is slow, neither wrong nor dead."""
 
 
+ILL_TREATED = {**PATIENT, "SilenceSeconds": "40", "HeartbeatSeconds": "1"}
+"""For the stack that is killed by hand: who falls silent is missed soon."""
+
+
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeStack]:
     """A stack that is up; when it goes down, nothing it started is left."""
-    home = tmp_path_factory.mktemp("stack")
-    options = local.LocalOptions(project_dir=PROJECT, home=home, max_instances=1, parameters=PATIENT)
+    with up(tmp_path_factory.mktemp("stack"), PATIENT) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def ill_treated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeStack]:
+    """A stack of its own for tests that kill parts of it: its executions do not all end well."""
+    with up(tmp_path_factory.mktemp("ill-treated"), ILL_TREATED) as stack:
+        yield stack
+
+
+@contextmanager
+def up(home: Path, parameters: Mapping[str, str]) -> Iterator[WholeStack]:
+    """One instance at a time; afterwards no process is left that ever named `home`."""
+    options = local.LocalOptions(project_dir=PROJECT, home=home, max_instances=1, parameters=parameters)
     stack = local.up(options, report=print)
     records = home / "local" / "processes"
     groups = {record.pid for record in read_records(records)}

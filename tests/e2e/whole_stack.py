@@ -16,9 +16,11 @@ from arcspot.aws.codec import decode
 from arcspot.domain.budget import Fleet, Ledger
 from arcspot.domain.jobs import Job
 from arcspot.domain.launching import Launch
+from arcspot_cli.local import stack as local_stack
 from arcspot_cli.local.stack import LocalStack
 
 T = TypeVar("T")
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +113,16 @@ class WholeStack:
         found = self.client("scheduler").list_schedules(GroupName=self.local.stack_name)["Schedules"]
         return {schedule["Name"] for schedule in found}
 
+    def local_instances(self) -> list[str]:
+        """The instances whose processes the host runs."""
+        return [str(told["instance_id"]) for told in local_stack.status(PROJECT, self.home).instances]
+
+    def execution_arn(self, launch_id: str) -> str:
+        return self.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:") + f":{launch_id}"
+
     def execution(self, launch_id: str) -> str:
         """The status of a launch's execution."""
-        arn = self.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:") + f":{launch_id}"
+        arn = self.execution_arn(launch_id)
         status: str = self.client("stepfunctions").describe_execution(executionArn=arn)["status"]
         return status
 

@@ -1,0 +1,79 @@
+"""Find and kill processes of one stack as a person would: by the process table, with SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arcspot_cli.local.processes import read_records
+from tests.e2e.whole_stack import WholeStack
+
+
+def runner_of(whole: WholeStack, instance_id: str) -> int | None:
+    """The pid of the runner in the process group of an instance of this stack, None before it runs."""
+    records = read_records(Path(whole.local.state_dir) / "processes")
+    group = next((record.pid for record in records if record.name == f"instance-{instance_id}"), None)
+    for pid, pgid, command in _table():
+        if pgid == group and command.endswith("-m gpu_runner"):
+            return pid
+    return None
+
+
+def workers_of(whole: WholeStack, function: str) -> list[int]:
+    """The pids of the emulator's workers for a function; their command line names the stack's own folder."""
+    folder = Path(whole.local.state_dir) / "tmp" / f"ministack-lambda-{whole.local.stack_name}-{function}-"
+    return [pid for pid, _, command in _table() if f"{folder}" in command]
+
+
+def kill(pid: int) -> bool:
+    """SIGKILL; False when it was gone already."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+        return True
+    return False
+
+
+@dataclass(slots=True)
+class InTheMiddle:
+    """Kills the workers of a function while they work: one that waits for a call uses no processor time."""
+
+    whole: WholeStack
+    function: str
+    _spent: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._spent = {pid: _ticks(pid) for pid in workers_of(self.whole, self.function)}
+
+    def strike(self) -> int:
+        """Kill whichever works now. Returns how many were killed.
+
+        A worker that was not there at the last look was started for a call it has not answered.
+        """
+        killed = 0
+        for pid in workers_of(self.whole, self.function):
+            before, spent = self._spent.get(pid), _ticks(pid)
+            self._spent[pid] = spent
+            if before != spent:
+                killed += kill(pid)
+        return killed
+
+
+def _ticks(pid: int) -> int:
+    """Processor time so far, in clock ticks (fields 14 and 15 of proc_pid_stat(5)); 0 once it is gone."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+    return 0
+
+
+def _table() -> list[tuple[int, int, str]]:
+    """(pid, process group, command line) of every process."""
+    told = subprocess.run(
+        ["ps", "-eww", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True
+    )
+    rows = (line.split(maxsplit=2) for line in told.stdout.splitlines())
+    return [(int(row[0]), int(row[1]), row[2]) for row in rows if len(row) == 3]
