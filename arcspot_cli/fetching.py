@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ from typing import Any
 from arcspot.domain import scoring, tasks
 from arcspot.domain.jobs import Job, JobState
 from arcspot.errors import RecordMissing
-from arcspot.services.ingesting import TASKS_PREFIX, accepted_key
+from arcspot.services.ingesting import DEFAULT_BATCH, TASKS_PREFIX, batch_of
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
 
 MANIFEST = "manifest.json"
+SUBMISSION = "submission.json"
+REPORT = "report.html"
+OURS = (SUBMISSION, REPORT)  # files beside the folders: no folder is called so
+ACCEPTED = "accepted/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,11 @@ class Answer:
     job: Job
     folder: Path
     fresh: bool
+
+    @property
+    def renamed(self) -> bool:
+        """Whether another task of the same id has the folder of that name."""
+        return self.folder.name != self.task_id
 
     @property
     def attempts(self) -> tuple[scoring.Attempts, ...]:
@@ -44,26 +53,44 @@ class Wanted:
 
 
 def wanted(target: Target, batch: str | None) -> list[Wanted]:
-    """Every (task id, job) that the receipts of a batch (or of all) name.
+    """Every (task id, job) that the receipts of a batch name, or those of all dropped files.
 
     Receipts and not jobs, because one job may answer the same task in several files.
     """
-    prefix = f"accepted/{TASKS_PREFIX}" + (f"{batch}/" if batch else "")
     seen: dict[tuple[str, str], Wanted] = {}
-    for key in target.bucket.keys(prefix):
+    for key in _receipts(target, batch):
         for job in json.loads(target.bucket.read(key)).get("jobs", []):
             seen[job["task_id"], job["job_id"]] = Wanted(job["task_id"], job["job_id"])
     return list(seen.values())
 
 
-def folder_names(asked: list[Wanted]) -> dict[tuple[str, str], str]:
-    """A folder for each: the task id, or with a piece of the job id where two tasks share one."""
-    taken: dict[str, str] = {}
+def _receipts(target: Target, batch: str | None) -> Iterator[str]:
+    dropped = f"{ACCEPTED}{TASKS_PREFIX}"
+    if batch is None:
+        yield from target.bucket.keys(dropped)
+    elif batch == DEFAULT_BATCH:  # what lies directly below tasks/ belongs to it as well
+        keys = target.bucket.keys(dropped)
+        yield from (key for key in keys if batch_of(key.removeprefix(ACCEPTED)) == batch)
+    else:
+        yield from target.bucket.keys(f"{dropped}{batch}/")
+        yield from target.bucket.keys(f"{ACCEPTED}runs/{batch}/")  # a turn of a schedule
+
+
+def folder_names(asked: Iterable[Wanted], jobs: Mapping[str, Job]) -> dict[tuple[str, str], str]:
+    """A folder for each: the task id, or with a piece of the job id where other tasks have the same id.
+
+    Who came first has the plain name, so that what comes later renames nothing.
+    """
+    asked = sorted(asked, key=lambda w: (jobs[w.job_id].created_at, w.job_id))
+    ids = {item.task_id for item in asked}
     names: dict[tuple[str, str], str] = {}
-    for item in sorted(asked, key=lambda w: (w.task_id, w.job_id)):
-        owner = taken.setdefault(item.task_id, item.job_id)
-        clash = owner != item.job_id
-        names[item.task_id, item.job_id] = f"{item.task_id}~{item.job_id[:8]}" if clash else item.task_id
+    taken = set(OURS)
+    for item in asked:
+        longer = (f"{item.task_id}~{item.job_id[:n]}" for n in range(8, len(item.job_id) + 1))
+        free = (name for name in longer if name not in taken | ids)
+        name = next(free, item.job_id) if item.task_id in taken else item.task_id
+        taken.add(name)
+        names[item.task_id, item.job_id] = name
     return names
 
 
@@ -72,12 +99,13 @@ def get(
 ) -> list[Answer]:
     """Download every finished job's files into `out/<task id>/`; what is there already is left alone."""
     asked = wanted(target, batch)
-    names = folder_names(asked)
     jobs = target.store.jobs([item.job_id for item in asked])
+    asked = [item for item in asked if item.job_id in jobs]
+    names = folder_names(asked, jobs)
     answers = []
     for item in asked:
-        job = jobs.get(item.job_id)
-        if job is None or job.state is not JobState.DONE:
+        job = jobs[item.job_id]
+        if job.state is not JobState.DONE:
             continue
         folder = out / names[item.task_id, item.job_id]
         answer = Answer(item.task_id, job, folder, fetch(target, job, folder))
@@ -120,10 +148,6 @@ def known_task(target: Target, job: Job) -> tasks.Task | None:
     return found[0] if found else None
 
 
-def receipt_exists(target: Target, key: str) -> bool:
-    return target.bucket.size(accepted_key(key)) is not None
-
-
 def _files(target: Target, job: Job, manifest: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     for name, told in manifest["files"].items():
         if Path(name).name != name or name.startswith("."):
@@ -147,14 +171,14 @@ def _read(target: Target, key: str) -> bytes:
 def _submission(out: Path, answers: list[Answer]) -> None:
     # By the folder's name: the task id, unless two different tasks of these files share one.
     predictions = {a.folder.name: json.loads((a.folder / "prediction.json").read_text()) for a in answers}
-    _replace(out / "submission.json", json.dumps(scoring.submission(predictions)).encode())
+    _replace(out / SUBMISSION, json.dumps(scoring.submission(predictions)).encode())
 
 
 def _report(target: Target, out: Path, batch: str | None) -> None:
     if batch is None:
         return
     try:
-        _replace(out / "report.html", target.bucket.read(f"reports/{batch}/index.html"))
+        _replace(out / REPORT, target.bucket.read(f"reports/{batch}/index.html"))
     except RecordMissing:
         return  # written within a minute of the last job's end; the answers do not wait for it
 

@@ -109,9 +109,8 @@ def submit(
     from arcspot_cli import submitting
 
     batch = batch or submitting.batch_name(paths)
-    uploads = [
-        submitting.check(path, submitting.key_for(batch, name)) for path, name in submitting.find(paths)
-    ]
+    found = submitting.find(paths, say=lambda text: click.echo(text, err=True))
+    uploads = [submitting.check(path, submitting.key_for(batch, name)) for path, name in found]
     target = the_target(ctx)
     by = deadline.replace(tzinfo=UTC) if deadline else None
     submitting.prepare(target, batch, datetime.now(UTC), lane=lane, deadline=by)
@@ -119,6 +118,8 @@ def submit(
         told = submitting.submit(target, uploads, batch, done=lambda _: bar.update(1))
     for refusal in told.refused:
         click.echo(f"refused: {refusal}", err=True)
+    for key in told.replaced:
+        click.echo(f"{key} had another content; its earlier version stays in the bucket", err=True)
     good = len(told.uploaded) + len(told.unchanged)
     until = time.monotonic() + 60 + good / 5
     while good and not submitting.receive(target, told) and time.monotonic() < until:
@@ -128,6 +129,7 @@ def submit(
             {
                 "batch": batch,
                 "uploaded": told.uploaded,
+                "replaced": told.replaced,
                 "unchanged": told.unchanged,
                 "refused": told.refused,
                 "jobs": told.jobs,
@@ -235,6 +237,12 @@ def results_get(ctx: click.Context, directory: Path, batch: str | None, as_json:
             f"{len(answers)} answer(s) in {directory}, {new} of them new; "
             f"all together in {directory}/submission.json"
         )
+        if shared := sum(answer.renamed for answer in answers):
+            click.echo(
+                f"{shared} of them have the id of another task: their folders, and their names in "
+                "submission.json, end in ~ and a piece of the job's id",
+                err=True,
+            )
     else:
         click.echo("no finished answer yet; see: arcspot status", err=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -37,41 +38,70 @@ class Upload:
 
 @dataclass(slots=True)
 class Submission:
-    """What became of the files. `jobs` maps job ids to task ids."""
+    """What became of the files. `replaced` are those uploaded over others; `jobs`: job id to task id."""
 
     batch: str
     uploaded: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     jobs: dict[str, str] = field(default_factory=dict)
     new_jobs: int = 0
 
 
-def find(paths: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Every task file below the paths, with its name relative to the path that was given.
+def find(paths: Iterable[Path], *, say: Callable[[str], object] = lambda _: None) -> list[tuple[Path, str]]:
+    """Every task file below the paths, once, with its name in the batch: relative to the path given.
 
-    Raises CommandFailed when a path is missing, or two files would get the same name in the batch.
+    Files that would share a name keep the folders that tell them apart, and `say` hears of it.
+    Raises CommandFailed when a path is missing, or no names are left that differ.
     """
-    found: list[tuple[Path, str]] = []
+    found: dict[Path, tuple[Path, str]] = {}
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*.json") if p.is_file())
             if not inside:
                 raise CommandFailed(f"{path}: no *.json file in this folder")
-            found += [(p, p.relative_to(path).as_posix()) for p in inside]
+            files = [(p, p.relative_to(path).as_posix()) for p in inside]
         elif path.is_file():
-            found.append((path, path.name))
+            files = [(path, path.name)]
         else:
             raise CommandFailed(f"{path}: no such file or folder")
-    _refuse_clashes(found)
-    return found
+        for file, name in files:
+            found.setdefault(_place(file), (file, name))
+    return _told_apart(list(found.values()), say)
 
 
-def _refuse_clashes(found: list[tuple[Path, str]]) -> None:
-    taken: dict[str, Path] = {}
+def _told_apart(found: list[tuple[Path, str]], say: Callable[[str], object]) -> list[tuple[Path, str]]:
+    """The same files with names of their own: else one would replace the other in the bucket."""
+    alike: dict[str, list[Path]] = {}
     for path, name in found:
+        alike.setdefault(name, []).append(path)
+    longer: dict[Path, str] = {}
+    for paths in alike.values():
+        if len(paths) == 1:
+            continue
+        places = [_place(path) for path in paths]
+        above = os.path.commonpath(places)
+        for path, place in zip(paths, places, strict=True):
+            longer[path] = place.relative_to(above).as_posix()
+    named = [(path, longer.get(path, name)) for path, name in found]
+    _refuse_clashes(named)
+    if longer:
+        shown = ", ".join(list(longer.values())[:2]) + (", …" if len(longer) > 2 else "")
+        say(f"{len(longer)} files share a name with another and keep their folders: {shown}")
+    return named
+
+
+def _place(path: Path) -> Path:
+    # The file's own name stays: a task is called after it, and not after what a link points to.
+    return path.parent.resolve() / path.name
+
+
+def _refuse_clashes(named: list[tuple[Path, str]]) -> None:
+    taken: dict[str, Path] = {}
+    for path, name in named:
         other = taken.setdefault(name, path)
-        if other.resolve() != path.resolve():
+        if other != path:
             raise CommandFailed(
                 f"{other} and {path} would both be {name} in the batch, and one would replace the other; "
                 "submit them one by one with different --batch names, or give their common folder"
@@ -125,13 +155,15 @@ def submit(
     for upload in uploads:
         told.refused += upload.refusals
         if upload.wanted:
-            if _there(client, bucket, upload):
+            there = _md5_there(client, bucket, upload.key)
+            if there == hashlib.md5(upload.body, usedforsecurity=False).hexdigest():
                 told.unchanged.append(upload.key)
             else:
                 client.put_object(
                     Bucket=bucket, Key=upload.key, Body=upload.body, ContentType="application/json"
                 )
                 told.uploaded.append(upload.key)
+                told.replaced += [upload.key] if there else []
         done(upload)
     return told
 
@@ -163,11 +195,12 @@ def _receipt(target: Target, key: str) -> dict[str, Any] | None:
     return receipt
 
 
-def _there(client: Any, bucket: str, upload: Upload) -> bool:
+def _md5_there(client: Any, bucket: str, key: str) -> str:
+    """The MD5 of the object that is there, as S3 tells it for a single upload; "" when there is none."""
     from botocore.exceptions import ClientError
 
     try:
-        head = client.head_object(Bucket=bucket, Key=upload.key)
+        head = client.head_object(Bucket=bucket, Key=key)
     except ClientError:
-        return False
-    return str(head.get("ETag", "")).strip('"') == hashlib.md5(upload.body, usedforsecurity=False).hexdigest()
+        return ""
+    return str(head.get("ETag", "")).strip('"')

@@ -11,9 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from arcspot.domain.jobs import JobState
-from arcspot_cli import fetching, looking, showing, submitting
+from arcspot_cli import looking, showing, submitting
 from arcspot_cli.errors import CommandFailed
-from arcspot_cli.fetching import Wanted
 from arcspot_cli.main import main
 from arcspot_cli.target import Choice, resolve
 from tests.fakes.driving import GOOD_TASK, Stack
@@ -107,17 +106,6 @@ def test_a_folder_is_searched_and_its_names_kept(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CommandFailed, match="json file in this folder"):
         submitting.find([tmp_path / "empty"])
-
-
-def test_two_tasks_of_one_name_get_two_folders() -> None:
-    names = fetching.folder_names(
-        [Wanted("a", "job-2xxxxxxx"), Wanted("a", "job-1xxxxxxx"), Wanted("b", "job-1xxxxxxx")]
-    )
-    assert names == {
-        ("a", "job-1xxxxxxx"): "a",
-        ("a", "job-2xxxxxxx"): "a~job-2xxx",
-        ("b", "job-1xxxxxxx"): "b",
-    }
 
 
 def test_the_endpoint_is_the_only_difference(nowhere: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +11,7 @@ import pytest
 from arcspot.domain import waiting
 from arcspot.domain.jobs import JobState
 from arcspot.errors import Conflict
-from arcspot_cli import fetching, looking, operating, submitting
-from arcspot_cli.errors import CommandFailed
+from arcspot_cli import looking, operating, submitting
 from tests.fakes.driving import GOOD_TASK, Stack, task
 from tests.fakes.memory import START
 
@@ -42,29 +39,6 @@ def given_up(stack: Stack) -> None:
         held = {"job_id": lease["job_id"], "fence": lease["fence"]}
         runner.ask("fail", **held, error="ValueError", message="no", seconds=1)
     assert one_job(stack).state is JobState.DEAD
-
-
-def test_two_files_of_one_name_are_refused_before_anything_is_uploaded(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "x.json").write_text(json.dumps(GOOD_TASK))
-    with pytest.raises(CommandFailed, match=r"a/x\.json and .*b/x\.json would both be x\.json"):
-        submitting.find([tmp_path / "a", tmp_path / "b"])
-    same = tmp_path / "a" / "x.json"
-    assert len(submitting.find([same, same])) == 2, "the same file twice is one upload, not a clash"
-
-
-def test_answers_of_two_tasks_with_one_name_are_both_in_the_submission(tmp_path: Path) -> None:
-    prediction = json.dumps([{"attempt_1": [[0]], "attempt_2": [[1]]}])
-    stack = Stack()
-    stack.drop("tasks/b/one.json", GOOD_TASK)
-    answers = []
-    for name in ("x", "x~job-2"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "prediction.json").write_text(prediction)
-        answers.append(fetching.Answer("x", one_job(stack), tmp_path / name, True))
-    fetching._submission(tmp_path, answers)
-    assert set(json.loads((tmp_path / "submission.json").read_text())) == {"x", "x~job-2"}
 
 
 def test_a_lane_and_a_deadline_are_written_before_the_files_come() -> None:

@@ -1,0 +1,132 @@
+"""Which answers come home, and that two tasks of one id both do."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arcspot.services import ingesting
+from arcspot_cli import fetching
+from arcspot_cli.fetching import Wanted
+from tests.fakes.driving import GOOD_TASK, Runner, Stack, task
+
+
+@dataclass
+class Here:
+    """A target whose store and bucket are a stack in memory."""
+
+    stack: Stack
+
+    @property
+    def store(self) -> Any:
+        return self.stack.world.store
+
+    @property
+    def bucket(self) -> Any:
+        return self.stack.world.objects
+
+
+def get(stack: Stack, out: Path, batch: str | None = "b") -> dict[str, str]:
+    """Folder to job id of what was fetched."""
+    answers = fetching.get(Here(stack), out, batch=batch)  # type: ignore[arg-type]
+    return {answer.folder.name: answer.job.job_id for answer in answers}
+
+
+def solve_all(stack: Stack, runner: Runner) -> None:
+    """Complete what waits, with manifests as a real runner writes them."""
+    while leases := runner.claim():
+        runner.complete(leases[0])
+        job = stack.world.store.job(leases[0]["job_id"])
+        assert job is not None
+        prediction = stack.world.objects.read(job.result_prefix + "prediction.json")
+        sums = {"bytes": len(prediction), "sha256": hashlib.sha256(prediction).hexdigest()}
+        manifest = {"job_id": job.job_id, "files": {"prediction.json": sums}}
+        stack.world.objects.write(
+            job.result_prefix + "manifest.json", json.dumps(manifest).encode(), content_type=""
+        )
+
+
+def two_called_one(stack: Stack) -> tuple[str, str]:
+    """Two files of a batch whose tasks are both called `one`; both are answered. Their job ids."""
+    runner = stack.one_running()
+    stack.world.wait(1)
+    ((_, first, _),) = stack.drop("tasks/b/one.json", GOOD_TASK).jobs
+    ((_, second, _),) = stack.drop("tasks/b/other/one.json", task(2)).jobs
+    solve_all(stack, runner)
+    return first, second
+
+
+def test_two_tasks_of_one_id_have_folders_and_answers_of_their_own(tmp_path: Path) -> None:
+    stack = Stack()
+    first, second = two_called_one(stack)
+    assert get(stack, tmp_path) == {"one": first, f"one~{second[:8]}": second}
+    assert set(json.loads((tmp_path / "submission.json").read_text())) == {"one", f"one~{second[:8]}"}
+    for folder, job_id in get(stack, tmp_path).items():
+        assert json.loads((tmp_path / folder / "manifest.json").read_text())["job_id"] == job_id
+
+
+def test_a_task_that_comes_later_takes_no_folder_away() -> None:
+    stack = Stack()
+    names: list[dict[tuple[str, str], str]] = []
+    asked: list[Wanted] = []
+    for n in range(6):
+        ((task_id, job_id, _),) = stack.drop(f"tasks/b/{n}/x.json", task(n)).jobs
+        asked.insert(0, Wanted(task_id, job_id))
+        names.append(fetching.folder_names(asked, stack.world.store.jobs([w.job_id for w in asked])))
+        stack.world.wait(1)
+    for earlier, later in itertools.pairwise(names):
+        assert earlier.items() <= later.items()
+    assert len(set(names[-1].values())) == 6
+
+
+def test_a_task_whose_id_looks_like_a_made_up_folder_keeps_it_to_itself() -> None:
+    stack = Stack()
+    ((_, first, _),) = stack.drop("tasks/b/x.json", task(1)).jobs
+    stack.world.wait(1)
+    ((_, second, _),) = stack.drop("tasks/b/1/x.json", task(2)).jobs
+    stack.world.wait(1)
+    sly = f"x~{second[:8]}"
+    ((_, third, _),) = stack.drop("tasks/b/sly.json", {sly: task(3)}).jobs
+    asked = [Wanted("x", first), Wanted("x", second), Wanted(sly, third)]
+    names = fetching.folder_names(asked, stack.world.store.jobs([first, second, third]))
+    assert names == {("x", first): "x", ("x", second): f"x~{second[:9]}", (sly, third): sly}
+
+
+def test_no_folder_is_called_like_a_file_that_lies_beside_it() -> None:
+    stack = Stack()
+    ((_, job_id, _),) = stack.drop("tasks/b/all.json", {"submission.json": GOOD_TASK}).jobs
+    names = fetching.folder_names([Wanted("submission.json", job_id)], stack.world.store.jobs([job_id]))
+    assert list(names.values()) == [f"submission.json~{job_id[:8]}"]
+
+
+def test_one_job_that_answers_two_files_has_a_folder_for_each_task_id() -> None:
+    stack = Stack()
+    many = stack.drop("tasks/b/many.json", {"a": GOOD_TASK, "b": GOOD_TASK})
+    asked = [Wanted(task_id, job_id) for task_id, job_id, _ in many.jobs]
+    names = fetching.folder_names(asked, stack.world.store.jobs([w.job_id for w in asked]))
+    assert sorted(names.values()) == ["a", "b"]
+
+
+def test_the_answers_of_a_schedules_turn_are_asked_for_by_its_name(tmp_path: Path) -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    body = json.dumps(task(5)).encode()
+    stack.world.objects.write("recurring/a/five.json", body, content_type="")
+    turn = ingesting.Dropped(key="recurring/a/five.json", size=len(body), run="nightly-20261123T2200")
+    ingesting.ingest(stack.ports, stack.settings, turn, stack.world.now)
+    solve_all(stack, runner)
+    assert set(get(stack, tmp_path / "turn", "nightly-20261123T2200")) == {"five"}
+    assert set(get(stack, tmp_path / "b", "b")) == {"one"}
+    assert set(get(stack, tmp_path / "all", None)) == {"one"}, "turns repeat tasks: only by name"
+
+
+def test_files_dropped_directly_below_tasks_are_the_default_batch(tmp_path: Path) -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    stack.drop("tasks/two.json", task(2))
+    solve_all(stack, runner)
+    assert set(get(stack, tmp_path, "default")) == {"two"}
