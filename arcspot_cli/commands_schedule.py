@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
-if TYPE_CHECKING:
-    from arcspot_cli.target import Target
+from arcspot_cli.commands import AS_JSON, emit, example, the_target
 
 
 @click.group()
@@ -22,10 +17,11 @@ def schedule() -> None:
 
 
 @schedule.command(
-    epilog="\b\nExamples:\n"
-    "  aws s3 cp tasks/ s3://BUCKET/recurring/evaluation/ --recursive\n"
-    '  arcspot schedule add nightly --prefix evaluation --cron "cron(0 22 * * ? *)"\n'
-    '  arcspot schedule add often --prefix evaluation --rate "rate(12 hours)"'
+    epilog=example(
+        "aws s3 cp tasks/ s3://BUCKET/recurring/evaluation/ --recursive",
+        'arcspot schedule add nightly --prefix evaluation --cron "cron(0 22 * * ? *)"',
+        'arcspot schedule add often --prefix evaluation --rate "rate(12 hours)"',
+    )
 )
 @click.argument("name")
 @click.option("--prefix", required=True, metavar="FOLDER", help="A folder below recurring/ in the bucket.")
@@ -37,7 +33,7 @@ def add(ctx: click.Context, name: str, prefix: str, cron: str | None, rate: str 
     from arcspot_cli import scheduling
 
     expression = scheduling.expression(cron, rate)
-    target = _target(ctx)
+    target = the_target(ctx)
     added = scheduling.add(target, name, prefix, expression)
     count = scheduling.files(target, added.prefix)
     click.echo(f"{added.name}: {added.expression} submits {added.prefix}, {count} file(s) now")
@@ -46,17 +42,16 @@ def add(ctx: click.Context, name: str, prefix: str, cron: str | None, rate: str 
         click.echo(f"nothing there yet: aws s3 cp FOLDER s3://{bucket}/{added.prefix} --recursive", err=True)
 
 
-@schedule.command("list", epilog="\b\nExamples:\n  arcspot schedule list\n  arcspot schedule list --json")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
+@schedule.command("list", epilog=example("arcspot schedule list", "arcspot schedule list --json"))
+@AS_JSON
 @click.pass_context
 def list_all(ctx: click.Context, as_json: bool) -> None:
     """List the recurring submissions of the stack."""
     from arcspot_cli import scheduling
 
-    found = list(scheduling.every(_target(ctx)))
+    found = list(scheduling.every(the_target(ctx)))
     if as_json:
-        rows = [{"name": r.name, "prefix": r.prefix, "when": r.expression, "state": r.state} for r in found]
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        emit([{"name": r.name, "prefix": r.prefix, "when": r.expression, "state": r.state} for r in found])
         return
     for each in found:
         click.echo(f"{each.name:<20} {each.expression:<26} {each.prefix}")
@@ -64,20 +59,12 @@ def list_all(ctx: click.Context, as_json: bool) -> None:
         click.echo("no schedule; see: arcspot schedule add --help", err=True)
 
 
-@schedule.command(epilog="\b\nExamples:\n  arcspot schedule remove nightly")
+@schedule.command(epilog=example("arcspot schedule remove nightly"))
 @click.argument("name")
 @click.pass_context
 def remove(ctx: click.Context, name: str) -> None:
     """Forget a recurring submission. Its files, jobs and results stay."""
     from arcspot_cli import scheduling
 
-    scheduling.remove(_target(ctx), name)
+    scheduling.remove(the_target(ctx), name)
     click.echo(f"{name} is removed; what it submitted stays")
-
-
-def _target(ctx: click.Context) -> Target:
-    from arcspot_cli.target import Choice, resolve
-
-    target = resolve(Choice(project_dir=Path.cwd(), **ctx.find_root().obj))
-    click.echo(f"stack {target.stack} on {target.label}", err=True)
-    return target

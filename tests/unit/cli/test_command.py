@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,16 @@ def test_every_command_shows_lines_to_paste() -> None:
         told = run(command, "--help").output
         assert "Examples:" in told, command
         assert f"arcspot {command}" in told or f" {command}" in told
+
+
+def test_help_loads_nothing_of_weight() -> None:
+    script = (
+        "import sys; from arcspot_cli.main import main; main(['--help'], standalone_mode=False); "
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    heavy = {"boto3", "botocore", "torch", "numpy", "rich", "arcspot_simulator", "multiprocessing"}
+    assert not heavy & set(ast.literal_eval(told.splitlines()[-1]))
 
 
 def test_a_missing_file_is_one_sentence(nowhere: Path) -> None:
