@@ -227,7 +227,7 @@ def test_a_fleet_without_an_instance_says_why(
 
 def test_only_instances_with_the_stacks_tag_are_ours(aws: boto3.Session) -> None:
     client = aws.client("ec2")
-    image = client.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    image = client.register_image(Name="image", RootDeviceName="/dev/xvda")["ImageId"]
     ours, other = (
         client.run_instances(
             ImageId=image,
