@@ -10,7 +10,6 @@ import pytest
 
 from arcspot.domain import waiting
 from arcspot.domain.jobs import JobState
-from arcspot.errors import Conflict
 from arcspot_cli import looking, operating, submitting
 from tests.fakes.driving import GOOD_TASK, Stack, task
 from tests.fakes.memory import START
@@ -65,18 +64,6 @@ def test_a_job_that_was_given_up_is_tried_again_and_its_batch_reported_anew() ->
     assert changed.job_id == after.job_id
     assert [batch.batch_id for batch in stack.world.store.batches_due()] == ["b"]
     assert operating.retry(Here(stack), [after], stack.world.now) == []  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("state", [JobState.READY, JobState.LEASED, JobState.DONE])
-def test_only_what_is_over_without_an_answer_can_be_revived(state: JobState) -> None:
-    stack = Stack()
-    runner = stack.one_running()
-    if state is not JobState.READY:
-        (lease,) = runner.claim()
-        if state is JobState.DONE:
-            runner.complete(lease)
-    with pytest.raises(Conflict, match=str(state)):
-        one_job(stack).revived(now=START)
 
 
 def test_a_waiting_job_shows_one_reason_and_since_when() -> None:

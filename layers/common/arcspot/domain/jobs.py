@@ -255,7 +255,7 @@ class Job:
             interruptions=0,
             silent_deaths=0,
             cancelled=False,
-            reason="tried again by hand",
+            reason="retried by hand",
             updated_at=now,
         )
 
