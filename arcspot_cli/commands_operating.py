@@ -1,17 +1,12 @@
-"""cost, pause, resume, cancel, retry: an operator's hand on a running stack."""
+"""cost, pause, resume, cancel: an operator's hand on a running stack."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import click
 
 from arcspot_cli.commands import AS_JSON, BATCH, emit, example, the_target
-
-if TYPE_CHECKING:
-    from arcspot.domain.jobs import Job
-    from arcspot_cli.target import Target
 
 
 @click.command(epilog=example("arcspot cost", "arcspot cost --month 2026-11 --json"))
@@ -70,53 +65,6 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], batch: str | None) -> N
     if not job_ids and not batch:
         raise click.UsageError("name job ids, or a batch with --batch")
     target = the_target(ctx)
-    jobs = _named(target, job_ids, batch)
+    jobs = operating.named(target, job_ids, batch)
     changed = operating.cancel(target, jobs, datetime.now(UTC))
     click.echo(f"{len(changed)} job(s) cancelled, {len(jobs) - len(changed)} were over already")
-
-
-@click.command(
-    epilog=example(
-        "arcspot retry a3d637a186ffbf7f58aba900", "arcspot retry --batch monday", "arcspot retry --dead"
-    )
-)
-@click.argument("job_ids", nargs=-1)
-@BATCH
-@click.option("--dead", is_flag=True, help="Every job that was given up.")
-@AS_JSON
-@click.pass_context
-def retry(ctx: click.Context, job_ids: tuple[str, ...], batch: str | None, dead: bool, as_json: bool) -> None:
-    """Try jobs again that were given up or cancelled. Nothing is counted against them any more."""
-    from arcspot.domain.jobs import JobState
-    from arcspot_cli import operating
-
-    if not job_ids and not batch and not dead:
-        raise click.UsageError("name job ids, or a batch with --batch, or --dead for every job given up")
-    target = the_target(ctx)
-    jobs = _named(target, job_ids, batch)
-    if dead:
-        jobs += [job for job in target.store.every_job() if job.state is JobState.DEAD]
-    changed = {job.job_id for job in operating.retry(target, jobs, datetime.now(UTC))}
-    left = [job for job in jobs if job.job_id not in changed]
-    if as_json:
-        emit(
-            {
-                "retried": sorted(changed),
-                "left": [{"job_id": job.job_id, "state": str(job.state)} for job in left],
-            }
-        )
-        return
-    for job in left:
-        click.echo(f"{job.job_id} ({job.task_id}) is {job.state}: not tried again", err=True)
-    click.echo(f"{len(changed)} job(s) will be tried again")
-
-
-def _named(target: Target, job_ids: tuple[str, ...], batch: str | None) -> list[Job]:
-    """The jobs a person named. Raises CommandFailed for an id nobody knows."""
-    from arcspot_cli.errors import CommandFailed
-
-    known = target.store.jobs(list(job_ids))
-    unknown = [job_id for job_id in job_ids if job_id not in known]
-    if unknown:
-        raise CommandFailed(f"no job {', '.join(unknown)}; `arcspot status --json` lists the ids")
-    return list(known.values()) + (list(target.store.jobs_of_batch(batch)) if batch else [])

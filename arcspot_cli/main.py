@@ -14,8 +14,9 @@ from arcspot.errors import ArcspotError
 from arcspot_cli.commands import example
 from arcspot_cli.commands_demo import demo
 from arcspot_cli.commands_local import local
-from arcspot_cli.commands_operating import cancel, cost, pause, resume, retry
+from arcspot_cli.commands_operating import cancel, cost, pause, resume
 from arcspot_cli.commands_results import results
+from arcspot_cli.commands_retry import retry
 from arcspot_cli.commands_schedule import schedule
 from arcspot_cli.commands_stack import check, cleanup
 from arcspot_cli.commands_status import status

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from arcspot.domain.budget import Fleet
-from arcspot.domain.jobs import Job, JobState
+from arcspot.domain.jobs import Job
 from arcspot.domain.launching import Launch
-from arcspot.services.ingesting import batch_due
 from arcspot.services.retry import until_written
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
@@ -32,6 +32,18 @@ def resume(target: Target) -> Fleet:
     return _set_paused(target, paused=False, reason="")
 
 
+def named(target: Target, job_ids: Sequence[str], batch: str | None) -> list[Job]:
+    """The jobs a person named, each once. Raises CommandFailed for an id or a batch nobody knows."""
+    known = target.store.jobs(list(dict.fromkeys(job_ids)))
+    unknown = [job_id for job_id in job_ids if job_id not in known]
+    if unknown:
+        raise CommandFailed(f"no job {', '.join(unknown)}; `arcspot status --json` lists the ids")
+    of_batch = {job.job_id: job for job in target.store.jobs_of_batch(batch)} if batch else {}
+    if batch and not of_batch:
+        raise CommandFailed(f"no job is in a batch {batch!r}; a batch is called as the folder below tasks/")
+    return list((known | of_batch).values())
+
+
 def cancel(target: Target, jobs: list[Job], now: datetime) -> list[Job]:
     """Cancel jobs that are not over; a running one stops at its next heartbeat. The jobs it changed."""
     changed: list[Job] = []
@@ -48,28 +60,6 @@ def cancel(target: Target, jobs: list[Job], now: datetime) -> list[Job]:
         result = until_written(act)
         if result is not None:
             changed.append(result)
-    return changed
-
-
-def retry(target: Target, jobs: list[Job], now: datetime) -> list[Job]:
-    """Try DEAD and CANCELLED jobs again, and report their batches anew. The jobs it changed."""
-    changed: list[Job] = []
-    for job in jobs:
-
-        def act(job_id: str = job.job_id) -> Job | None:
-            known = target.store.job(job_id)
-            if known is None or known.state not in (JobState.DEAD, JobState.CANCELLED):
-                return None
-            revived = known.revived(now=now)
-            target.store.write(revived)
-            return revived
-
-        result = until_written(act)
-        if result is not None:
-            changed.append(result)
-    # After the jobs: a batch that is due while all its jobs are over would be reported at once.
-    for batch_id in sorted({job.batch_id for job in changed}):
-        until_written(lambda batch_id=batch_id: batch_due(target.store, batch_id, now))  # type: ignore[misc]
     return changed
 
 

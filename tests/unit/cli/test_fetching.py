@@ -5,34 +5,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from arcspot.services import ingesting
 from arcspot_cli import fetching
 from arcspot_cli.fetching import Wanted
 from tests.fakes.driving import GOOD_TASK, Runner, Stack, task
 
-
-@dataclass
-class Here:
-    """A target whose store and bucket are a stack in memory."""
-
-    stack: Stack
-
-    @property
-    def store(self) -> Any:
-        return self.stack.world.store
-
-    @property
-    def bucket(self) -> Any:
-        return self.stack.world.objects
+from .here import on
 
 
 def get(stack: Stack, out: Path, batch: str | None = "b") -> dict[str, str]:
     """Folder to job id of what was fetched."""
-    answers = fetching.get(Here(stack), out, batch=batch)  # type: ignore[arg-type]
+    answers = fetching.get(on(stack), out, batch=batch)
     return {answer.folder.name: answer.job.job_id for answer in answers}
 
 

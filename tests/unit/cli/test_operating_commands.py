@@ -1,76 +1,38 @@
-"""submit's lanes and deadlines, retry, and why jobs wait."""
+"""submit's lanes and deadlines, and why jobs wait."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from arcspot.domain import waiting
-from arcspot.domain.jobs import JobState
-from arcspot_cli import looking, operating, submitting
+from arcspot_cli import looking, submitting
 from tests.fakes.driving import GOOD_TASK, Stack, task
 from tests.fakes.memory import START
 
-
-@dataclass
-class Here:
-    """A target whose store is a stack in memory."""
-
-    stack: Stack
-
-    @property
-    def store(self) -> Any:
-        return self.stack.world.store
-
-
-def one_job(stack: Stack) -> Any:
-    (job,) = stack.world.store.jobs_of_batch("b")
-    return job
-
-
-def given_up(stack: Stack) -> None:
-    runner = stack.one_running()
-    for _ in range(3):
-        (lease,) = runner.claim()
-        held = {"job_id": lease["job_id"], "fence": lease["fence"]}
-        runner.ask("fail", **held, error="ValueError", message="no", seconds=1)
-    assert one_job(stack).state is JobState.DEAD
+from .here import on, the_job
 
 
 def test_a_lane_and_a_deadline_are_written_before_the_files_come() -> None:
     stack = Stack()
     by = START + timedelta(hours=3)
-    submitting.prepare(Here(stack), "b", START, lane=0, deadline=by)  # type: ignore[arg-type]
+    submitting.prepare(on(stack), "b", START, lane=0, deadline=by)
     stack.drop("tasks/b/one.json", GOOD_TASK)
     batch = stack.world.store.batch("b")
     assert batch is not None
-    assert (one_job(stack).lane, batch.deadline) == (0, by)
-    submitting.prepare(Here(stack), "b", START, lane=2, deadline=None)  # type: ignore[arg-type]
+    assert (the_job(stack).lane, batch.deadline) == (0, by)
+    submitting.prepare(on(stack), "b", START, lane=2, deadline=None)
     again = stack.world.store.batch("b")
     assert again is not None
     assert (again.lane, again.deadline) == (2, by)
-
-
-def test_a_job_that_was_given_up_is_tried_again_and_its_batch_reported_anew() -> None:
-    stack = Stack()
-    given_up(stack)
-    before = one_job(stack)
-    (changed,) = operating.retry(Here(stack), [before], stack.world.now)  # type: ignore[arg-type]
-    after = one_job(stack)
-    assert (after.state, after.failures, after.fence) == (JobState.READY, 0, before.fence)
-    assert changed.job_id == after.job_id
-    assert [batch.batch_id for batch in stack.world.store.batches_due()] == ["b"]
-    assert operating.retry(Here(stack), [after], stack.world.now) == []  # type: ignore[arg-type]
 
 
 def test_a_waiting_job_shows_one_reason_and_since_when() -> None:
     stack = Stack()
     stack.drop("tasks/b/one.json", GOOD_TASK)
     fleet = stack.world.store.fleet()
-    assert waiting.why(one_job(stack), fleet) == ("turn", START)
+    assert waiting.why(the_job(stack), fleet) == ("turn", START)
     stack.scale()
     stack.world.wait(30)
     stack.drop("tasks/b/two.json", task(2))
