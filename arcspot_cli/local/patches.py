@@ -137,6 +137,46 @@ def patch_heartbeats() -> None:
     replace("services.stepfunctions", "_error_matches", error_matches)
 
 
+def patch_callbacks_of_functions_that_fail() -> None:
+    """AWS: a .waitForTaskToken state fails at once when the function that is to keep the token fails.
+
+    MiniStack: waits on, for a token nobody may know; a function killed at work then looks like a silent one.
+    """
+    invoke = find("services.stepfunctions", "_invoke_with_callback")
+    call = find("services.stepfunctions", "_call_lambda")
+    tokens = find("services.stepfunctions", "_task_tokens")
+    execution_error = find("services.stepfunctions", "_ExecutionError")
+    awaited = threading.local()
+
+    class NobodyKnowsTheToken(Exception):
+        """Passes where MiniStack drops its own error, which it carries."""
+
+    @functools.wraps(call)
+    def call_lambda(*args: Any, **named: Any) -> Any:
+        try:
+            return call(*args, **named)
+        except execution_error as error:
+            waiting = (tokens.get(getattr(awaited, "token", None)) or {}).get("event")
+            # Answered before the function failed: then the answer counts.
+            if waiting is None or waiting.is_set():
+                raise
+            raise NobodyKnowsTheToken(error) from None
+
+    @functools.wraps(invoke)
+    def invoke_and_wait(resource: str, data: Any, token: str, state: Mapping[str, Any]) -> Any:
+        awaited.token = token
+        try:
+            return invoke(resource, data, token, state)
+        except NobodyKnowsTheToken as failure:
+            tokens.pop(token, None)
+            raise failure.args[0] from None
+        finally:
+            awaited.token = None
+
+    replace("services.stepfunctions", "_call_lambda", call_lambda)
+    replace("services.stepfunctions", "_invoke_with_callback", invoke_and_wait)
+
+
 def _with_event(function: Any, event: threading.Event) -> Any:
     """The same function, except that the `threading.Event()` it makes is the given event."""
 
@@ -403,6 +443,7 @@ def patch_budget_actions_in_cloudformation() -> None:
 PATCHES: tuple[Callable[[], None], ...] = (
     patch_state_time_limits_from_paths,
     patch_heartbeats,
+    patch_callbacks_of_functions_that_fail,
     patch_lambda_error_types,
     patch_user_data_attribute,
     patch_fleet_client_tokens,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,20 @@ def kill(pid: int) -> bool:
         os.kill(pid, signal.SIGKILL)
         return True
     return False
+
+
+def at_rest(pids: list[int]) -> bool:
+    """Whether none of them used the processor for a moment."""
+    before = [_ticks(pid) for pid in pids]
+    time.sleep(0.3)
+    return bool(pids) and before == [_ticks(pid) for pid in pids]
+
+
+def freeze(pids: list[int]) -> None:
+    """SIGSTOP: a call that comes stays unanswered."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
 
 
 @dataclass(slots=True)

@@ -126,6 +126,26 @@ class WholeStack:
         status: str = self.client("stepfunctions").describe_execution(executionArn=arn)["status"]
         return status
 
+    def entered(self, launch_id: str) -> str:
+        """The state a launch's execution entered last."""
+        return next((name for kind, name in reversed(self._history(launch_id)) if kind == "entered"), "")
+
+    def failed_states(self, launch_id: str) -> list[str]:
+        """The states in which a task failed, oldest first, whatever came of it."""
+        return [name for kind, name in self._history(launch_id) if kind == "failed"]
+
+    def _history(self, launch_id: str) -> list[tuple[str, str]]:
+        """(entered or failed, state) of an execution, oldest first."""
+        client, arn = self.client("stepfunctions"), self.execution_arn(launch_id)
+        told: list[tuple[str, str]] = []
+        for page in client.get_paginator("get_execution_history").paginate(executionArn=arn):
+            for event in page["events"]:
+                if event["type"] == "TaskStateEntered":
+                    told.append(("entered", event["stateEnteredEventDetails"]["name"]))
+                elif event["type"] == "TaskFailed":
+                    told.append(("failed", told[-1][1]))
+        return told
+
 
 def eventually(what: str, look: Callable[[], T | None], *, seconds: float = 420.0, every: float = 1.0) -> T:
     """What `look` finds, once it finds something; fails with words. The deadline only ends a hang."""

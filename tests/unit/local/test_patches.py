@@ -58,3 +58,35 @@ def test_a_task_that_is_done_ends_the_wait_well() -> None:
     event.set()
     assert event.wait(None)
     assert not event.expired
+
+
+CALLBACK = """
+from ministack.services import stepfunctions
+from arcspot_cli.local.patches import PATCHES
+
+def call(function, payload):
+    if payload["answers"]:
+        stepfunctions._task_tokens["token"].update(result="{}")
+        stepfunctions._task_tokens["token"]["event"].set()
+    raise stepfunctions._ExecutionError("Runtime.ExitError", "it died")
+
+stepfunctions._call_lambda = call
+for patch in PATCHES:
+    patch()
+function = "arn:aws:lambda:us-east-1:000000000000:function:launch"
+for answers in (True, False):
+    data = {"FunctionName": function, "Payload": {"answers": answers}}
+    try:
+        resource = "arn:aws:states:::lambda:invoke.waitForTaskToken"
+        limits = {"TimeoutSeconds": 30, "HeartbeatSeconds": 20}
+        stepfunctions._invoke_with_callback(resource, data, "token", limits)
+        print("answered")
+    except stepfunctions._ExecutionError as error:
+        print(error.error)
+    assert not stepfunctions._task_tokens
+"""
+
+
+def test_a_function_that_dies_with_the_token_fails_the_wait_unless_it_was_answered(python: str) -> None:
+    told = subprocess.run([python, "-c", CALLBACK], check=True, timeout=25, capture_output=True, text=True)
+    assert told.stdout.split() == ["answered", "Runtime.ExitError"]
