@@ -20,8 +20,13 @@ def demo(ctx: click.Context, tasks_dir: Path, out: Path, keep: bool, as_json: bo
     """The whole path on this machine: stack up, tasks dropped, solved, drawn, scored, stack down."""
     from arcspot_cli import demonstrating
 
-    story = demonstrating.run(tasks_dir, out, project_dir=Path.cwd(), keep=keep, began=time.monotonic())
-    demonstrating.closing(story, out, lambda line: click.echo(line, err=as_json))
+    def show(text: str) -> None:
+        click.echo(text, err=as_json)
+
+    story = demonstrating.run(
+        tasks_dir, out, project_dir=Path.cwd(), keep=keep, began=time.monotonic(), show=show
+    )
+    demonstrating.closing(story, out, show)
     if as_json:
         emit(demonstrating.story_json(story))
     ctx.exit(1 if story.dead or not story.answered else 0)

@@ -18,7 +18,8 @@ def local() -> None:
 @local.command("up", epilog=example("arcspot local up", "arcspot local up --max-instances 1"))
 @click.option("--max-instances", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A template parameter.")
-def local_up(max_instances: int, parameters: tuple[str, ...]) -> None:
+@AS_JSON
+def local_up(max_instances: int, parameters: tuple[str, ...], as_json: bool) -> None:
     """Start the emulator, deploy the real template to it, start the instance host."""
     from arcspot_cli.local import stack
 
@@ -27,26 +28,37 @@ def local_up(max_instances: int, parameters: tuple[str, ...]) -> None:
         raise click.UsageError("--parameter takes NAME=VALUE, each name once")
     options = stack.LocalOptions(project_dir=Path.cwd(), max_instances=max_instances, parameters=given)
     up = stack.up(options, report=lambda text: click.echo(text, err=True))
-    click.echo(f"up at {up.endpoint_url}; next: arcspot submit examples/tasks")
+    if as_json:
+        emit({"endpoint_url": up.endpoint_url, "stack": up.stack_name, "region": up.region})
+    else:
+        click.echo(f"up at {up.endpoint_url}; next: arcspot submit examples/tasks")
 
 
 @local.command("down", epilog=example("arcspot local down"))
-def local_down() -> None:
+@AS_JSON
+def local_down(as_json: bool) -> None:
     """Stop all of it; nothing is left running."""
     from arcspot_cli.local import stack
 
     stack.down(Path.cwd(), report=lambda text: click.echo(text, err=True))
-    click.echo("down")
+    if as_json:
+        emit({"up": False})
+    else:
+        click.echo("down")
 
 
 @local.command("env", epilog=example('eval "$(arcspot local env)" && aws s3 ls'))
-def local_env() -> None:
+@AS_JSON
+def local_env(as_json: bool) -> None:
     """Print shell lines that point the AWS CLI at the local stack."""
     import shlex
 
-    for name, value in sorted(_running().environment().items()):
-        if name.startswith("AWS_"):
-            click.echo(f"export {name}={shlex.quote(value)}")
+    told = {name: value for name, value in _running().environment().items() if name.startswith("AWS_")}
+    if as_json:
+        emit(told)
+        return
+    for name, value in sorted(told.items()):
+        click.echo(f"export {name}={shlex.quote(value)}")
 
 
 @local.command("status", epilog=example("arcspot local status"))
@@ -57,7 +69,18 @@ def local_status(as_json: bool) -> None:
 
     seen = stack.status(Path.cwd())
     if as_json:
-        emit({"up": seen.stack is not None, "instances": [dict(i) for i in seen.instances]})
+        emit(
+            {
+                "up": seen.stack is not None,
+                "endpoint_url": seen.stack.endpoint_url if seen.stack else None,
+                "instances": [dict(i) for i in seen.instances],
+                "left_over": [record.name for record in seen.left_over],
+            }
+        )
+        return
+    if seen.left_over:
+        names = ", ".join(record.name for record in seen.left_over)
+        click.echo(f"not up, but {names} still run(s); end it with: arcspot local down")
         return
     if seen.stack is None:
         click.echo("not up; start it with: arcspot local up")
@@ -70,11 +93,15 @@ def local_status(as_json: bool) -> None:
 def _control(verb: str, explained: str) -> None:
     @local.command(verb, help=explained, epilog=example(f"arcspot local {verb} i-0123456789abcdef0"))
     @click.argument("instance_id")
-    def command(instance_id: str) -> None:
+    @AS_JSON
+    def command(instance_id: str, as_json: bool) -> None:
         from arcspot_cli.local import stack
 
         stack.control(_running(), instance_id, verb)
-        click.echo(f"{instance_id}: {verb}")
+        if as_json:
+            emit({"instance_id": instance_id, "done": verb})
+        else:
+            click.echo(f"{instance_id}: {verb}")
 
 
 def _running() -> Any:

@@ -35,30 +35,39 @@ def cost(ctx: click.Context, month: str | None, as_json: bool) -> None:
 
 @click.command(epilog=example('arcspot pause "waiting for the new model"'))
 @click.argument("reason", default="paused by hand")
+@AS_JSON
 @click.pass_context
-def pause(ctx: click.Context, reason: str) -> None:
+def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
     """Start no more instances; what runs goes on."""
     from arcspot_cli import operating
 
-    operating.pause(the_target(ctx), reason)
-    click.echo("paused; go on with: arcspot resume")
+    fleet = operating.pause(the_target(ctx), reason)
+    if as_json:
+        emit({"paused": fleet.paused, "reason": fleet.pause_reason})
+    else:
+        click.echo("paused; go on with: arcspot resume")
 
 
 @click.command(epilog=example("arcspot resume"))
+@AS_JSON
 @click.pass_context
-def resume(ctx: click.Context) -> None:
+def resume(ctx: click.Context, as_json: bool) -> None:
     """Let instances start again, also after an error that waited for a person."""
     from arcspot_cli import operating
 
-    operating.resume(the_target(ctx))
-    click.echo("resumed; waiting jobs are looked at within the minute")
+    fleet = operating.resume(the_target(ctx))
+    if as_json:
+        emit({"paused": fleet.paused})
+    else:
+        click.echo("resumed; waiting jobs are looked at within the minute")
 
 
 @click.command(epilog=example("arcspot cancel a3d637a186ffbf7f58aba900", "arcspot cancel --batch monday"))
 @click.argument("job_ids", nargs=-1)
 @BATCH
+@AS_JSON
 @click.pass_context
-def cancel(ctx: click.Context, job_ids: tuple[str, ...], batch: str | None) -> None:
+def cancel(ctx: click.Context, job_ids: tuple[str, ...], batch: str | None, as_json: bool) -> None:
     """Cancel jobs that are not over. A running one stops at its runner's next heartbeat."""
     from arcspot_cli import operating
 
@@ -67,4 +76,13 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], batch: str | None) -> N
     target = the_target(ctx)
     jobs = operating.named(target, job_ids, batch)
     changed = operating.cancel(target, jobs, datetime.now(UTC))
-    click.echo(f"{len(changed)} job(s) cancelled, {len(jobs) - len(changed)} were over already")
+    ids = {job.job_id for job in changed}
+    left = [job for job in jobs if job.job_id not in ids]
+    if as_json:
+        rows = [
+            [{"job_id": job.job_id, "task_id": job.task_id, "state": str(job.state)} for job in some]
+            for some in (changed, left)
+        ]
+        emit({"cancelled": rows[0], "left": rows[1]})
+    else:
+        click.echo(f"{len(changed)} job(s) cancelled, {len(left)} were over already")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -55,27 +54,38 @@ def results_get(ctx: click.Context, directory: Path, batch: str | None, as_json:
         click.echo("no finished answer yet; see: arcspot status", err=True)
 
 
-@results.command("show", epilog=example("arcspot results show mirror"))
+@results.command("show", epilog=example("arcspot results show mirror", "arcspot results show mirror --json"))
 @click.argument("task_ids", nargs=-1, required=True)
+@BATCH
+@AS_JSON
 @click.pass_context
-def results_show(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
+def results_show(ctx: click.Context, task_ids: tuple[str, ...], batch: str | None, as_json: bool) -> None:
     """Draw answers in the terminal."""
     from arcspot.domain import scoring
     from arcspot_cli import fetching, showing
     from arcspot_cli.errors import CommandFailed
 
-    target = the_target(ctx)
-    asked = [w for w in fetching.wanted(target, None) if w.task_id in task_ids]
-    jobs = target.store.jobs([w.job_id for w in asked])
-    missing = set(task_ids) - {w.task_id for w in asked if w.job_id in jobs and jobs[w.job_id].result_prefix}
-    for item in asked:
-        job = jobs.get(item.job_id)
-        task = fetching.known_task(target, job) if job and job.result_prefix else None
-        if job is None or task is None:
-            continue
-        attempts = scoring.read_prediction(
-            json.loads(target.bucket.read(job.result_prefix + "prediction.json"))
+    found = list(fetching.shown(the_target(ctx), task_ids, batch=batch))
+    if as_json:
+        emit(
+            [
+                {
+                    "task_id": one.task_id,
+                    "job_id": one.job.job_id,
+                    "verdict": showing.verdict(one.task, one.attempts),
+                    "prediction": scoring.write_prediction(one.attempts),
+                }
+                for one in found
+            ]
         )
-        click.echo(showing.answer(task, attempts, head=f"{item.task_id}: {showing.verdict(task, attempts)}"))
+    else:
+        for one in found:
+            head = f"{one.task_id}: {showing.verdict(one.task, one.attempts)}"
+            click.echo(
+                showing.answer(one.task, one.attempts, head=head)
+                if one.task
+                else f"{head}; its task file is no longer in the bucket, so nothing is drawn"
+            )
+    missing = set(task_ids) - {one.task_id for one in found}
     if missing:
         raise CommandFailed(f"no finished answer for {', '.join(sorted(missing))}; see: arcspot status")

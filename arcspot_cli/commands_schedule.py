@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from arcspot_cli.commands import AS_JSON, emit, example, the_target
+
+if TYPE_CHECKING:
+    from arcspot_cli.scheduling import Recurring
 
 
 @click.group()
@@ -27,8 +32,11 @@ def schedule() -> None:
 @click.option("--prefix", required=True, metavar="FOLDER", help="A folder below recurring/ in the bucket.")
 @click.option("--cron", metavar="CRON", help='In UTC, as "cron(0 22 * * ? *)".')
 @click.option("--rate", metavar="RATE", help='As "rate(1 day)".')
+@AS_JSON
 @click.pass_context
-def add(ctx: click.Context, name: str, prefix: str, cron: str | None, rate: str | None) -> None:
+def add(
+    ctx: click.Context, name: str, prefix: str, cron: str | None, rate: str | None, as_json: bool
+) -> None:
     """Have every file below a prefix submitted at fixed times, or at a fixed rate."""
     from arcspot_cli import scheduling
 
@@ -36,7 +44,10 @@ def add(ctx: click.Context, name: str, prefix: str, cron: str | None, rate: str 
     target = the_target(ctx)
     added = scheduling.add(target, name, prefix, expression)
     count = scheduling.files(target, added.prefix)
-    click.echo(f"{added.name}: {added.expression} submits {added.prefix}, {count} file(s) now")
+    if as_json:
+        emit({**_plain(added), "files": count})
+    else:
+        click.echo(f"{added.name}: {added.expression} submits {added.prefix}, {count} file(s) now")
     if not count:
         bucket = target.output("BucketName")
         click.echo(f"nothing there yet: aws s3 cp FOLDER s3://{bucket}/{added.prefix} --recursive", err=True)
@@ -51,7 +62,7 @@ def list_all(ctx: click.Context, as_json: bool) -> None:
 
     found = list(scheduling.every(the_target(ctx)))
     if as_json:
-        emit([{"name": r.name, "prefix": r.prefix, "when": r.expression, "state": r.state} for r in found])
+        emit([_plain(each) for each in found])
         return
     for each in found:
         click.echo(f"{each.name:<20} {each.expression:<26} {each.prefix}")
@@ -61,10 +72,18 @@ def list_all(ctx: click.Context, as_json: bool) -> None:
 
 @schedule.command(epilog=example("arcspot schedule remove nightly"))
 @click.argument("name")
+@AS_JSON
 @click.pass_context
-def remove(ctx: click.Context, name: str) -> None:
+def remove(ctx: click.Context, name: str, as_json: bool) -> None:
     """Forget a recurring submission. Its files, jobs and results stay."""
     from arcspot_cli import scheduling
 
     scheduling.remove(the_target(ctx), name)
-    click.echo(f"{name} is removed; what it submitted stays")
+    if as_json:
+        emit({"removed": name})
+    else:
+        click.echo(f"{name} is removed; what it submitted stays")
+
+
+def _plain(one: Recurring) -> dict[str, str]:
+    return {"name": one.name, "prefix": one.prefix, "when": one.expression, "state": one.state}

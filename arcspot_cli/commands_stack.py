@@ -28,18 +28,25 @@ def check(ctx: click.Context, as_json: bool) -> None:
 
 @click.command(epilog=example("arcspot --aws --stack arcspot cleanup --yes"))
 @click.option("--yes", is_flag=True, help="Do it; without this, only say what would be done.")
+@AS_JSON
 @click.pass_context
-def cleanup(ctx: click.Context, yes: bool) -> None:
+def cleanup(ctx: click.Context, yes: bool, as_json: bool) -> None:
     """Remove the stack with all of its data: instances, every object version, tables, functions."""
     from arcspot_cli import cleaning
 
     target = the_target(ctx)
+    told = {"stack": target.stack, "bucket": target.output("BucketName"), "done": yes}
     if not yes:
-        click.echo(
+        sentence = (
             f"this would cancel all open jobs, end all instances of {target.stack}, delete every version "
-            f"of every object in {target.output('BucketName')} and the stack itself; "
-            "to do it: arcspot cleanup --yes"
+            f"of every object in {told['bucket']} and the stack itself; to do it: arcspot cleanup --yes"
         )
+        click.echo(sentence, err=as_json)
+        if as_json:
+            emit(told)
         ctx.exit(1)
     cleaning.clean(target, datetime.now(UTC), say=lambda text: click.echo(text, err=True))
-    click.echo("nothing is left")
+    if as_json:
+        emit(told)
+    else:
+        click.echo("nothing is left")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -14,6 +16,8 @@ from arcspot_cli.commands import AS_JSON, BATCH, emit, example, the_target
 if TYPE_CHECKING:
     from arcspot_cli.looking import Look
     from arcspot_cli.target import Target
+
+EVERY_S = 2.0
 
 
 @click.command(
@@ -24,49 +28,51 @@ if TYPE_CHECKING:
 @AS_JSON
 @click.pass_context
 def status(ctx: click.Context, batch: str | None, watching: bool, as_json: bool) -> None:
-    """Show jobs, instances and money, and why jobs wait."""
+    """Show jobs, instances and money, and why jobs wait.
+
+    With --watch and --json each look that is worth it is one line.
+    """
     from arcspot_cli import looking, showing
 
-    target = the_target(ctx)
-    if watching and not as_json:
-        watch(target, batch=batch, job_ids=None)
-        return
-    seen = _look(target, batch, None)
-    if as_json:
-        emit(looking.as_json(seen))
-        return
-    from rich.console import Console
+    seen = looks(the_target(ctx), batch=batch)
+    if watching:
+        watch(seen, on=sys.stdout, as_json=as_json)
+    elif as_json:
+        emit(looking.as_json(next(seen)))
+    else:
+        from rich.console import Console
 
-    Console(highlight=False, no_color=not showing.colours()).print(showing.tables(seen))
+        Console(highlight=False, no_color=not showing.colours()).print(showing.tables(next(seen)))
 
 
-def _look(target: Target, batch: str | None, job_ids: list[str] | None) -> Look:
+def looks(
+    target: Target, *, batch: str | None = None, job_ids: Sequence[str] | None = None
+) -> Iterator[Look]:
+    """A look every two seconds, until there are jobs and all of them are over."""
     from arcspot_cli.looking import look
 
-    return look(target, datetime.now(UTC), batch=batch, job_ids=job_ids)
+    while True:
+        seen = look(target, datetime.now(UTC), batch=batch, job_ids=job_ids)
+        yield seen
+        if seen.jobs and seen.over:
+            return
+        time.sleep(EVERY_S)
 
 
-def watch(target: Target, *, batch: str | None, job_ids: list[str] | None) -> None:
-    """Look every two seconds until all jobs are over: tables on a terminal, lines elsewhere."""
-    from arcspot_cli import showing
+def watch(seen: Iterable[Look], *, on: TextIO, as_json: bool = False) -> None:
+    """Show looks as they come: tables on a terminal, lines elsewhere."""
+    from arcspot_cli import looking, showing
 
-    if not sys.stdout.isatty():
+    if as_json or not on.isatty():
         pace = showing.Pace()
-        while True:
-            seen = _look(target, batch, job_ids)
-            if pace.worth_saying(seen, time.monotonic()):
-                click.echo(showing.line(seen))
-            if seen.jobs and seen.over:
-                return
-            time.sleep(2)
+        for one in seen:
+            if pace.worth_saying(one, time.monotonic()):
+                click.echo(json.dumps(looking.as_json(one)) if as_json else showing.line(one), file=on)
+        return
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(highlight=False, no_color=not showing.colours())
+    console = Console(file=on, highlight=False, no_color=not showing.colours(on))
     with Live(console=console, auto_refresh=False) as live:
-        while True:
-            seen = _look(target, batch, job_ids)
-            live.update(showing.tables(seen), refresh=True)
-            if seen.jobs and seen.over:
-                return
-            time.sleep(2)
+        for one in seen:
+            live.update(showing.tables(one), refresh=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from arcspot_cli.commands import AS_JSON, PATHS, emit, example, the_target
-from arcspot_cli.commands_status import watch
+from arcspot_cli.commands_status import looks, watch
 
 
 @click.command(
@@ -77,5 +77,6 @@ def submit(
             f"{len(told.refused)} refusal(s); {len(told.jobs)} job(s), {told.new_jobs} of them new"
         )
     if wait and told.jobs:
-        watch(target, batch=None, job_ids=list(told.jobs))
+        # Data is on stdout already: looks among it would break it.
+        watch(looks(target, job_ids=list(told.jobs)), on=sys.stderr if as_json else sys.stdout)
     ctx.exit(1 if told.refused else 0)

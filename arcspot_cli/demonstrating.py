@@ -43,8 +43,16 @@ class Story:
         return time.monotonic() - self.began
 
 
-def run(tasks_dir: Path, out: Path, *, project_dir: Path, keep: bool, began: float) -> Story:
-    """Bring the stack up, solve every task below `tasks_dir`, draw and score, take it down again."""
+def run(
+    tasks_dir: Path,
+    out: Path,
+    *,
+    project_dir: Path,
+    keep: bool,
+    began: float,
+    show: Callable[[str], object] = print,
+) -> Story:
+    """Bring the stack up, solve every task below `tasks_dir`, score and `show` each, take it down again."""
     story = Story(began)
     uploads = _checked(tasks_dir, story)
     with _stack(project_dir, keep, story):
@@ -59,7 +67,7 @@ def run(tasks_dir: Path, out: Path, *, project_dir: Path, keep: bool, began: flo
         )
         _await_receipts(target, told)
         story.tasks = len(told.jobs)
-        _watch(target, story, out, list(told.jobs))
+        _watch(target, story, out, list(told.jobs), show)
         _await_settled(target, story)
     story.total_s = story.elapsed()
     return story
@@ -103,14 +111,16 @@ def _await_receipts(target: Target, told: submitting.Submission) -> None:
         time.sleep(POLL_S / 2)
 
 
-def _watch(target: Target, story: Story, out: Path, job_ids: list[str]) -> None:
-    """Draw each answer as it arrives, until every job is over."""
+def _watch(
+    target: Target, story: Story, out: Path, job_ids: list[str], show: Callable[[str], object]
+) -> None:
+    """Show each answer as it arrives, until every job is over."""
     drawn: set[str] = set()
 
     def draw(answer: Answer) -> None:
         if answer.job.job_id not in drawn:
             drawn.add(answer.job.job_id)
-            _draw(target, story, answer)
+            show(_drawn(target, story, answer))
 
     pace = showing.Pace()
     while True:
@@ -125,7 +135,8 @@ def _watch(target: Target, story: Story, out: Path, job_ids: list[str]) -> None:
     story.dead = {job.task_id: job.reason for job in seen.jobs if job.state is JobState.DEAD}
 
 
-def _draw(target: Target, story: Story, answer: Answer) -> None:
+def _drawn(target: Target, story: Story, answer: Answer) -> str:
+    """The answer as it is shown; counted in the story."""
     task = fetching.known_task(target, answer.job)
     attempts = answer.attempts
     score = scoring.score_task(task, attempts) if task is not None else None
@@ -140,7 +151,7 @@ def _draw(target: Target, story: Story, answer: Answer) -> None:
         f"\n{answer.task_id}: {showing.verdict(task, attempts)} · "
         f"{reporting.duration(answer.job.run_s_total)} · {reporting.usd(answer.job.cost_usd_micros)}"
     )
-    print(showing.answer(task, attempts, head=head) if task is not None else head, flush=True)
+    return showing.answer(task, attempts, head=head) if task is not None else head
 
 
 def _await_settled(target: Target, story: Story) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,28 @@ def fetch(target: Target, job: Job, folder: Path) -> bool:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An answer as it is in the bucket, and its task if the file is still there."""
+
+    task_id: str
+    job: Job
+    task: tasks.Task | None
+    attempts: tuple[scoring.Attempts, ...]
+
+
+def shown(target: Target, task_ids: Collection[str], *, batch: str | None) -> Iterator[Shown]:
+    """Every finished answer to tasks of these ids; nothing is downloaded into a folder."""
+    asked = [item for item in wanted(target, batch) if item.task_id in task_ids]
+    jobs = target.store.jobs([item.job_id for item in asked])
+    for item in asked:
+        job = jobs.get(item.job_id)
+        if job is not None and job.state is JobState.DONE:
+            prediction = json.loads(_read(target, job.result_prefix + "prediction.json"))
+            task = known_task(target, job)
+            yield Shown(item.task_id, job, task, scoring.read_prediction(prediction))
 
 
 def known_task(target: Target, job: Job) -> tasks.Task | None:

@@ -33,7 +33,7 @@ class Friendly(click.Group):
         except ArcspotError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
-            click.echo("\nstopped; nothing is lost, the same command goes on where this one was", err=True)
+            click.echo("\nstopped; what was done stays, and the same command may be run again", err=True)
             sys.exit(130)
         except Exception as error:
             raise _told(error) from error

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arcspot_cli.commands import AS_JSON, example
+
 if TYPE_CHECKING:
     from arcspot_simulator.campaign import Campaign
     from arcspot_simulator.history import Outcome
@@ -26,10 +28,12 @@ GUARDS = (
 
 
 @click.command(
-    epilog="\b\nExamples:\n  arcspot simulate --seeds 200\n"
-    "  arcspot simulate --seeds 1 --seed 17 --history history.txt\n"
-    "  arcspot simulate --seeds 500 --ablate hold-unknown\n"
-    "  arcspot simulate --seeds 1 --files 100000 --instances 64 --days 30"
+    epilog=example(
+        "arcspot simulate --seeds 200",
+        "arcspot simulate --seeds 1 --seed 17 --history history.txt",
+        "arcspot simulate --seeds 500 --ablate hold-unknown",
+        "arcspot simulate --seeds 1 --files 100000 --instances 64 --days 30",
+    )
 )
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=200, show_default=True, help="How many histories."
@@ -43,7 +47,7 @@ GUARDS = (
     "--history", "kept", type=click.Path(path_type=Path), help="Write the first history that broke here."
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; as many as cores by default.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
+@AS_JSON
 def simulate(
     seeds: int,
     first: int,

@@ -49,6 +49,13 @@ def test_added_listed_removed(cloud: Cloud) -> None:
     assert run("schedule", "list").stdout == ""
 
 
+def test_in_json_there_is_nothing_else_on_stdout() -> None:
+    row = {"name": "nightly", "prefix": "recurring/a/", "when": "cron(0 22 * * ? *)", "state": "ENABLED"}
+    assert json.loads(run(*NIGHTLY, "--json").stdout) == {**row, "files": 0}
+    assert json.loads(run("schedule", "list", "--json").stdout) == [row]
+    assert json.loads(run("schedule", "remove", "nightly", "--json").stdout) == {"removed": "nightly"}
+
+
 def test_an_empty_folder_is_told_with_the_command_that_fills_it() -> None:
     told = run(*NIGHTLY)
     assert told.exit_code == 0

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from pathlib import Path
 
+import pytest
+
 from arcspot.services import ingesting
 from arcspot_cli import fetching
 from arcspot_cli.fetching import Wanted
-from tests.fakes.driving import GOOD_TASK, Runner, Stack, task
+from tests.fakes.driving import GOOD_TASK, Stack, task
 
-from .here import on
+from .here import on, solve_all, typed
 
 
 def get(stack: Stack, out: Path, batch: str | None = "b") -> dict[str, str]:
     """Folder to job id of what was fetched."""
     answers = fetching.get(on(stack), out, batch=batch)
     return {answer.folder.name: answer.job.job_id for answer in answers}
-
-
-def solve_all(stack: Stack, runner: Runner) -> None:
-    """Complete what waits, with manifests as a real runner writes them."""
-    while leases := runner.claim():
-        runner.complete(leases[0])
-        job = stack.world.store.job(leases[0]["job_id"])
-        assert job is not None
-        prediction = stack.world.objects.read(job.result_prefix + "prediction.json")
-        sums = {"bytes": len(prediction), "sha256": hashlib.sha256(prediction).hexdigest()}
-        manifest = {"job_id": job.job_id, "files": {"prediction.json": sums}}
-        stack.world.objects.write(
-            job.result_prefix + "manifest.json", json.dumps(manifest).encode(), content_type=""
-        )
 
 
 def two_called_one(stack: Stack) -> tuple[str, str]:
@@ -115,3 +102,34 @@ def test_files_dropped_directly_below_tasks_are_the_default_batch(tmp_path: Path
     stack.drop("tasks/two.json", task(2))
     solve_all(stack, runner)
     assert set(get(stack, tmp_path, "default")) == {"two"}
+
+
+def test_an_answer_is_shown_also_after_its_task_file_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Stack()
+    solve_all(stack, stack.one_running())
+    drawn = typed(stack, monkeypatch, "results", "show", "one")
+    assert "attempt 1" in drawn.stdout
+    stack.world.objects.delete("tasks/b/one.json")
+    told = typed(stack, monkeypatch, "results", "show", "one", "--batch", "b")
+    assert told.exit_code == 0
+    assert "no longer in the bucket" in told.stdout
+
+
+def test_an_answer_that_is_not_there_is_an_error_beside_those_that_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stack = Stack()
+    solve_all(stack, stack.one_running())
+    told = typed(stack, monkeypatch, "results", "show", "one", "absent", "--json")
+    assert told.exit_code == 1
+    (shown,) = json.loads(told.stdout)
+    assert (shown["task_id"], shown["prediction"]) == ("one", [{"attempt_1": [[0]], "attempt_2": [[1]]}])
+    assert "no finished answer for absent" in told.stderr
+
+
+def test_answers_that_share_an_id_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Stack()
+    two_called_one(stack)
+    told = typed(stack, monkeypatch, "results", "get", str(tmp_path / "out"))
+    assert "2 answer(s)" in told.stdout
+    assert "1 of them have the id of another task" in told.stderr
