@@ -32,6 +32,8 @@ from .weights import Checkpoint, build, read_checkpoint, sha256_of
 SOLVER_VERSION = "1.0.0"
 DEFAULT_CONFIG = "xs"
 TOKENS = "task_tokens"
+LONGEST_S = 1e8
+"""A deadline beyond this is none; so that it stays a number to compute with."""
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +42,19 @@ Attempts = tuple[tuple[Grid, Grid], ...]
 
 @dataclass(frozen=True, slots=True)
 class SolveBudget:
-    """seconds: deadline of the whole work, what was done before an interruption included; max_steps: at most
-    so many optimiser steps; here: at most so many seconds in this call."""
+    """seconds: deadline of the whole work, what was done before an interruption included, none left where it
+    is not above 0; max_steps: at most so many optimiser steps a hypothesis; here: at most so many seconds in
+    this call. Raises ValueError where a number of seconds is not a number."""
 
     seconds: float
     seed: int = 0
     device: str = "cpu"
     max_steps: int | None = None
     here: float = math.inf
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.seconds) or math.isnan(self.here):
+            raise ValueError(f"seconds is {self.seconds} and here is {self.here}: both are to be numbers")
 
 
 class Progress(Protocol):
@@ -328,7 +335,8 @@ class _Door:
         should_stop: Callable[[], bool] | None,
         journal: Journal,
     ) -> None:
-        self.seconds = min(budget.seconds, journal.seconds_before + budget.here)
+        most = min(budget.seconds, journal.seconds_before + budget.here, LONGEST_S)
+        self.seconds = max(most, 0.0)
         self.ends = started + self.seconds - journal.seconds_before
         self.progress, self.should_stop, self.journal = progress, should_stop, journal
 

@@ -110,7 +110,7 @@ class Adapted:
     samples: int = 0
     demo_fit: float = 0.0
     stopped_by: str = "deadline"
-    """fit, samples, deadline or rejected."""
+    """fit, samples, deadline, rejected or unadapted."""
     loss_curve: list[tuple[int, float]] = field(default_factory=list)
     step_seconds: float = 0.0
     batch_size: int = 1
@@ -191,7 +191,9 @@ class Adaptation:
         self.result = Adapted(model, self.tokens, chosen, batch_size=size, batch_limit=recipe.largest)
         self.supply = Demonstrations(task, chosen, recipe, seed, device)
         self.optimiser = Optimiser(model, self.tokens, rate=recipe.rate, token_rate=recipe.token_rate)
-        planned = min(max_steps or 10**9, math.ceil(recipe.samples / size))
+        planned = math.ceil(recipe.samples / size)
+        if max_steps is not None:
+            planned = max(0, min(max_steps, planned))
         self.schedule = Schedule(recipe, planned, seconds, rejectable=bool(chosen.free))
         self.precision = Precision.of(device)
 

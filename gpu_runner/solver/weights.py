@@ -52,6 +52,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     build(config, weights)
     if len(tokens) != len(task_ids) or (task_ids and tokens.shape[1:] != weights["mean_tokens"].shape):
         raise BadWeights(f"{path.name}: its task tokens and task ids do not match")
+    if not bool(tokens.isfinite().all()):
+        raise BadWeights(f"{path.name}: its task tokens are not finite")
     return Checkpoint(config, weights, path.name, sha256_of(path), tokens, task_ids)
 
 
