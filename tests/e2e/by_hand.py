@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
+import sys
+import termios
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from arcspot_cli.local.processes import read_records
@@ -54,27 +57,50 @@ def freeze(pids: list[int]) -> None:
 
 @dataclass(slots=True)
 class InTheMiddle:
-    """Kills the workers of a function while they work: one that waits for a call uses no processor time."""
+    """Kills the workers of a function with a call in their hands, for certain: they are stopped first, and
+    killed once a call lies unread in one's pipe. None stopped is let go."""
 
     whole: WholeStack
     function: str
-    _spent: dict[int, int] = field(default_factory=dict)
+    _since: float | None = None
 
-    def __post_init__(self) -> None:
-        self._spent = {pid: _ticks(pid) for pid in workers_of(self.whole, self.function)}
+    def hold(self) -> None:
+        """Stop the warm workers: who comes next finds no answer."""
+        freeze(workers_of(self.whole, self.function))
 
-    def strike(self) -> int:
-        """Kill whichever works now. Returns how many were killed.
+    def strike(self, *, patience: float = 15.0) -> int:
+        """Kill all, once one has a call; returns how many were killed, 0 while none has one.
 
-        A worker that was not there at the last look was started for a call it has not answered.
+        A worker caught in the middle of its work has read its call: after `patience` seconds without another
+        one they are killed all the same.
         """
-        killed = 0
-        for pid in workers_of(self.whole, self.function):
-            before, spent = self._spent.get(pid), _ticks(pid)
-            self._spent[pid] = spent
-            if before != spent:
-                killed += kill(pid)
-        return killed
+        pids = workers_of(self.whole, self.function)
+        if not pids:
+            return 0
+        freeze(pids)
+        if self._since is None:
+            self._since = time.monotonic()
+        if not any(map(_unread, pids)) and time.monotonic() < self._since + patience:
+            return 0
+        self._since = None
+        return sum(map(kill, pids))
+
+
+def has_a_call(pids: list[int]) -> bool:
+    """Whether a call lies unread in the pipe of one of them."""
+    return any(map(_unread, pids))
+
+
+def _unread(pid: int) -> int:
+    """Bytes in the pipe that is a process's standard input (FIONREAD, pipe(7)); 0 once it is gone."""
+    with suppress(OSError):
+        pipe = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            told = fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4)
+        finally:
+            os.close(pipe)
+        return int.from_bytes(told, sys.byteorder)
+    return 0
 
 
 def _ticks(pid: int) -> int:

@@ -20,7 +20,7 @@ import pytest
 from arcspot.domain import scoring, tasks
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
-from tests.e2e.by_hand import InTheMiddle, at_rest, freeze, kill, runner_of, workers_of
+from tests.e2e.by_hand import InTheMiddle, at_rest, freeze, has_a_call, kill, runner_of, workers_of
 from tests.e2e.whole_stack import WholeStack, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -51,6 +51,7 @@ def test_functions_killed_in_the_middle_of_calls_are_asked_again(ill_treated: Wh
     launching, serving, retiring = (
         InTheMiddle(ill_treated, name) for name in ("launch", "runner_api", "retire")
     )
+    launching.hold()
     batch = Batch(ill_treated, "functions killed", seed=2)
     eventually("launch was killed at work", launching.strike, every=0.05)
     kill_the_keeper_of_the_token(batch)
@@ -150,8 +151,10 @@ def assert_nothing_is_left(whole: WholeStack) -> None:
     launches = whole.launches()
     assert {row.state for row in launches} <= {LaunchState.SETTLED, LaunchState.RELEASED}
     assert not any(row.leases for row in launches)
-    # A launch is settled once EC2 says shutting-down or terminated; the machine's own end comes a moment later.
-    eventually("all instances are terminated", lambda: set(whole.instance_states().values()) <= {"terminated"})
+    # A launch is settled once EC2 says shutting-down or terminated; the machine ends a moment later.
+    eventually(
+        "all instances are terminated", lambda: set(whole.instance_states().values()) <= {"terminated"}
+    )
     eventually("no instance's processes are left", lambda: not whole.local_instances(), seconds=60.0)
     assert whole.schedules().isdisjoint(row.launch_id for row in launches)
     fleet = whole.fleet()
@@ -177,7 +180,7 @@ def kill_the_keeper_of_the_token(batch: Batch) -> None:
     keepers = workers_of(batch.whole, "launch")
     freeze(keepers)
     eventually("it hands over the token of its service", asked, every=0.2)
-    time.sleep(0.5)  # from the state's beginning to the call in the worker's pipe
+    eventually("the call is in the worker's pipe", lambda: has_a_call(keepers), every=0.1)
     killed = [kill(pid) for pid in keepers]
     assert all(killed)
 
