@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from .augment import IDENTITY_COLOURS, Variant, as_tensors
 from .canvas import COLOURS, HALVES, Batch, PairStore, Placement, draw, random_offsets
 from .corpus import Corpus, Pool, load_corpus, pools
+from .errors import BadWeights
 from .model import CONFIGS, TASK_TOKENS, ModelConfig, Solver, count_parameters
 from .objective import exact, loss
 from .optim import Optimiser
-from .weights import write_checkpoint
+from .weights import Checkpoint, read_checkpoint, write_checkpoint
 
 VARIANTS_PER_TASK = 4
 PLAIN_SHARE = 0.6
@@ -157,6 +158,29 @@ class Pretraining:
         self.generator.set_state(state["generator"].cpu())
         self.steps, self.samples, self.seconds = state["counters"]
 
+    def start_from(self, known: Checkpoint) -> None:
+        """Take the weights of a checkpoint, and its tokens for the tasks it names: to all four variants of a
+        task where it has one set a task, else variant by variant (`write_stable`). Raises BadWeights."""
+        if known.config != self.settings.config:
+            raise BadWeights(f"{known.name} is a {known.config.name}, not a {self.settings.config.name}")
+        self.model.load_state_dict(known.weights)
+        rows: dict[str, list[Tensor]] = {}
+        for task, tokens in zip(known.task_ids, known.tokens, strict=True):
+            rows.setdefault(task, []).append(tokens)
+        for n, task in enumerate(self.corpus.task_ids):
+            for variant in range(VARIANTS_PER_TASK):
+                if found := rows.get(task):
+                    self.tokens.data[n * VARIANTS_PER_TASK + variant] = found[variant % len(found)]
+        for mine, live in zip(self.average, self._live(), strict=True):
+            mine.copy_(live.detach())
+
+    def write_stable(self, path: Path) -> str:
+        """Weights and the tokens of all variants, as they are: what `--init` can go on from."""
+        names = [task for task in self.corpus.task_ids for _ in range(VARIANTS_PER_TASK)]
+        return write_checkpoint(
+            path, self.settings.config, self.model.state_dict(), tokens=self.tokens, task_ids=names
+        )
+
     def averaged(self) -> tuple[Solver, Tensor]:
         """The averaged network, its `mean_tokens` set, and the averaged token table."""
         model = Solver(self.settings.config).to(self.settings.device)
@@ -196,8 +220,9 @@ def validate(run: Pretraining, *, halves: tuple[int, ...], loops: int | None) ->
     return right / max(asked, 1), asked
 
 
-def train(run: Pretraining, *, out: Path, state: Path | None) -> dict[str, Any]:
-    """Train for `settings.seconds`, writing weights and card to `out` at every report and at the end."""
+def train(run: Pretraining, *, out: Path, state: Path | None, stable: Path | None = None) -> dict[str, Any]:
+    """Train for `settings.seconds`, writing weights and card to `out` at every report and at the end; the run
+    to `state` at every report before the decay, and its weights to `stable` where the decay begins."""
     settings = run.settings
     started, reported, earlier = time.monotonic(), 0.0, run.seconds
     first_samples, watched = run.samples, []
@@ -212,6 +237,8 @@ def train(run: Pretraining, *, out: Path, state: Path | None) -> dict[str, Any]:
         if state is not None and ((due and not decaying) or (decaying and not saved_last)):
             saved_last = decaying
             _replace(state, run.state())
+            if stable is not None:
+                run.write_stable(stable)
         if due:
             reported = elapsed
             mean = torch.stack(watched).mean(0).tolist()
@@ -288,6 +315,8 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--data", type=Path, required=True, help="folder with training/ and rearc.npz.xz")
     p.add_argument("--out", type=Path, required=True, help="where the fp16 weights go; the card goes beside")
     p.add_argument("--state", type=Path, help="file that keeps the run, to continue it later")
+    p.add_argument("--init", type=Path, help="checkpoint to start from where there is no state yet")
+    p.add_argument("--stable", type=Path, help="where the small fp16 copy of the run before the decay goes")
     p.add_argument("--config", choices=sorted(CONFIGS), default="xs")
     p.add_argument("--seconds", type=float, default=2700)
     p.add_argument("--decay-seconds", type=float, default=600)
@@ -323,8 +352,10 @@ def main(argv: list[str] | None = None) -> None:
     run = Pretraining(settings, corpus)
     if a.state is not None and a.state.exists():
         run.load(torch.load(a.state, map_location=a.device, weights_only=True))
+    elif a.init is not None:
+        run.start_from(read_checkpoint(a.init))
     print(f"{len(corpus.task)} pairs, {count_parameters(run.model)} parameters", flush=True)
-    print(json.dumps(train(run, out=a.out, state=a.state), indent=2), flush=True)
+    print(json.dumps(train(run, out=a.out, state=a.state, stable=a.stable), indent=2), flush=True)
 
 
 if __name__ == "__main__":
