@@ -20,6 +20,7 @@ from . import pointing, snapshot, spreading
 from .canvas import Grid
 from .decode import KEPT, Ballot, Count, attempts, decode
 from .errors import BadState, BadWeights, Interrupted
+from .flops import Meter
 from .model import CONFIGS, Solver, count_parameters
 from .nearest import rank_tokens
 from .portfolio import LEAST_VIEWS, Hypothesis, hypothesis, names_for
@@ -44,13 +45,16 @@ Attempts = tuple[tuple[Grid, Grid], ...]
 class SolveBudget:
     """seconds: deadline of the whole work, what was done before an interruption included, none left where it
     is not above 0; max_steps: at most so many optimiser steps a hypothesis; here: at most so many seconds in
-    this call. Raises ValueError where a number of seconds is not a number."""
+    this call; adapt: False answers with the network as it was pretrained, to see what adapting adds: neither
+    small hypotheses nor training, but it starts at the nearest tokens. Raises ValueError where a number of
+    seconds is not a number."""
 
     seconds: float
     seed: int = 0
     device: str = "cpu"
     max_steps: int | None = None
     here: float = math.inf
+    adapt: bool = True
 
     def __post_init__(self) -> None:
         if math.isnan(self.seconds) or math.isnan(self.here):
@@ -109,7 +113,7 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     """Raises BadState while it takes up what an earlier run left."""
     budget, journal = replace(budget, seconds=door.seconds), door.journal
     door.check("load", 0.0, None)
-    if journal.found("start") is None:
+    if journal.found("start") is None and budget.adapt:
         small = _small(task, budget, door)
         if small is not None:
             return small
@@ -117,8 +121,12 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     recipe = recipe_for(budget.device)
     with threads_for(task.half, budget.device):
         reserve = _Reserve(len(task.tests), recipe, budget.seconds)
-        start, nearest = _start(pretrained, budget, task, door)
-        adapted = _best_hypothesis(task, start, recipe, budget, door, reserve)
+        meter = _meter(journal)
+        start, nearest = _start(pretrained, budget, task, door, meter)
+        if budget.adapt:
+            adapted = _best_hypothesis(task, start, recipe, budget, door, reserve)
+        else:
+            adapted = _as_pretrained(task, start, recipe, budget)
         model, count = adapted.model, _count(task, journal)
         ballots = decode(
             model, adapted.tokens, adapted.chosen, task, seed=budget.seed, device=budget.device,
@@ -131,6 +139,7 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     weights[TOKENS] = adapted.tokens.float().cpu().clone()
     metadata = _metadata(model, task, budget, recipe, adapted, count.batches)
     metrics = _metrics(adapted, ballots, pretrained, model, budget, door.seconds - door.left())
+    metrics["work"], metrics["flops"] = meter.to_json(), meter.flops(model.config)
     metrics["seconds_before"] = round(journal.seconds_before, 3)
     metrics["nearest_pretraining_tasks"] = nearest
     return Solution(answers, weights, metadata, metrics)
@@ -242,6 +251,8 @@ def _small_solution(
         "votes": [[] for _ in task.tests],
         "confidence": [round(sure, 4) for sure in confidence],
         "nearest_pretraining_tasks": [],
+        "work": Meter().to_json(),
+        "flops": 0,
     }
     return Solution(answers, weights, metadata, metrics)
 
@@ -306,6 +317,24 @@ def _best_hypothesis(
     return best
 
 
+def _as_pretrained(task: Task, start: Solver, recipe: Recipe, budget: SolveBudget) -> Adapted:
+    """The network as it starts, in the place of an adapted one: every view has the same tokens."""
+    chosen = hypothesis(
+        names_for(task)[0], task, dihedrals=recipe.dihedrals, colours=recipe.colours, seed=budget.seed
+    )
+    tokens = start.mean_tokens.repeat(len(chosen.views), 1, 1)
+    size = recipe.batch_size(task.half)
+    return Adapted(start, tokens, chosen, stopped_by="unadapted", batch_size=size, batch_limit=recipe.largest)
+
+
+def _meter(journal: Journal) -> Meter:
+    """The account of the network's work, gone on with where an earlier run left one."""
+    known = journal.found("work")
+    meter = Meter() if known is None else snapshot.meter(known)
+    journal.hold("work", lambda: snapshot.of_meter(meter))
+    return meter
+
+
 def _count(task: Task, journal: Journal) -> Count:
     """The votes to go on counting: none, or those an earlier run counted."""
     known = journal.found("votes")
@@ -320,7 +349,7 @@ def _identity(task: Task, budget: SolveBudget, checkpoint: Path | None) -> str:
     """Names the solves that may go on from each other's state."""
     start = sha256_of(checkpoint) if checkpoint is not None and checkpoint.is_file() else None
     kind = budget.device.partition(":")[0]
-    facts = [SOLVER_VERSION, task.demos, task.tests, budget.seed, kind, budget.max_steps, start]
+    facts = [SOLVER_VERSION, task.demos, task.tests, budget.seed, kind, budget.max_steps, budget.adapt, start]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -385,7 +414,7 @@ def _checkpoint(path: Path | None) -> Checkpoint | None:
 
 
 def _start(
-    pretrained: Checkpoint | None, budget: SolveBudget, task: Task, door: _Door
+    pretrained: Checkpoint | None, budget: SolveBudget, task: Task, door: _Door, meter: Meter
 ) -> tuple[Solver, list[list[Any]]]:
     """The network to adapt, and the pretraining tasks whose tokens explain the demonstrations best.
 
@@ -398,8 +427,11 @@ def _start(
         journal.hold("start", lambda: snapshot.of_ranking([]))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(budget.seed)
-            return Solver(CONFIGS[DEFAULT_CONFIG]).to(budget.device), []
+            model = Solver(CONFIGS[DEFAULT_CONFIG]).to(budget.device)
+        meter.watch(model)
+        return model, []
     model = build(pretrained.config, pretrained.weights).to(budget.device)
+    meter.watch(model)
 
     def go_on(done: int) -> bool:
         door.check("load", done / len(pretrained.tokens), None)
@@ -455,7 +487,7 @@ def _metrics(
         "stopped_by": adapted.stopped_by,
         "hypothesis": adapted.chosen.name,
         "rejected": adapted.earlier,
-        "demo_fit": round(adapted.demo_fit, 4),
+        "demo_fit": round(adapted.demo_fit, 4) if budget.adapt else None,
         "loss_curve": [list(point) for point in adapted.loss_curve],
         "views": [ballot.views for ballot in ballots],
         "votes": [[c.to_json() for c in found[:KEPT]] for found in ranked],

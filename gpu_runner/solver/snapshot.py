@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .canvas import COLOURS, MAX_SIDE, Grid
+from .canvas import COLOURS, HALVES, MAX_SIDE, Grid
 from .decode import Ballot, Count
+from .flops import Meter
 from .model import Solver
 from .optim import Optimiser
 from .portfolio import Hypothesis
@@ -65,6 +66,7 @@ def of_adaptation(under_way: Adaptation) -> Part:
         "pending": [[float(value), right.tolist()] for value, right in schedule.pending],
     }
     part.facts["precision"] = [str(precision.dtype), precision.scale, precision.good_steps]
+    part.facts["skipped"] = int(under_way.optimiser.skipped)
     part.tensors["tokens"] = under_way.tokens
     part.tensors["generator"] = under_way.supply.generator.get_state()
     part.tensors.update(_of_optimiser(under_way.optimiser))
@@ -90,7 +92,8 @@ def take_up(part: Part, under_way: Adaptation) -> None:
         ]
         dtype, scale, good_steps = part.facts["precision"]
         if dtype == str(under_way.precision.dtype):  # another card may compute in another type
-            under_way.precision.scale, under_way.precision.good_steps = float(scale), int(good_steps)
+            under_way.precision.take_up(float(scale), int(good_steps))
+        under_way.optimiser.skipped.fill_(whole(part.facts, "skipped"))
         with torch.no_grad():
             _take_weights(part, result.model, under_way.tokens)
         under_way.supply.generator.set_state(part.tensors["generator"])
@@ -115,6 +118,22 @@ def count(part: Part, tests: int) -> Count:
         if len(ballots) != tests:
             raise ValueError(f"{len(ballots)} ballots for {tests} test inputs")
         return Count(ballots, whole(part.facts, "batches"))
+
+
+def of_meter(meter: Meter) -> Part:
+    """Of the account of the network's work."""
+    return Part(meter.to_json())
+
+
+def meter(part: Part) -> Meter:
+    with understood():
+        found = Meter(steps=whole(part.facts, "steps"))
+        for counts, kept in ((found.trained, "trained"), (found.read, "read")):
+            for half in part.facts[kept]:
+                if int(half) not in HALVES:
+                    raise ValueError(f"no canvas has a half of {half}")
+                counts[int(half)] = whole(part.facts[kept], half)
+        return found
 
 
 def _ballot(part: Part, test: int, facts: dict[str, Any]) -> Ballot:
