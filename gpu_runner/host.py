@@ -43,27 +43,16 @@ def torch_version() -> str | None:
 def pick_device() -> tuple[str, str]:
     """`("cuda" | "cpu", why)`. Imports torch.
 
-    Raises RuntimeError when there is a GPU that this torch has no code for: a GPU is paid
+    Raises UnsupportedDevice when there is a GPU that this torch has no code for: a GPU is paid
     for, so quietly falling back to the CPU would waste it.
     """
-    import torch
+    from gpu_runner.solver import devices  # before torch: it says how torch's threads wait
 
-    if not torch.cuda.is_available():
+    if not devices.has_gpu():
         return "cpu", "torch sees no GPU"
-    major, minor = torch.cuda.get_device_capability()
-    wanted, known = f"sm_{major}{minor}", torch.cuda.get_arch_list()
-    # A binary for an earlier minor of the same major runs; PTX (compute_) of an earlier one is compiled.
-    binary = any(a.startswith("sm_") and _runs(a[3:], major, minor, same_major=True) for a in known)
-    ptx = any(a.startswith("compute_") and _runs(a[8:], major, minor, same_major=False) for a in known)
-    if not (binary or ptx):
-        raise RuntimeError(f"this torch has no code for {wanted}; it has: {', '.join(known)}")
-    return "cuda", f"{torch.cuda.get_device_name()} ({wanted})"
-
-
-def _runs(arch: str, major: int, minor: int, *, same_major: bool) -> bool:
-    digits = arch.rstrip("af")
-    theirs = (int(digits[:-1]), int(digits[-1]))
-    return theirs <= (major, minor) and (not same_major or theirs[0] == major)
+    why = devices.check_device("cuda")
+    devices.allow_tf32()
+    return "cuda", why
 
 
 def _first(said: str | None) -> str | None:

@@ -100,6 +100,9 @@ class Placement:
     offset: Tensor
     box_on: Tensor
 
+    def part(self, samples: slice) -> Placement:
+        return Placement(*(getattr(self, field.name)[samples] for field in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -28,6 +28,7 @@ from .canvas import (
 )
 from .model import Solver
 from .portfolio import Hypothesis
+from .precision import Precision
 from .sizes import Size
 from .task import Task, size_of
 
@@ -140,7 +141,7 @@ def decode(
             continue  # counted before: drawn again only for the random numbers
         if not go_on(done) or (batch_limit is not None and done >= batch_limit):
             break
-        logits = model(draw(store, at, task.half), tokens[variant]).float().cpu()
+        logits = _read(model, store, at, task.half, tokens[variant], Precision.of(device))
         turned = turned_sizes(store.sizes[at.pair, 1], at.dihedral).tolist()
         for n, test in enumerate(at.pair.tolist()):
             size = (turned[n][0], turned[n][1]) if answers[test] is not None else None
@@ -152,6 +153,22 @@ def decode(
                 count.ballots[test].add(unmove_probabilities(scores, seen))
         count.batches = done + 1
     return count.ballots
+
+
+def _read(
+    model: Solver, store: PairStore, at: Placement, half: int, tokens: Tensor, precision: Precision
+) -> Tensor:
+    """Logits of a batch of views, on the host; in halves where the device has no room for all of them."""
+    try:
+        with precision.autocast():
+            return model(draw(store, at, half), tokens).float().cpu()  # type: ignore[no-any-return]
+    except torch.OutOfMemoryError:
+        if len(tokens) == 1:
+            raise
+    torch.cuda.empty_cache()  # not above: there the error still holds the batch
+    middle = len(tokens) // 2
+    parts = [slice(0, middle), slice(middle, None)]
+    return torch.cat([_read(model, store, at.part(part), half, tokens[part], precision) for part in parts])
 
 
 def _views(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import torch._dynamo  # the first optimiser would load it: 1 to 7 s that a deadline would have to pay for
 
 from . import pointing, snapshot, spreading
 from .canvas import Grid
@@ -23,6 +24,7 @@ from .errors import BadState, BadWeights, Interrupted
 from .flops import Meter
 from .model import CONFIGS, Solver, count_parameters
 from .nearest import rank_tokens
+from .pace import TAIL_S, Clock, Watch, batch_of_views_s, reserve_s
 from .portfolio import LEAST_VIEWS, Hypothesis, hypothesis, names_for
 from .resume import Journal, understood
 from .task import Task
@@ -33,8 +35,6 @@ from .weights import Checkpoint, build, read_checkpoint, sha256_of
 SOLVER_VERSION = "1.0.0"
 DEFAULT_CONFIG = "xs"
 TOKENS = "task_tokens"
-LONGEST_S = 1e8
-"""A deadline beyond this is none; so that it stays a number to compute with."""
 
 log = logging.getLogger(__name__)
 
@@ -86,32 +86,36 @@ def solve(
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
     keep: Path | None = None,
+    clock: Clock = time.monotonic,
 ) -> Solution:
     """Adapt a network to the task's demonstrations and answer its test inputs.
 
     Without a usable checkpoint the network starts from random weights: a warning, not a failure. The answers
     depend only on task, budget.seed, device and thread count unless the deadline cuts the work short
-    (metrics' stopped_by is then "deadline"). Raises BadTask, or Interrupted soon after `should_stop()`.
+    (metrics' stopped_by is then "deadline"). Raises BadTask, or Interrupted soon after `should_stop()`. The
+    deadline is overrun by at most one step or batch, one that takes longer than the last eight did.
 
     `keep` is a file for the state of the work: written every minute and before Interrupted is raised, and
     gone on from when it is there at the start, to the same answers. One that does not fit is a warning and a
     fresh start. The small hypotheses leave nothing in it: they are repeated.
     """
-    started = time.monotonic()
+    started = clock()
     checked = Task.from_json(task)
     identity = _identity(checked, budget, checkpoint)
     try:
-        journal = Journal.open(keep, identity)
-        return _solve(checked, budget, checkpoint, _Door(started, budget, progress, should_stop, journal))
+        journal = Journal.open(keep, identity, clock=clock)
+        door = _Door(clock, started, budget, progress, should_stop, journal)
+        return _solve(checked, budget, checkpoint, door)
     except BadState as why:
         log.warning("the kept state is of no use: %s; starting over", why)
-        journal = Journal(keep, identity)
-        return _solve(checked, budget, checkpoint, _Door(started, budget, progress, should_stop, journal))
+        journal = Journal(keep, identity, clock=clock)
+        door = _Door(clock, started, budget, progress, should_stop, journal)
+        return _solve(checked, budget, checkpoint, door)
 
 
 def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door) -> Solution:
     """Raises BadState while it takes up what an earlier run left."""
-    budget, journal = replace(budget, seconds=door.seconds), door.journal
+    budget, journal = replace(budget, seconds=door.watch.seconds), door.journal
     door.check("load", 0.0, None)
     if journal.found("start") is None and budget.adapt:
         small = _small(task, budget, door)
@@ -120,25 +124,23 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     pretrained = _checkpoint(checkpoint)
     recipe = recipe_for(budget.device)
     with threads_for(task.half, budget.device):
-        reserve = _Reserve(len(task.tests), recipe, budget.seconds)
         meter = _meter(journal)
         start, nearest = _start(pretrained, budget, task, door, meter)
         if budget.adapt:
-            adapted = _best_hypothesis(task, start, recipe, budget, door, reserve)
+            adapted = _best_hypothesis(task, start, recipe, budget, door)
         else:
             adapted = _as_pretrained(task, start, recipe, budget)
         model, count = adapted.model, _count(task, journal)
         ballots = decode(
             model, adapted.tokens, adapted.chosen, task, seed=budget.seed, device=budget.device,
-            batch_size=adapted.batch_size, go_on=lambda done: door.may_decode(done, adapted),
-            count=count,
+            batch_size=adapted.batch_size, go_on=door.views(), count=count,
         )  # fmt: skip
     answers = tuple(attempts(ballot, task, n) for n, ballot in enumerate(ballots))
     door.check("decode", 1.0, None)
     weights = {key: value.detach().float().cpu().clone() for key, value in model.state_dict().items()}
     weights[TOKENS] = adapted.tokens.float().cpu().clone()
     metadata = _metadata(model, task, budget, recipe, adapted, count.batches)
-    metrics = _metrics(adapted, ballots, pretrained, model, budget, door.seconds - door.left())
+    metrics = _metrics(adapted, ballots, pretrained, model, budget, door.watch.used())
     metrics["work"], metrics["flops"] = meter.to_json(), meter.flops(model.config)
     metrics["seconds_before"] = round(journal.seconds_before, 3)
     metrics["nearest_pretraining_tasks"] = nearest
@@ -187,12 +189,12 @@ def predict(
 
 def _small(task: Task, budget: SolveBudget, door: _Door) -> Solution | None:
     """The small hypotheses first: where one is to be believed, it costs a fraction of the network."""
-    started = time.monotonic()
+    started = door.watch.used()
 
     def until(share: float, phase: str) -> Callable[[float, float], bool]:
         def go_on(fraction: float, loss: float) -> bool:
             door.check(phase, fraction, loss)
-            return door.left() > (1 - share) * budget.seconds
+            return door.fits(phase, within=door.watch.left() - (1 - share) * budget.seconds)
 
         return go_on
 
@@ -201,13 +203,15 @@ def _small(task: Task, budget: SolveBudget, door: _Door) -> Solution | None:
         if pointed is not None:
             return _small_solution(
                 task, budget, pointing.NAME, pointed.fitted.model, pointed.attempts, pointed.confidence,
-                steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve, started=started,
+                steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve,
+                seconds=door.watch.used() - started,
             )  # fmt: skip
         spread = spreading.spread(task, seed=budget.seed, go_on=until(0.4, "spread"))
         if spread is not None:
             return _small_solution(
                 task, budget, spreading.NAME, spread.model, spread.attempts, spread.confidence,
-                steps=spread.steps, fit=spread.fit, curve=spread.loss_curve, started=started,
+                steps=spread.steps, fit=spread.fit, curve=spread.loss_curve,
+                seconds=door.watch.used() - started,
             )  # fmt: skip
     return None
 
@@ -223,7 +227,7 @@ def _small_solution(
     steps: int,
     fit: float,
     curve: list[tuple[int, float]],
-    started: float,
+    seconds: float,
 ) -> Solution:
     weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
     metadata = {
@@ -239,7 +243,7 @@ def _small_solution(
         "parameters": sum(value.numel() for value in weights.values()),
         "device": "cpu",
         "seed": budget.seed,
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": round(seconds, 3),
         "steps": steps,
         "samples": steps * len(task.demos),
         "stopped_by": "fit",
@@ -276,16 +280,19 @@ def _best_hypothesis(
     recipe: Recipe,
     budget: SolveBudget,
     door: _Door,
-    reserve: _Reserve,
 ) -> Adapted:
     """The first hypothesis that fits its demonstrations, else the one that comes closest."""
 
     def choose(name: str) -> Hypothesis:
         return hypothesis(name, task, dihedrals=recipe.dihedrals, colours=recipe.colours, seed=budget.seed)
 
-    def time_left() -> float:
-        return door.left() - reserve.seconds
+    views = len(task.tests) * max(LEAST_VIEWS, 4 * recipe.dihedrals * recipe.colours)
 
+    def time_left() -> float:
+        reserve = reserve_s(door.watch.usual("adapt"), views, size, most=0.3 * budget.seconds)
+        return door.watch.left() - reserve - (door.watch.longest("adapt") or 0.0)
+
+    size = recipe.batch_size(task.half)
     journal = door.journal
     done, begun = journal.found("best"), journal.found("adapting")
     best = None if done is None else snapshot.adapted(done, copy.deepcopy(start), choose)
@@ -304,14 +311,15 @@ def _best_hypothesis(
             log.info("resumed at step %d of hypothesis %s", under_way.result.steps, name)
             begun = None
         journal.hold("adapting", partial(snapshot.of_adaptation, under_way))
-        adapted = under_way.finish(time_left, lambda step, of, loss: reserve.learn(door, step, of, loss))
+        door.watch.begin()
+        adapted = under_way.finish(time_left, lambda step, of, loss: door.check("adapt", step / of, loss))
         if best is not None:
             adapted.earlier = [*best.earlier, best.account()]
         if best is None or adapted.demo_fit >= best.demo_fit:
             best = adapted
         journal.drop("adapting")
         journal.hold("best", partial(snapshot.of_adapted, best))
-        if adapted.stopped_by != "rejected":
+        if adapted.stopped_by not in ("rejected", "diverged"):
             break
     assert best is not None
     return best
@@ -354,25 +362,29 @@ def _identity(task: Task, budget: SolveBudget, checkpoint: Path | None) -> str:
 
 
 class _Door:
-    """Clock, progress, interruption and kept state for one call."""
+    """Time, progress, interruption and kept state for one call."""
 
     def __init__(
         self,
+        clock: Clock,
         started: float,
         budget: SolveBudget,
         progress: Progress | None,
         should_stop: Callable[[], bool] | None,
         journal: Journal,
     ) -> None:
-        most = min(budget.seconds, journal.seconds_before + budget.here, LONGEST_S)
-        self.seconds = max(most, 0.0)
-        self.ends = started + self.seconds - journal.seconds_before
+        before = journal.seconds_before
+        seconds = min(budget.seconds, before + budget.here)
+        self.watch = Watch(clock, started=started, seconds=seconds, before=before)
         self.progress, self.should_stop, self.journal = progress, should_stop, journal
 
-    def left(self) -> float:
-        return self.ends - time.monotonic()
-
     def check(self, phase: str, fraction: float, loss: float | None) -> None:
+        """A piece of this phase is done. Raises Interrupted."""
+        self.tell(phase, fraction, loss)
+        self.watch.lap(phase)
+
+    def tell(self, phase: str, fraction: float, loss: float | None) -> None:
+        """Between two pieces. Raises Interrupted."""
         if self.should_stop is not None and self.should_stop():
             self.journal.save()
             raise Interrupted("asked to stop")
@@ -380,27 +392,26 @@ class _Door:
         if self.progress is not None:
             self.progress(phase=phase, fraction=min(fraction, 1.0), loss=loss)
 
-    def may_decode(self, done: int, adapted: Adapted) -> bool:
-        """A batch of views costs about two thirds of a training step: twice the samples, no way back."""
-        self.check("decode", done / (done + 4), None)
-        return self.left() > adapted.step_seconds
+    def fits(self, phase: str, *, within: float) -> bool:
+        """Whether another piece of this phase fits into so many seconds."""
+        return within > (self.watch.longest(phase) or 0.0)
 
+    def views(self) -> Callable[[int], bool]:
+        """Whether another batch of views fits; asked before each, told how many were counted."""
+        first = True
 
-class _Reserve:
-    """Seconds to keep for decoding, learned from the training steps: views cost a third of a sample."""
+        def go_on(done: int) -> bool:
+            nonlocal first
+            if first:
+                self.tell("decode", done / (done + 4), None)
+                self.watch.begin()
+                first = False
+            else:
+                self.check("decode", done / (done + 4), None)
+            longest = batch_of_views_s(self.watch.longest("decode"), self.watch.longest("adapt"))
+            return self.watch.left() - TAIL_S > longest
 
-    def __init__(self, tests: int, recipe: Recipe, seconds: float) -> None:
-        self.views = tests * max(LEAST_VIEWS, 4 * recipe.dihedrals * recipe.colours)
-        self.most = 0.3 * seconds
-        self.seconds = min(0.5, self.most)
-        self.half_way: float | None = None
-
-    def learn(self, door: _Door, step: int, of: int, loss: float | None) -> None:
-        if step > 1 and self.half_way is not None:
-            per_batch = 0.8 * (time.monotonic() - self.half_way)
-            self.seconds = min(self.most, max(self.seconds, per_batch * math.ceil(self.views / 32) + 0.3))
-        door.check("adapt", step / of, loss)
-        self.half_way = time.monotonic()
+        return go_on
 
 
 def _checkpoint(path: Path | None) -> Checkpoint | None:

@@ -4,6 +4,8 @@ SolverError
 ├── BadTask       the task is not a well-formed ARC task
 ├── BadWeights    weights that do not fit the code: a checkpoint or a downloaded adaptation
 ├── BadState      a kept state that this solve cannot go on from; never leaves the solver
+├── BadData       a folder of pretraining data that lacks what is expected in it
+├── UnsupportedDevice  a GPU that this torch has no code for
 └── Interrupted   the caller asked to stop
 """
 
@@ -22,6 +24,14 @@ class BadWeights(SolverError):
 
 class BadState(SolverError):
     """A kept state is torn, foreign or changed: the work starts over."""
+
+
+class BadData(SolverError):
+    """Pretraining data that is missing or of another form: say what was expected and where it comes from."""
+
+
+class UnsupportedDevice(SolverError):
+    """The installed torch cannot run on this GPU: say what it has code for, and what to do."""
 
 
 class Interrupted(SolverError):

@@ -8,57 +8,121 @@ Done in fp32: bf16 products are slow on most CPUs, and at these sizes the cost i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The semi-orthogonal matrix nearest to `matrix`, roughly: singular values land in about 0.7..1.2."""
+    """The semi-orthogonal matrix nearest to `matrix`, roughly: singular values land in about 0.7..1.2.
+
+    Of a stack of matrices [tasks, rows, columns] each one's own.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    norm = x.norm() if x.dim() == 2 else x.flatten(1).norm(dim=1)[:, None, None]
+    x = x / (norm + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.T if tall else x
+    result: Tensor = x.mT if tall else x
     return result
 
 
+def muon_move(direction: Tensor) -> Tensor:
+    """How a matrix [rows, columns], or each of a stack of them, moves at rate 1."""
+    rows, columns = direction.shape[-2:]
+    parts = 3 if rows == 3 * columns else 1  # queries, keys, values apart
+    moved = [orthogonal(d) * (0.2 * max(d.shape[-2:]) ** 0.5) for d in direction.chunk(parts, -2)]
+    return torch.cat(moved, -2)
+
+
+BETAS = (0.9, 0.98)
+MOMENTUM, LOOK_AHEAD = 0.05, 0.95
+CLIP = 1.0
+
+
 class Optimiser:
-    """One step on all weights; the two rates move together by a factor in 0..1."""
+    """One step on all weights; the two rates move together by a factor in 0..1.
+
+    A step whose gradients are not all finite moves nothing; `skipped` counts such steps in a row.
+    `on_device` leaves that decision, and the rates, on the device, so that a step never waits for it and can
+    be recorded as a CUDA graph.
+    """
+
+    _step_supports_amp_scaling = True
+    """To torch's GradScaler: call `step` in any case, it looks for what overflowed itself."""
+    grad_scale: Tensor | None = None
+    found_inf: Tensor | None = None
 
     def __init__(
-        self, model: nn.Module, tokens: nn.Parameter, *, rate: float, token_rate: float, decay: float = 0.01
+        self,
+        model: nn.Module,
+        tokens: nn.Parameter,
+        *,
+        rate: float,
+        token_rate: float,
+        decay: float = 0.01,
+        on_device: bool = False,
     ) -> None:
         self.matrices = [p for p in model.parameters() if p.dim() == 2 and _is_layer_matrix(model, p)]
         chosen = {id(p) for p in self.matrices}
         rest = [p for p in model.parameters() if id(p) not in chosen]
-        self.rate, self.decay = rate, decay
+        self.decay, self.on_device = decay, on_device
         self.momenta = [torch.zeros_like(p) for p in self.matrices]
-        groups = [{"params": rest, "lr": rate}, {"params": [tokens], "lr": token_rate}]
-        self.adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
         self.rates = [rate, token_rate]
+        self.current = torch.tensor(self.rates, device=tokens.device)
+        """The rates of this step, where they are left on the device."""
+        groups = [{"params": rest, "lr": rate}, {"params": [tokens], "lr": token_rate}]
+        self.adam = torch.optim.AdamW(
+            groups, betas=BETAS, weight_decay=0.0, fused=True, capturable=on_device and tokens.is_cuda
+        )
         self.all = [*self.matrices, *rest, tokens]
+        self.param_groups: list[dict[str, Any]] = [{"params": self.all}]
+        self.skipped = torch.zeros((), dtype=torch.int64, device=tokens.device)
+
+    def set_rates(self, factor: float) -> None:
+        """The rates that the next steps go by: this factor of the full ones."""
+        for group, rate, current in zip(self.adam.param_groups, self.rates, self.current, strict=True):
+            group["lr"] = current.fill_(rate * factor) if self.on_device else rate * factor
 
     @torch.no_grad()
-    def step(self, factor: float, *, clip: float = 1.0) -> None:
-        """Clip the whole gradient to norm `clip`, then move every weight; gradients are dropped."""
-        nn.utils.clip_grad_norm_(self.all, clip)
-        for group, rate in zip(self.adam.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+    def step(self) -> None:
+        """Clip the whole gradient to norm CLIP, then move every weight; gradients are dropped."""
+        norm = nn.utils.clip_grad_norm_(self.all, CLIP)
+        if self.on_device:
+            self._move_where(norm.isfinite())
+        elif bool(norm.isfinite()):
+            self.skipped.zero_()
+            self._move()
+        else:
+            self.skipped += 1
+        self.forget()
+
+    def _move(self) -> None:
         self.adam.step()
-        rate = self.rate * factor
+        rate = self.adam.param_groups[0]["lr"]
         for weight, momentum in zip(self.matrices, self.momenta, strict=True):
             if weight.grad is None:
                 continue
-            momentum.lerp_(weight.grad, 0.05)
-            direction = weight.grad.lerp(momentum, 0.95)
-            parts = 3 if weight.shape[0] == 3 * weight.shape[1] else 1  # queries, keys, values apart
-            move = torch.cat([orthogonal(d) * (0.2 * max(d.shape) ** 0.5) for d in direction.chunk(parts)])
+            momentum.lerp_(weight.grad, MOMENTUM)
+            move = muon_move(weight.grad.lerp(momentum, LOOK_AHEAD))
             weight.mul_(1 - rate * self.decay).add_(move, alpha=-rate)
-        self.forget()
+
+    def _move_where(self, fine: Tensor) -> None:
+        """The same, but all is decided on the device; `fine`: bool []."""
+        self.skipped.copy_(torch.where(fine, 0, self.skipped + 1))
+        self.adam.found_inf = (~fine).float()  # type: ignore[attr-defined]  # as torch's GradScaler would
+        self.adam.step()
+        rate = self.adam.param_groups[0]["lr"]
+        for weight, momentum in zip(self.matrices, self.momenta, strict=True):
+            if weight.grad is None:
+                continue
+            momentum.copy_(torch.where(fine, momentum.lerp(weight.grad, MOMENTUM), momentum))
+            move = muon_move(weight.grad.lerp(momentum, LOOK_AHEAD))
+            weight.copy_(torch.where(fine, weight * (1 - rate * self.decay) - move * rate, weight))
 
     def forget(self) -> None:
         """Drop the gradients without a step."""
@@ -69,12 +133,14 @@ class Optimiser:
         return {"momenta": self.momenta, "adam": self.adam.state_dict()}
 
     def load(self, state: dict[str, object]) -> None:
+        """Take up momenta and moments; rates and the kind of step stay as this optimiser has them."""
         momenta, adam = state["momenta"], state["adam"]
         assert isinstance(momenta, Iterable)
         assert isinstance(adam, dict)
         for mine, saved in zip(self.momenta, momenta, strict=True):
             mine.copy_(saved)
-        self.adam.load_state_dict(adam)
+        groups = self.adam.state_dict()["param_groups"]
+        self.adam.load_state_dict({"state": adam["state"], "param_groups": groups})
 
 
 def _is_layer_matrix(model: nn.Module, parameter: nn.Parameter) -> bool:

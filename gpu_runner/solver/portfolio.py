@@ -9,6 +9,7 @@ augmented demonstrations is rejected.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -36,11 +37,17 @@ class Hypothesis:
         device = generator.device
         colours = torch.arange(COLOURS, device=device).repeat(size, 1)
         if self.free:
-            free = torch.tensor(self.free, device=device)
+            free = _on(device, self.free)
             keys = torch.rand(size, len(free), generator=generator, device=device)
             keys[:plain] = torch.arange(len(free), device=device).float()
             colours[:, free] = free[keys.argsort(1)]
         return colours
+
+
+@lru_cache
+def _on(device: torch.device, colours: tuple[int, ...]) -> Tensor:
+    """Kept, for making a tensor of numbers of the host waits for a GPU."""
+    return torch.tensor(colours, device=device)
 
 
 LEAST_VIEWS = 96

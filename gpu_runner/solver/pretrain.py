@@ -131,7 +131,8 @@ class Pretraining:
             logits = self.model(batch, self.tokens[row], loops=loops)
         value = loss(logits, batch)
         value.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step(rate_factor(self.steps, elapsed, self.settings))
+        self.optimiser.set_rates(rate_factor(self.steps, elapsed, self.settings))
+        self.optimiser.step()
         self.steps += 1
         self.samples += len(row)
         keep = min(EMA, (1 + self.steps) / (10 + self.steps))

@@ -7,10 +7,10 @@ rate cools down over a few more steps. Neither the loss nor any test grid has a 
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from .augment import as_tensors
 from .canvas import Batch, PairStore, Placement, draw, half_for, random_offsets, random_scales
 from .model import TASK_TOKENS, Solver
-from .objective import exact, loss
 from .optim import Optimiser
 from .portfolio import Hypothesis
+from .precision import Precision
+from .stepping import EagerStep, GraphedSteps
 from .task import Task
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,43 +66,6 @@ def recipe_for(device: str) -> Recipe:
 
 
 @dataclass(slots=True)
-class Precision:
-    """fp32 on a CPU; bf16 from compute capability 8.0 on; fp16 with a moving loss scale on older cards."""
-
-    dtype: torch.dtype
-    kind: str
-    scale: float = 1.0
-    good_steps: int = 0
-
-    @classmethod
-    def of(cls, device: str) -> Precision:
-        if not device.startswith("cuda"):
-            return cls(torch.float32, "cpu")
-        if torch.cuda.get_device_capability(device) >= (8, 0):
-            return cls(torch.bfloat16, "cuda")
-        return cls(torch.float16, "cuda", scale=2.0**14)
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.dtype is torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.kind, self.dtype)
-
-    def unscale(self, parameters: Sequence[Tensor]) -> bool:
-        """Divide the gradients by the scale; False, and a smaller scale, where they overflowed."""
-        if self.dtype is not torch.float16:
-            return True
-        grads = [p.grad for p in parameters if p.grad is not None]
-        torch._foreach_mul_(grads, 1.0 / self.scale)
-        if not bool(torch.stack(torch._foreach_norm(grads)).isfinite().all()):
-            self.scale, self.good_steps = max(self.scale / 2, 1.0), 0
-            return False
-        self.good_steps += 1
-        if self.good_steps % 200 == 0:
-            self.scale *= 2
-        return True
-
-
-@dataclass(slots=True)
 class Adapted:
     """An adapted network and how it got there."""
 
@@ -112,7 +78,6 @@ class Adapted:
     stopped_by: str = "deadline"
     """fit, samples, deadline, rejected or unadapted."""
     loss_curve: list[tuple[int, float]] = field(default_factory=list)
-    step_seconds: float = 0.0
     batch_size: int = 1
     batch_limit: int = 1
     earlier: list[dict[str, Any]] = field(default_factory=list)
@@ -120,6 +85,9 @@ class Adapted:
     def account(self) -> dict[str, Any]:
         """What to report of a hypothesis that another one replaced."""
         return {"hypothesis": self.chosen.name, "steps": self.steps, "demo_fit": round(self.demo_fit, 4)}
+
+
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Demonstrations:
@@ -134,16 +102,19 @@ class Demonstrations:
         self.ruled = task.rule.known
         self.generator = torch.Generator(device).manual_seed(seed)
 
-    def batch(self, largest: int) -> tuple[Batch, Tensor]:
+    def batch(self, largest: int, turn: int = 0) -> tuple[Batch, Tensor]:
         """A batch of at most `largest` samples on one canvas, and each one's variant number, int64 [B].
 
         Each demonstration goes on the smallest canvas that holds it; all are drawn equally often, a small
-        one in fewer and larger batches.
+        one in fewer and larger batches. On a GPU the canvas is chosen by the number of the turn, evenly
+        spread: to read a random number would wait for all that the GPU still has to do.
         """
         g, device = self.generator, self.device
         sizes = {half: min(largest, self.recipe.batch_size(half)) for half in self.by_half}
         shares = torch.tensor([len(pairs) / sizes[half] for half, pairs in self.by_half.items()])
-        drawn = int((torch.rand(1, generator=g, device=device).cpu() * shares.sum() > shares.cumsum(0)).sum())
+        on_gpu = self.store.cells.is_cuda
+        place = torch.tensor([turn * GOLDEN % 1]) if on_gpu else torch.rand(1, generator=g)
+        drawn = int((place * shares.sum() > shares.cumsum(0)).sum())
         half, members = list(self.by_half.items())[min(drawn, len(shares) - 1)]
         size = sizes[half]
         pair = members[torch.randint(len(members), (size,), generator=g, device=device)]
@@ -190,34 +161,36 @@ class Adaptation:
         size = recipe.batch_size(task.half)
         self.result = Adapted(model, self.tokens, chosen, batch_size=size, batch_limit=recipe.largest)
         self.supply = Demonstrations(task, chosen, recipe, seed, device)
-        self.optimiser = Optimiser(model, self.tokens, rate=recipe.rate, token_rate=recipe.token_rate)
+        on_gpu = device.startswith("cuda")
+        self.optimiser = Optimiser(
+            model, self.tokens, rate=recipe.rate, token_rate=recipe.token_rate, on_device=on_gpu
+        )
         planned = math.ceil(recipe.samples / size)
         if max_steps is not None:
             planned = max(0, min(max_steps, planned))
         self.schedule = Schedule(recipe, planned, seconds, rejectable=bool(chosen.free))
         self.precision = Precision.of(device)
+        step = EagerStep(model, self.tokens, self.optimiser, self.precision)
+        self.step = GraphedSteps(step) if on_gpu else step
 
     def finish(
         self, time_left: Callable[[], float], check: Callable[[int, int, float | None], None]
     ) -> Adapted:
-        """Train to the end. `time_left()` gives seconds until training has to end; `check(step, of, loss)` is
-        called after every step, with nothing half done, and may raise Interrupted."""
+        """Train to the end. `time_left()` gives seconds until the last step has to begin; `check(step, of, loss)`
+        is called after every step, with nothing half done, and may raise Interrupted."""
         result, schedule = self.result, self.schedule
         result.model.train()
-        while result.steps < schedule.end and (left := time_left()) > result.step_seconds:
-            try:
-                value, right = self._step(schedule.factor(result.steps, left))
-            except torch.OutOfMemoryError:
-                if result.batch_limit == 1:
-                    raise
-                smaller = max(1, min(result.batch_limit, result.batch_size) // 2)
-                result.batch_limit = result.batch_size = smaller
-                torch.cuda.empty_cache()
+        while result.steps < schedule.end and (left := time_left()) > 0:
+            stepped = self._step(schedule.factor(result.steps, left))
+            if stepped is None:
                 continue
+            value, right = stepped
             result.steps += 1
             result.samples += len(right)
-            result.step_seconds = max(0.0, left - time_left())
             shown = schedule.watch(result, value, right)
+            if not schedule.pending and int(self.optimiser.skipped) >= self.precision.patience:
+                log.warning("no finite gradients in %d steps on end: training ends", self.precision.patience)
+                schedule.give_up(result)
             check(result.steps, schedule.end, shown)
         result.stopped_by = schedule.reason if result.steps >= schedule.end else "deadline"
         result.demo_fit = schedule.fit
@@ -225,20 +198,28 @@ class Adaptation:
         result.model.eval()
         return result
 
-    def _step(self, factor: float) -> tuple[Tensor, Tensor]:
-        """Loss, and for each sample 1 right, 0 wrong, −1 not counted (its boxes were hidden)."""
-        batch, variant = self.supply.batch(self.result.batch_limit)
-        with self.precision.autocast():
-            logits = self.result.model(batch, self.tokens[variant])
-        value = loss(logits, batch)
-        (value * self.precision.scale).backward()  # type: ignore[no-untyped-call]
-        if self.precision.unscale(self.optimiser.all):
-            self.optimiser.step(factor)
+    def _step(self, factor: float) -> tuple[Tensor, Tensor] | None:
+        """Loss, and for each sample 1 right, 0 wrong, −1 not counted (its boxes were hidden). None, and a
+        smaller batch from now on, where the device had no room; raises where one sample is too many."""
+        try:
+            batch, variant = self.supply.batch(self.result.batch_limit, self.result.steps)
+            value, fits = self.step(batch, variant, factor)
+        except torch.OutOfMemoryError:
+            if self.result.batch_limit == 1:
+                raise
         else:
-            self.optimiser.forget()
-        hidden = (batch.box_on[:, 0] == 0) | ((batch.box_on[:, 1] == 0) & self.supply.ruled)
-        right = exact(logits.detach(), batch).int().masked_fill(hidden, -1)
-        return value.detach(), right
+            hidden = (batch.box_on[:, 0] == 0) | ((batch.box_on[:, 1] == 0) & self.supply.ruled)
+            return value, fits.int().masked_fill(hidden, -1)
+        self._shrink()  # not above: there the error still holds the step's tensors
+        return None
+
+    def _shrink(self) -> None:
+        """Half the batch. The weights and the optimiser are as they were before the step."""
+        result = self.result
+        result.batch_limit = result.batch_size = max(1, min(result.batch_limit, result.batch_size) // 2)
+        log.warning("no room on the device: batches of at most %d from now on", result.batch_limit)
+        self.step.forget()
+        torch.cuda.empty_cache()
 
 
 class Schedule:
@@ -264,10 +245,13 @@ class Schedule:
         self.pending.append((value, right))
         if len(self.pending) < self.recipe.check_every and result.steps < self.end:
             return None
-        mean = float(torch.stack([v for v, _ in self.pending]).mean())
+        values = torch.stack([v for v, _ in self.pending])
+        finite = values[values.isfinite()]
+        mean = float(finite.mean()) if len(finite) else None
         self.recent.extend(r for r in torch.cat([r for _, r in self.pending]).tolist() if r >= 0)
         self.pending.clear()
-        result.loss_curve.append((result.steps, round(mean, 5)))
+        if mean is not None:
+            result.loss_curve.append((result.steps, round(mean, 5)))
         self.fit = sum(self.recent) / max(len(self.recent), 1)
         settled = (
             len(self.recent) >= self.recipe.window * 3 // 4 and result.samples >= self.recipe.least_samples
@@ -278,3 +262,7 @@ class Schedule:
         if self.reject_at <= result.steps < self.end and self.fit < 0.2:
             self.reason, self.end = "rejected", result.steps
         return mean
+
+    def give_up(self, result: Adapted) -> None:
+        """End here: the steps change nothing any more."""
+        self.reason, self.end = "diverged", result.steps

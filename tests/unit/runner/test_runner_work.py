@@ -215,15 +215,3 @@ def test_a_long_log_is_cut_at_the_start_of_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("said", "heard"), [("37\n12\n", 37.0), ("[N/A]\n", None), ("", None), (None, None)])
 def test_gpu_utilisation_is_the_first_cards_or_nothing(said: str | None, heard: float | None) -> None:
     assert host.gpu_utilisation(lambda command: said) == heard
-
-
-@pytest.mark.parametrize(
-    ("arch", "card", "same_major", "runs"),
-    [("75", (7, 5), True, True), ("80", (8, 6), True, True), ("80", (9, 0), True, False),
-     ("80", (9, 0), False, True), ("80", (7, 5), False, False), ("90a", (9, 0), True, True),
-     ("120", (12, 0), True, True)],
-)  # fmt: skip
-def test_code_for_a_card_is_recognised(
-    arch: str, card: tuple[int, int], same_major: bool, runs: bool
-) -> None:
-    assert host._runs(arch, *card, same_major=same_major) is runs
