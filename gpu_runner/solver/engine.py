@@ -191,22 +191,28 @@ def _small(task: Task, budget: SolveBudget, door: _Door) -> Solution | None:
     """The small hypotheses first: where one is to be believed, it costs a fraction of the network."""
     started = door.watch.used()
 
+    def left(share: float) -> float:
+        return door.watch.left() - (1 - share) * budget.seconds
+
     def until(share: float, phase: str) -> Callable[[float, float], bool]:
         def go_on(fraction: float, loss: float) -> bool:
             door.check(phase, fraction, loss)
-            return door.fits(phase, within=door.watch.left() - (1 - share) * budget.seconds)
+            return door.fits(phase, within=left(share))
 
+        door.watch.begin()
         return go_on
 
     with threads_for(task.half, budget.device):
-        pointed = pointing.point(task, until(0.1, "point"))
+        pointed = pointing.point(task, until(0.1, "point")) if left(0.1) > 0 else None
         if pointed is not None:
             return _small_solution(
                 task, budget, pointing.NAME, pointed.fitted.model, pointed.attempts, pointed.confidence,
                 steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve,
                 seconds=door.watch.used() - started,
             )  # fmt: skip
-        spread = spreading.spread(task, seed=budget.seed, go_on=until(0.4, "spread"))
+        spread = None
+        if left(0.4) > 0:
+            spread = spreading.spread(task, seed=budget.seed, go_on=until(0.4, "spread"))
         if spread is not None:
             return _small_solution(
                 task, budget, spreading.NAME, spread.model, spread.attempts, spread.confidence,
@@ -446,7 +452,7 @@ def _start(
 
     def go_on(done: int) -> bool:
         door.check("load", done / len(pretrained.tokens), None)
-        return door.left() > 0.9 * budget.seconds
+        return door.fits("load", within=door.watch.left() - 0.9 * budget.seconds)
 
     if known is None:
         ranked = rank_tokens(model, task, pretrained.tokens, device=budget.device, go_on=go_on)[:5]

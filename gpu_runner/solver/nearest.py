@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from .canvas import COLOURS, PairStore, Placement, draw, half_for
-from .model import Solver
+from .model import TASK_TOKENS, Solver
 from .objective import loss
 from .task import Task, size_of
 
 DEMOS = 2
 """Demonstrations compared, the smallest ones: enough to rank, and cheap."""
 
-AT_ONCE = 16
+AT_ONCE = 1100
+"""Canvas tokens a demonstration in one batch, so that a batch takes about as long on any canvas."""
 
 
 @torch.no_grad()
@@ -31,7 +32,8 @@ def rank_tokens(
     count = len(demos)
     half = half_for(int(store.longest.max()), task.scale)
     found: list[tuple[float, int]] = []
-    for rows in torch.split(torch.arange(len(tokens)), AT_ONCE):
+    at_once = max(1, AT_ONCE // (half * half + TASK_TOKENS))
+    for rows in torch.split(torch.arange(len(tokens)), at_once):
         if not len(rows) or not go_on(len(found)):
             break
         pair = torch.arange(count, device=device).repeat(len(rows))

@@ -56,20 +56,24 @@ class Journal:
         *,
         parts: Mapping[str, Part] | None = None,
         seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path, self.identity = path, identity
         self.seconds_before = seconds
-        self._began = self._saved = time.monotonic()
+        self._clock = clock
+        self._began = self._saved = clock()
         self._found = dict(parts or {})
         self._held: dict[str, Callable[[], Part]] = {}
 
     @classmethod
-    def open(cls, path: Path | None, identity: str) -> Journal:
+    def open(
+        cls, path: Path | None, identity: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> Journal:
         """Raises BadState when there is a file at `path` that this solve cannot go on from."""
         if path is None or not path.exists():
-            return cls(path, identity)
+            return cls(path, identity, clock=clock)
         parts, seconds = read(path, identity)
-        return cls(path, identity, parts=parts, seconds=seconds)
+        return cls(path, identity, parts=parts, seconds=seconds, clock=clock)
 
     def found(self, name: str) -> Part | None:
         """A part as an earlier run left it; None where there is nothing to go on from."""
@@ -86,7 +90,7 @@ class Journal:
 
     def tick(self) -> None:
         """Save once enough work is at stake."""
-        if time.monotonic() - self._saved >= EVERY_S:
+        if self._clock() - self._saved >= EVERY_S:
             self.save()
 
     def save(self) -> None:
@@ -94,12 +98,12 @@ class Journal:
         if self.path is None or not self._held:
             return
         parts = self._found | {name: state() for name, state in self._held.items()}
-        seconds = self.seconds_before + time.monotonic() - self._began
+        seconds = self.seconds_before + self._clock() - self._began
         try:
             write(self.path, self.identity, parts, seconds)
         except (OSError, SafetensorError) as fault:
             log.warning("the state was not kept: %s", fault)
-        self._saved = time.monotonic()
+        self._saved = self._clock()
 
 
 def write(path: Path, identity: str, parts: Mapping[str, Part], seconds: float) -> None:

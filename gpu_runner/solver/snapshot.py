@@ -160,7 +160,7 @@ def _grid(grid: Grid, ballot: Ballot) -> Grid:
 
 
 COUNTERS = ("steps", "samples", "batch_size", "batch_limit")
-FIGURES = ("demo_fit", "step_seconds")
+FIGURES = ("demo_fit",)
 
 
 def _account(result: Adapted) -> dict[str, Any]:
