@@ -13,6 +13,7 @@ import click
 from arcspot.errors import ArcspotError
 from arcspot_cli.commands import example
 from arcspot_cli.commands_demo import demo
+from arcspot_cli.commands_evaluate import evaluate
 from arcspot_cli.commands_local import local
 from arcspot_cli.commands_operating import cancel, cost, pause, resume
 from arcspot_cli.commands_results import results
@@ -73,7 +74,7 @@ def main(ctx: click.Context, /, **said: str | None) -> None:
 
 
 COMMANDS = (
-    *(demo, local, simulate),
+    *(demo, evaluate, local, simulate),
     *(submit, status, results, schedule),
     *(cost, pause, resume, cancel, retry),
     *(check, cleanup),

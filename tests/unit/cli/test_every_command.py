@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from arcspot_cli import commands_status, demonstrating
 from arcspot_cli import target as targets
+from arcspot_cli.evaluation import running
 from arcspot_cli.local import stack as local
 from arcspot_cli.main import main
 from arcspot_simulator import campaign
@@ -27,6 +28,7 @@ LEAST = {
     "results get": ["out"],
     "results show": ["one"],
     "demo": [],
+    "evaluate": ["."],
     "cost": [],
     "pause": [],
     "resume": [],
@@ -82,6 +84,7 @@ def test_ctrl_c_ends_every_command_with_one_sentence(
 
     monkeypatch.setattr(targets, "resolve", interrupted)
     monkeypatch.setattr(demonstrating, "run", interrupted)
+    monkeypatch.setattr(running, "run", interrupted)
     monkeypatch.setattr(campaign, "run", interrupted)
     for act in ("up", "down", "load", "status"):
         monkeypatch.setattr(local, act, interrupted)

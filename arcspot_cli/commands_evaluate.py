@@ -1,0 +1,307 @@
+"""evaluate: what the solver is worth on a folder of tasks."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from arcspot_cli.commands import PATHS, example
+
+if TYPE_CHECKING:
+    from arcspot_cli.evaluation.comparing import Comparison
+    from arcspot_cli.evaluation.figures import Result, Totals
+    from arcspot_cli.evaluation.solving import Means
+
+STDOUT = Path("-")
+
+
+@click.command(
+    epilog=example(
+        "arcspot evaluate tasks/ --limit 20 --json run.json --html run.html",
+        "arcspot evaluate tasks/ --budget-seconds 60 --base --json base.json",
+        "arcspot evaluate --compare before.json after.json",
+    )
+)
+@click.argument("directory", type=PATHS, required=False)
+@click.option("--budget-seconds", type=click.FloatRange(min=0, min_open=True), default=120.0,
+              show_default=True, help="Seconds for each task.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many tasks, by file name.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--json", "json_file", type=PATHS, metavar="FILE",
+              help="Write everything here (- is stdout); the same command goes on from it.")  # fmt: skip
+@click.option("--html", "html_file", type=PATHS, metavar="FILE", help="Write a gallery of all answers here.")
+@click.option("--jobs", type=click.IntRange(min=1),
+              help="Tasks at a time, each in a process; one per core, on a GPU one.")  # fmt: skip
+@click.option("--model", type=PATHS, metavar="CHECKPOINT", help="Start from this file, not the bundle's.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …")
+@click.option("--base", is_flag=True, help="Answer with the pretrained model alone too: what adapting adds.")
+@click.option("--compare", "pair", type=PATHS, nargs=2, metavar="A B", help="Compare two --json files.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    /,
+    directory: Path | None,
+    pair: tuple[Path, Path] | None,
+    json_file: Path | None,
+    **options: Any,
+) -> None:
+    """Solve every task file in DIRECTORY with the real solver and score the answers.
+
+    Test outputs are taken away before the solver sees a task; scoring happens outside of it. With
+    --json FILE nothing is lost: stopped by Ctrl-C or a power cut, the same command goes on. Exit
+    status 0 when every file was a task and every task was answered, right or wrong. How the figures
+    are defined: docs/solver.md.
+    """
+    if pair is not None:
+        if directory is not None:
+            raise click.UsageError("--compare takes two files that --json wrote, and no DIRECTORY")
+        ctx.exit(_compare(*pair, seed=options["seed"], json_file=json_file))
+    if directory is None:
+        raise click.UsageError(
+            "DIRECTORY is missing: a folder with ARC task files, or --compare A.json B.json"
+        )
+    ctx.exit(_evaluate(directory, json_file=json_file, **options))
+
+
+def _evaluate(
+    directory: Path,
+    *,
+    budget_seconds: float,
+    limit: int | None,
+    seed: int,
+    json_file: Path | None,
+    html_file: Path | None,
+    jobs: int | None,
+    model: Path | None,
+    device: str,
+    base: bool,
+) -> int:
+    import numpy as np
+
+    from arcspot_cli.evaluation import gallery, keeping, machine, running, solving, working
+
+    began = time.monotonic()
+    file = None if json_file in (None, STDOUT) else json_file
+    wanted = running.read_tasks(directory, limit=limit, leave_out=[file] if file else [])
+    for sentence in wanted.refused:
+        click.echo(f"refused: {sentence}", err=True)
+    using = solving.means(device, model)
+    cores = machine.cores()
+    jobs = min(jobs or (1 if using.gpu else cores), len(wanted.tasks) * (1 + base))
+    threads = max(1, cores // jobs)
+    settings = running.Settings(budget_seconds, seed, using.device, using.checkpoint, base)
+    key = keeping.identity(
+        solver_version=using.solver_version, checkpoint=using.sha256, seed=seed, seconds=budget_seconds,
+        device=using.device.partition(":")[0],
+    )  # fmt: skip
+    keeper = keeping.Keeper(file, key)
+    with _until_interrupted() as asked, _Progress() as progress:
+        evaluation = running.run(
+            wanted, settings, keeper=keeper, told=progress, stopping=lambda: bool(asked),
+            crew=working.processes(solving.TorchSolver(threads), jobs),
+        )  # fmt: skip
+    about = {
+        "tasks_dir": str(directory),
+        "solver_version": using.solver_version,
+        "checkpoint": _checkpoint(using),
+        "settings": {
+            "budget_seconds": budget_seconds, "seed": seed, "device": using.device, "limit": limit,
+            "jobs": jobs, "threads": threads, "base": base,
+        },
+        "machine": machine.described(using),
+        "seconds_here": round(time.monotonic() - began, 3),
+        "kept_from_before": evaluation.kept,
+    }  # fmt: skip
+    document = running.document(
+        evaluation, wanted, key=key, made_at=datetime.now(UTC), about=about, rng=np.random.default_rng(seed)
+    )
+    if html_file is not None:
+        keeping.write_text(html_file, gallery.page(evaluation, document))
+    if evaluation.stopped:
+        click.echo(_summary(document), err=True)
+        if file is not None:
+            click.echo(f"finished tasks are kept beside {file}", err=True)
+        raise KeyboardInterrupt
+    keeper.finish(document)
+    if json_file == STDOUT:
+        click.echo(keeping.text(document), nl=False)
+    else:
+        click.echo(_summary(document))
+    return 1 if wanted.refused or document["failed"] else 0
+
+
+def _checkpoint(using: Means) -> dict[str, str | None] | None:
+    return None if using.checkpoint is None else {"name": using.checkpoint.name, "sha256": using.sha256}
+
+
+def _compare(a: Path, b: Path, *, seed: int, json_file: Path | None) -> int:
+    import numpy as np
+
+    from arcspot_cli.errors import CommandFailed
+    from arcspot_cli.evaluation import comparing, keeping
+
+    (_, first), (_, second) = keeping.read(a), keeping.read(b)
+    try:
+        found = comparing.compare(first, second, rng=np.random.default_rng(seed))
+    except ValueError as fault:
+        raise CommandFailed(f"{a} and {b}: {fault}") from fault
+    told = {"a": str(a), "b": str(b), **found.to_json()}
+    if json_file is not None and json_file != STDOUT:
+        keeping.write(json_file, told)
+    if json_file == STDOUT:
+        click.echo(keeping.text(told), nl=False)
+    else:
+        click.echo(_comparison(found, str(a), str(b)))
+    return 0
+
+
+# --- words ---------------------------------------------------------------------------------
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _summary(document: dict[str, Any]) -> str:
+    """The figures as a table; with --base both models side by side."""
+    from arcspot.domain.reporting import duration
+
+    columns = [document, *([document["base"]] if "base" in document else [])]
+
+    def row(name: str, told: Any) -> str:
+        return f"{name:>22}  " + "  ".join(f"{told(column):>12}" for column in columns)
+
+    def seconds(value: float | None) -> str:
+        return "–" if value is None else duration(value)
+
+    lines = [
+        *([f"{'':>22}  {'adapted':>12}  {'model alone':>12}"] if len(columns) > 1 else []),
+        row("tasks", lambda c: f"{c['solved']:,}"),
+        *([row("failed", lambda c: f"{c['failed']:,}")] if any(c["failed"] for c in columns) else []),
+        row("pass@2", lambda c: _share(c["pass_at_2"])),
+        row("pass@1", lambda c: _share(c["pass_at_1"])),
+        row("all tests right", lambda c: _share(c["all_right"])),
+        row("among the candidates", lambda c: _share(c["oracle"])),
+        row("output size right", lambda c: _share(c["sizes_right"])),
+        row("demonstrations fitted", lambda c: _share(c["demo_fit"])),
+        row("seconds, p50 / p90", lambda c: f"{c['seconds_p50'] or 0:.1f} / {c['seconds_p90'] or 0:.1f}"),
+        row("seconds in all", lambda c: seconds(c["seconds_total"])),
+        row("arithmetic", lambda c: f"{c['flops'] / 1e12:,.1f} TFLOP"),
+        row("on a T4, ESTIMATE", lambda c: f"{seconds(c['t4_seconds'])}, ${c['t4_usd_micros'] / 1e6:.6f}"),
+    ]
+    gain = document.get("gain")
+    if gain:
+        lines.append(
+            f"{'adapting adds':>22}  {_points(gain['difference'])} points of pass@2 "
+            f"(95 %: {_points(gain['low'])} to {_points(gain['high'])}), "
+            f"{len(gain['wins'])} tasks won, {len(gain['losses'])} lost"
+        )
+    for name, each in document["hypotheses"].items():
+        lines.append(f"{name:>22}  {each['tasks']} task(s), pass@2 {_share(each['pass_at_2'])}")
+    return "\n".join(lines)
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _comparison(found: Comparison, a: str, b: str) -> str:
+    verdict = "the interval leaves out 0" if found.certain else "no difference is shown"
+    lines = [
+        f"{'A':>12}  {a}: pass@2 {found.pass_at_2_a:.1%}",
+        f"{'B':>12}  {b}: pass@2 {found.pass_at_2_b:.1%}",
+        f"{'B − A':>12}  {_points(found.difference)} points over {found.tasks} common tasks; "
+        f"95 % interval {_points(found.low)} to {_points(found.high)}: {verdict}",
+        f"{'B won':>12}  {len(found.wins)}: {' '.join(found.wins)}",
+        f"{'B lost':>12}  {len(found.losses)}: {' '.join(found.losses)}",
+    ]
+    if found.only_a or found.only_b:
+        lines.append(f"{'left out':>12}  {found.only_a} only in A, {found.only_b} only in B")
+    if found.differing:
+        lines.append(f"{'differing':>12}  one id, two contents: {' '.join(found.differing)}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+# --- while it runs -------------------------------------------------------------------------
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[list[int]]:
+    """Ctrl-C makes the list grow; a second one is a KeyboardInterrupt as ever."""
+    asked: list[int] = []
+
+    def heard(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        click.echo("\nstopping: the solver keeps its state first (Ctrl-C again ends it now)", err=True)
+
+    before: Any = None
+    with suppress(ValueError):  # only the main thread has signals
+        before = signal.signal(signal.SIGINT, heard)
+    try:
+        yield asked
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+class _Progress:
+    """A bar on a terminal, a line for each task elsewhere; both on stderr."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._todo = self._done = 0
+        self._began = time.monotonic()
+        self._shown = ""
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+
+    def begin(self, todo: int, kept: int) -> None:
+        self._todo = todo
+        if kept:
+            click.echo(f"{kept} answer(s) from before are taken up; {todo} to go", err=True)
+        if todo and sys.stderr.isatty():
+            self._bar = click.progressbar(
+                length=todo, label="solving", file=sys.stderr, show_pos=True, show_eta=True,
+                item_show_func=lambda _: self._shown,
+            )  # fmt: skip
+            self._bar.__enter__()
+
+    def __call__(self, variant: str, result: Result, so_far: Totals) -> None:
+        self._done += 1
+        self._shown = f"pass@2 {_share(so_far.pass_at_2)}"
+        if self._bar is not None:
+            self._bar.update(1, result)
+            if result.error:
+                click.echo(f"\n{result.id}: {result.error}", err=True)
+            return
+        from arcspot.domain.reporting import duration
+
+        left = (time.monotonic() - self._began) / self._done * (self._todo - self._done)
+        click.echo(
+            f"{self._done}/{self._todo}  {result.id}{' (model alone)' if variant == 'base' else ''}: "
+            f"{_verdict(result)} · {duration(result.seconds)} · {self._shown} · {duration(left)} left",
+            err=True,
+        )
+
+
+def _verdict(result: Result) -> str:
+    if result.error:
+        return result.error
+    if result.score is None:
+        return "solution not known"
+    return "right" if result.all_right else "wrong" if not result.score else f"{result.score:.0%} right"

@@ -1,0 +1,5 @@
+"""evaluate: a folder of tasks through the real solver, scored, compared and shown.
+
+`asking` says what a solver is asked, `working` asks it in processes of its own, `figures` judges the answers,
+`keeping` loses none of them, `running` puts these together; `comparing` and `gallery` tell people about it.
+"""

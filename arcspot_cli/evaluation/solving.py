@@ -1,0 +1,75 @@
+"""The real solver, as the evaluation asks it. Imports torch, but only when called."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from arcspot_cli.errors import CommandFailed
+from arcspot_cli.evaluation.asking import Answer, Question, ShouldStop, Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class TorchSolver:
+    """`asking.Solve`; on a CPU with so many of torch's threads."""
+
+    threads: int
+
+    def __call__(self, question: Question, should_stop: ShouldStop) -> Answer:
+        from gpu_runner import solver  # sets how threads wait, so before torch
+
+        import torch  # isort: skip
+
+        torch.set_num_threads(self.threads)
+        budget = solver.SolveBudget(
+            seconds=question.seconds, seed=question.seed, device=question.device, adapt=question.adapt
+        )
+        began = time.monotonic()
+        try:
+            found = solver.solve(
+                question.task, budget, question.checkpoint, should_stop=should_stop, keep=question.keep
+            )
+        except solver.Interrupted as ended:
+            raise Stopped(str(ended)) from ended
+        before = float(found.metrics.get("seconds_before", 0.0))
+        if question.keep is not None:
+            question.keep.unlink(missing_ok=True)
+        return Answer(tuple(found.attempts), round(before + time.monotonic() - began, 3), dict(found.metrics))
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What tasks are solved with: a device, a checkpoint (None: random weights) and its digest."""
+
+    device: str
+    checkpoint: Path | None
+    sha256: str | None
+    solver_version: str
+    torch: str
+    gpu: str | None
+
+
+def means(device: str, model: Path | None) -> Means:
+    """The device and checkpoint to use: those named, else a GPU where there is one and the bundle's model.
+
+    Raises CommandFailed for a checkpoint that cannot be used: the solver would start from random weights, and
+    its figures would be taken for the checkpoint's.
+    """
+    import gpu_runner
+    from gpu_runner import solver
+    from gpu_runner.solver.weights import read_checkpoint
+    from gpu_runner.solving import pick_model
+
+    import torch  # isort: skip
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    bundled = Path(gpu_runner.__file__).parent / "models"
+    chosen = model or pick_model(bundled, "auto", device="cpu" if device == "cpu" else "cuda")[0]
+    try:
+        sha256 = read_checkpoint(chosen).sha256 if chosen is not None else None
+    except solver.BadWeights as fault:
+        raise CommandFailed(f"{fault}; --model takes a checkpoint that `pretrain` wrote") from fault
+    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+    return Means(device, chosen, sha256, solver.SOLVER_VERSION, str(torch.__version__), gpu)
