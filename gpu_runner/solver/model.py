@@ -58,7 +58,47 @@ def rotary(half: int, head: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def normed(x: Tensor, gain: Tensor) -> Tensor:
     """RMS norm over the last axis; the gain takes x's type, or half precision would lose the fused kernel."""
-    return F.rms_norm(x, x.shape[-1:], gain.to(x.dtype))
+    if gain.dim() == 1:
+        return F.rms_norm(x, x.shape[-1:], gain.to(x.dtype))
+    return F.rms_norm(x, x.shape[-1:]) * to_each(x, gain.to(x.dtype))
+
+
+def to_each(x: Tensor, vector: Tensor) -> Tensor:
+    """A vector [width], or one a task [tasks, width], to be added to or multiplied with x [B, ..., width]."""
+    if vector.dim() == 1:
+        return vector
+    each = vector.repeat_interleave(len(x) // len(vector), 0)
+    return each.view(len(x), *[1] * (x.dim() - 2), -1)
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x [B, tokens, in] by a matrix [out, in], or by one a task [tasks, out, in]."""
+    if weight.dim() == 2:
+        return F.linear(x, weight)
+    y = x.reshape(len(weight), -1, x.shape[-1]) @ weight.mT
+    return y.view(*x.shape[:-1], -1)
+
+
+def look_up(index: Tensor, table: Tensor) -> Tensor:
+    """Rows of a table [rows, width], or of one a task [tasks, rows, width], for an index [B, ...]."""
+    if table.dim() == 2:
+        return F.embedding(index, table)
+    tasks, rows = table.shape[:2]
+    first = rows * torch.arange(tasks, device=index.device).repeat_interleave(len(index) // tasks)
+    return F.embedding(index + first.view(-1, *[1] * (index.dim() - 1)), table.flatten(0, 1))
+
+
+def convolved(image: Tensor, kernel: Tensor) -> Tensor:
+    """image [B, channels, half, half] by a 3×3 kernel a channel [channels, 1, 3, 3], or by those of each task
+    [tasks, channels, 1, 3, 3]."""
+    kernel = kernel.to(image.dtype)
+    if kernel.dim() == 4:
+        return F.conv2d(image, kernel, padding=1, groups=image.shape[1])
+    tasks, channels = kernel.shape[:2]
+    size, _, *canvas = image.shape
+    beside = image.reshape(tasks, size // tasks, channels, *canvas).transpose(0, 1).flatten(1, 2)
+    y = F.conv2d(beside, kernel.flatten(0, 1), padding=1, groups=tasks * channels)
+    return y.reshape(size // tasks, tasks, channels, *canvas).transpose(0, 1).flatten(0, 1)
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -90,22 +130,25 @@ class Layer(nn.Module):
 
     def attend(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, tokens, width = x.shape
-        q, k, v = F.linear(x, self.qkv).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q = turn(normed(q, self.gain[0]), cos, sin)
-        k = turn(normed(k, self.gain[1]), cos, sin)
+        q, k, v = linear(x, self.qkv).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q = turn(normed(q, self.gain[..., 0, :]), cos, sin)
+        k = turn(normed(k, self.gain[..., 1, :]), cos, sin)
         y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
-        return F.linear(y.transpose(1, 2).reshape(batch, tokens, width), self.out)
+        return linear(y.transpose(1, 2).reshape(batch, tokens, width), self.out)
 
     def mix(self, x: Tensor, half: int) -> Tensor:
-        g, u = F.linear(x, self.gate).chunk(2, -1)
+        g, u = linear(x, self.gate).chunk(2, -1)
         image = g[:, TASK_TOKENS:].reshape(len(g), half, half, -1).permute(0, 3, 1, 2)
-        image = F.conv2d(image, self.kernel.to(image.dtype), padding=1, groups=image.shape[1])
+        image = convolved(image, self.kernel)
         g = torch.cat([g[:, :TASK_TOKENS], image.permute(0, 2, 3, 1).flatten(1, 2)], 1)
-        return F.linear(F.silu(g) * u, self.down)
+        return linear(F.silu(g) * u, self.down)
 
 
 class Solver(nn.Module):
     """Canvas in, logits of the answer's canvas out.
+
+    With a leading task dimension on every weight (torch.func.functional_call), a batch holds as many samples
+    of each task, task by task, and each is answered by its own task's weights.
 
     `mean_tokens` [TASK_TOKENS, width] is the mean of the pretrained task tokens: where a new task starts.
     """
@@ -138,11 +181,11 @@ class Solver(nn.Module):
             self._angles[key] = rotary(half, self.config.width // self.config.heads, x.device)
         cos, sin = self._angles[key]
         for loop in range(loops or self.config.loops):
-            x = x + self.step[loop]
+            x = x + to_each(x, self.step[..., loop, :])
             for layer in self.layers:
                 x = layer(x, half, cos, sin)
         x = normed(x[:, TASK_TOKENS:], self.norm)
-        y = F.linear(x, self.head).float().view(-1, half, half, 2, 2, VOCABULARY)
+        y = linear(x, self.head).float().view(-1, half, half, 2, 2, VOCABULARY)
         return y.transpose(2, 3).reshape(-1, 2 * half, 2 * half, VOCABULARY)
 
     def embed(self, batch: Batch) -> Tensor:
@@ -151,10 +194,10 @@ class Solver(nn.Module):
         half = side // 2
         patches = batch.cells.view(size, half, 2, half, 2).transpose(2, 3).reshape(size, half * half, 4)
         place = VOCABULARY * torch.arange(4, device=patches.device)
-        x = F.embedding(patches + place, self.cell).sum(2)
+        x = look_up(patches + place, self.cell).sum(2)
         edge = BOX_RANGE * torch.arange(8, device=patches.device).view(2, 4, 1)
         shown = batch.box_on.repeat_interleave(2, 1)[:, None, :, None, None]
-        lines = (F.embedding(batch.coords + edge, self.box) * shown).sum(2)  # [B, axis, half, width]
+        lines = (look_up(batch.coords + edge, self.box) * shown).sum(2)  # [B, axis, half, width]
         boxes = lines[:, 0, :, None] + lines[:, 1, None, :]
         return x + boxes.flatten(1, 2)
 

@@ -14,6 +14,12 @@ def loss(logits: Tensor, batch: Batch) -> Tensor:
     return (cell.view(batch.weight.shape) * batch.weight).sum() / len(batch.weight)
 
 
+def losses(logits: Tensor, batch: Batch) -> Tensor:
+    """The same for each sample, float [B]."""
+    cell = F.cross_entropy(logits.reshape(-1, VOCABULARY), batch.target.flatten(), reduction="none")
+    return (cell.view(batch.weight.shape) * batch.weight).sum((1, 2))
+
+
 def exact(logits: Tensor, batch: Batch) -> Tensor:
     """bool [B]: every cell of the answer right (best colour), and its border where the box is not given."""
     colour = logits[..., :COLOURS].argmax(-1)

@@ -58,6 +58,11 @@ class EagerStep:
         self.precision.descend(value, self.optimiser)
         return value.detach(), exact(logits.detach(), batch)
 
+    def announce(self, batch: Batch, rows: Tensor) -> None:
+        """Tell whoever watches the network (`flops.Meter`) of a step that runs without a call of it."""
+        for hook in self.model._forward_pre_hooks.values():
+            hook(self.model, (batch, rows))
+
     def forget(self) -> None:
         self.optimiser.forget()
         self.precision.forget()
@@ -164,6 +169,8 @@ class GraphedSteps:
                 slot.recordable = False
                 self.step.forget()
                 return self.step(batch, rows, factor, loops=loops)
+        else:
+            self.step.announce(slot.batch, slot.rows)
         value, fits = slot.replay()
         return value.clone(), fits.clone()
 

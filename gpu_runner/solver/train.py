@@ -176,31 +176,44 @@ class Adaptation:
     def finish(
         self, time_left: Callable[[], float], check: Callable[[int, int, float | None], None]
     ) -> Adapted:
-        """Train to the end. `time_left()` gives seconds until the last step has to begin; `check(step, of, loss)`
-        is called after every step, with nothing half done, and may raise Interrupted."""
+        """Train to the end. `time_left()` gives seconds until the last step has to begin; `check(step, of,
+        loss)` is called after every step, with nothing half done, and may raise Interrupted."""
         result, schedule = self.result, self.schedule
         result.model.train()
         while result.steps < schedule.end and (left := time_left()) > 0:
             stepped = self._step(schedule.factor(result.steps, left))
-            if stepped is None:
-                continue
-            value, right = stepped
-            result.steps += 1
-            result.samples += len(right)
-            shown = schedule.watch(result, value, right)
-            if not schedule.pending and int(self.optimiser.skipped) >= self.precision.patience:
-                log.warning("no finite gradients in %d steps on end: training ends", self.precision.patience)
-                schedule.give_up(result)
-            check(result.steps, schedule.end, shown)
+            if stepped is not None:
+                shown = self.take(*stepped, self.optimiser.skipped)
+                check(result.steps, schedule.end, shown)
+        return self.ended()
+
+    def take(self, value: Tensor, right: Tensor, skipped: Tensor) -> float | None:
+        """Note a step that was taken. The mean loss of the last few, where it was time to read it."""
+        self.result.steps += 1
+        self.result.samples += len(right)
+        shown = self.schedule.watch(self.result, value, right)
+        if not self.schedule.pending and int(skipped) >= self.precision.patience:
+            log.warning("no finite gradients in %d steps on end: training ends", self.precision.patience)
+            self.schedule.give_up(self.result)
+        return shown
+
+    def ended(self) -> Adapted:
+        """What came of it, whether at its end or before."""
+        result, schedule = self.result, self.schedule
         result.stopped_by = schedule.reason if result.steps >= schedule.end else "deadline"
         result.demo_fit = schedule.fit
         result.tokens = self.tokens.detach()
         result.model.eval()
         return result
 
+    def counted(self, batch: Batch, fits: Tensor) -> Tensor:
+        """For each sample 1 right, 0 wrong, −1 not counted (its boxes were hidden), int32 [B]."""
+        hidden = (batch.box_on[:, 0] == 0) | ((batch.box_on[:, 1] == 0) & self.supply.ruled)
+        return fits.int().masked_fill(hidden, -1)
+
     def _step(self, factor: float) -> tuple[Tensor, Tensor] | None:
-        """Loss, and for each sample 1 right, 0 wrong, −1 not counted (its boxes were hidden). None, and a
-        smaller batch from now on, where the device had no room; raises where one sample is too many."""
+        """Loss and what is `counted`. None, and a smaller batch from now on, where the device had no room;
+        raises where one sample is too many."""
         try:
             batch, variant = self.supply.batch(self.result.batch_limit, self.result.steps)
             value, fits = self.step(batch, variant, factor)
@@ -208,12 +221,11 @@ class Adaptation:
             if self.result.batch_limit == 1:
                 raise
         else:
-            hidden = (batch.box_on[:, 0] == 0) | ((batch.box_on[:, 1] == 0) & self.supply.ruled)
-            return value, fits.int().masked_fill(hidden, -1)
-        self._shrink()  # not above: there the error still holds the step's tensors
+            return value, self.counted(batch, fits)
+        self.shrink()  # not above: there the error still holds the step's tensors
         return None
 
-    def _shrink(self) -> None:
+    def shrink(self) -> None:
         """Half the batch. The weights and the optimiser are as they were before the step."""
         result = self.result
         result.batch_limit = result.batch_size = max(1, min(result.batch_limit, result.batch_size) // 2)
