@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from arcspot.domain import drawing
 from arcspot.domain.drawing import text
 from arcspot.domain.report_style import PAGE_STYLE
-from arcspot.domain.reporting import duration, usd
+from arcspot.domain.reporting import duration
 from arcspot.domain.scoring import as_grid
 from arcspot.domain.tasks import Grid, Task
 from arcspot_cli.evaluation import figures
@@ -43,7 +44,7 @@ border-radius:99px;background:var(--card);color:var(--ink)}
 min-width:220px}
 .facts-list dd{font-size:.85rem;font-weight:400;overflow-wrap:anywhere}
 .job[hidden],.tools[hidden]{display:none}
-table{border-collapse:collapse;font-size:.9rem;margin-top:16px;font-variant-numeric:tabular-nums}
+h2{font-size:1.1rem}table{border-collapse:collapse;font-size:.9rem;margin-top:16px;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:4px 14px;border-bottom:1px solid var(--line)}th:first-child{text-align:left}
 th{font-weight:600}thead th{color:var(--soft);font-size:.82rem}
 """
@@ -65,7 +66,7 @@ def page(evaluation: Evaluation, document: dict[str, Any]) -> str:
     by_digest = {figures.digest(task): task for task in evaluation.tasks}
     results = evaluation.results()
     rows = "\n".join(_row(by_digest[one.digest], one, evaluation.base.get(one.digest)) for one in results)
-    title = f"{text(document['tasks_dir'])} · arcspot"
+    title = f"{_name(document)} · arcspot"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -93,9 +94,13 @@ def _header(document: dict[str, Any]) -> str:
     ]
     told = " · ".join(text(str(fact)) for fact in facts)
     return (
-        f"<header><p class=brand>arcspot · evaluation</p><h1>{text(document['tasks_dir'])}</h1>"
+        f"<header><p class=brand>arcspot · evaluation</p><h1>{_name(document)}</h1>"
         f"<p class=note>{told}</p></header>"
     )
+
+
+def _name(document: dict[str, Any]) -> str:
+    return text(PurePath(document["tasks_dir"]).name)
 
 
 def _tiles(document: dict[str, Any]) -> str:
@@ -109,7 +114,7 @@ def _tiles(document: dict[str, Any]) -> str:
         ("Seconds a task", _seconds(document["seconds_p50"]), f"p90 {_seconds(document['seconds_p90'])}"),
         (
             "On a T4, estimated",
-            usd(document["t4_usd_micros"]),
+            f"${document['t4_usd_micros'] / 1e6:.6f}",
             f"{duration(document['t4_seconds'])} at {document['estimate']['utilisation']:.0%} of its peak",
         ),
     ]

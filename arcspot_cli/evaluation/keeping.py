@@ -158,7 +158,7 @@ def text(document: dict[str, Any]) -> str:
     """JSON that people can skim and grep: tasks, with all their grids, take a line each."""
     fields = []
     for name, value in document.items():
-        if name == "tasks":
+        if name == "tasks" and isinstance(value, list):
             rows = ",\n  ".join(json.dumps(each, ensure_ascii=False) for each in value)
             fields.append(f'"tasks": [\n  {rows}\n ]' if value else '"tasks": []')
         else:
