@@ -8,25 +8,26 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch._dynamo  # the first optimiser would load it: 1 to 7 s that a deadline would have to pay for
 
-from . import pointing, snapshot, spreading
+from . import pointing, second, snapshot, spreading
 from .canvas import Grid
-from .decode import KEPT, Ballot, Count, attempts, decode
+from .confidence import Evidence, probability
+from .decode import KEPT, Ballot, Candidate, Count, attempts, decode
 from .errors import BadState, BadWeights, Interrupted
 from .flops import Meter
 from .model import CONFIGS, Solver, count_parameters
 from .nearest import rank_tokens
 from .pace import TAIL_S, Clock, Watch, batch_of_views_s, reserve_s
 from .portfolio import LEAST_VIEWS, Hypothesis, hypothesis, names_for
-from .resume import Journal, understood
+from .resume import Journal, Part, number, understood
 from .task import Task
 from .threads import threads_for
 from .train import Adaptation, Adapted, Recipe, recipe_for
@@ -39,6 +40,7 @@ TOKENS = "task_tokens"
 log = logging.getLogger(__name__)
 
 Attempts = tuple[tuple[Grid, Grid], ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,9 @@ class SolveBudget:
     """seconds: deadline of the whole work, what was done before an interruption included, none left where it
     is not above 0; max_steps: at most so many optimiser steps a hypothesis; here: at most so many seconds in
     this call; adapt: False answers with the network as it was pretrained, to see what adapting adds: neither
-    small hypotheses nor training, but it starts at the nearest tokens. Raises ValueError where a number of
-    seconds is not a number."""
+    small hypotheses nor training, but it starts at the nearest tokens; second_seed: whether a doubtful answer
+    may be adapted for a second time from another seed, where there is time. Raises ValueError where a number
+    of seconds is not a number."""
 
     seconds: float
     seed: int = 0
@@ -55,6 +58,7 @@ class SolveBudget:
     max_steps: int | None = None
     here: float = math.inf
     adapt: bool = True
+    second_seed: bool = True
 
     def __post_init__(self) -> None:
         if math.isnan(self.seconds) or math.isnan(self.here):
@@ -125,26 +129,131 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     recipe = recipe_for(budget.device)
     with threads_for(task.half, budget.device):
         meter = _meter(journal)
+        began = _began(door)
         start, nearest = _start(pretrained, budget, task, door, meter)
-        if budget.adapt:
-            adapted = _best_hypothesis(task, start, recipe, budget, door)
-        else:
-            adapted = _as_pretrained(task, start, recipe, budget)
-        model, count = adapted.model, _count(task, journal)
-        ballots = decode(
-            model, adapted.tokens, adapted.chosen, task, seed=budget.seed, device=budget.device,
-            batch_size=adapted.batch_size, go_on=door.views(), count=count,
-        )  # fmt: skip
+        first = _run(task, start, recipe, budget, door)
+        again, why = _again(
+            task, start, first, recipe, budget, door, meter, began, pretrained=pretrained is not None
+        )
+    ballots = first.count.ballots
+    if again is not None and again.counts_beside(first):
+        ballots = second.pooled(ballots, again.count.ballots)
     answers = tuple(attempts(ballot, task, n) for n, ballot in enumerate(ballots))
     door.check("decode", 1.0, None)
-    weights = {key: value.detach().float().cpu().clone() for key, value in model.state_dict().items()}
-    weights[TOKENS] = adapted.tokens.float().cpu().clone()
-    metadata = _metadata(model, task, budget, recipe, adapted, count.batches)
-    metrics = _metrics(adapted, ballots, pretrained, model, budget, door.watch.used())
-    metrics["work"], metrics["flops"] = meter.to_json(), meter.flops(model.config)
+    weights, metadata = first.weights(), _metadata(task, recipe, first)
+    metrics = _metrics(first.adapted, ballots, pretrained, budget, door.watch.used())
+    metrics["seeds"], metrics["second_seed"] = [budget.seed], {"why": why}
+    if again is not None:
+        metrics["second_seed"] |= again.account()
+        if again.counts_beside(first):
+            metrics["seeds"].append(again.seed)
+            weights |= {second.PREFIX + key: value for key, value in again.weights().items()}
+            metadata |= {second.PREFIX + key: value for key, value in again.metadata().items()}
+    metrics["work"], metrics["flops"] = meter.to_json(), meter.flops(first.adapted.model.config)
     metrics["seconds_before"] = round(journal.seconds_before, 3)
     metrics["nearest_pretraining_tasks"] = nearest
     return Solution(answers, weights, metadata, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One adaptation and the votes of its views."""
+
+    seed: int
+    adapted: Adapted
+    count: Count
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        state = self.adapted.model.state_dict()
+        found = {key: value.detach().float().cpu().clone() for key, value in state.items()}
+        return {**found, TOKENS: self.adapted.tokens.float().cpu().clone()}
+
+    def metadata(self) -> dict[str, str]:
+        """What repeats the decoding."""
+        return {
+            "seed": str(self.seed),
+            "hypothesis": self.adapted.chosen.name,
+            "batch_size": str(self.adapted.batch_size),
+            "decode_batches": str(self.count.batches),
+        }
+
+    def counts_beside(self, first: _Run) -> bool:
+        mine, views = self.adapted, sum(ballot.views for ballot in self.count.ballots)
+        return second.counts(
+            stopped_by=mine.stopped_by, demo_fit=mine.demo_fit, first_fit=first.adapted.demo_fit, views=views
+        )
+
+    def account(self) -> dict[str, Any]:
+        return {**self.adapted.account(), "seed": self.seed, "stopped_by": self.adapted.stopped_by}
+
+
+def _run(
+    task: Task,
+    start: Solver,
+    recipe: Recipe,
+    budget: SolveBudget,
+    door: _Door,
+    *,
+    names: tuple[str, ...] | None = None,
+    prefix: str = "",
+) -> _Run:
+    """Adapt and count the votes. What is kept of it has names that begin with `prefix`."""
+    if budget.adapt:
+        adapted = _best_hypothesis(task, start, recipe, budget, door, names or names_for(task), prefix)
+    else:
+        adapted = _as_pretrained(task, start, recipe, budget)
+    count = _count(task, door.journal, prefix)
+    decode(
+        adapted.model, adapted.tokens, adapted.chosen, task, seed=budget.seed, device=budget.device,
+        batch_size=adapted.batch_size, go_on=door.views(), count=count,
+    )  # fmt: skip
+    return _Run(budget.seed, adapted, count)
+
+
+def _again(
+    task: Task,
+    start: Solver,
+    first: _Run,
+    recipe: Recipe,
+    budget: SolveBudget,
+    door: _Door,
+    meter: Meter,
+    began: float,
+    *,
+    pretrained: bool,
+) -> tuple[_Run | None, str]:
+    """The second run where there is one, and why or why not. That it takes place is decided only once."""
+    journal, known = door.journal, door.journal.found("again")
+    if known is not None:
+        with understood():
+            why = str(known.facts["why"])
+    else:
+        ranked = [ballot.candidates() for ballot in first.count.ballots]
+        goes, why = second.goes_again(
+            [found[0].share if found else 0.0 for found in ranked],
+            stopped_by=first.adapted.stopped_by,
+            first_seconds=door.watch.used() - began,
+            seconds_left=door.watch.left(),
+            wanted=budget.second_seed and budget.adapt,
+        )
+        log.info("second seed: %s (%s)", "yes" if goes else "no", why)
+        if not goes:
+            return None, why
+    journal.hold("again", lambda: Part({"why": why}))
+    budget = replace(budget, seed=second.seed_after(budget.seed))
+    names = (first.adapted.chosen.name,)
+    if not pretrained:
+        start = _from_scratch(budget, meter)
+    return _run(task, start, recipe, budget, door, names=names, prefix=second.PREFIX), why
+
+
+def _began(door: _Door) -> float:
+    """Seconds used when the network's work began, earlier calls included."""
+    known = door.journal.found("began")
+    with understood():
+        used = door.watch.used() if known is None else number(known.facts, "used")
+    door.journal.hold("began", lambda: Part({"used": used}))
+    return used
 
 
 def predict(
@@ -160,31 +269,42 @@ def predict(
     checked = Task.from_json(task)
     if metadata.get("hypothesis") in (pointing.NAME, spreading.NAME):
         return _replayed(checked, adapted, metadata)
+    known = {key: value for key, value in adapted.items() if not key.startswith(second.PREFIX)}
+    ballots = _recounted(checked, known, metadata, device)
+    beside = _without(second.PREFIX, adapted)
+    if beside:
+        ballots = second.pooled(
+            ballots, _recounted(checked, beside, metadata | _without(second.PREFIX, metadata), device)
+        )
+    return tuple(attempts(ballot, checked, n) for n, ballot in enumerate(ballots))
+
+
+def _recounted(
+    task: Task, adapted: dict[str, torch.Tensor], metadata: dict[str, str], device: str
+) -> list[Ballot]:
+    """The votes of the same views of adapted weights. Raises BadWeights."""
     try:
         config, seed = CONFIGS[metadata["config"]], int(metadata["seed"])
         chosen = hypothesis(
-            metadata["hypothesis"], checked, seed=seed,
+            metadata["hypothesis"], task, seed=seed,
             dihedrals=int(metadata["dihedrals"]), colours=int(metadata["colours"]),
         )  # fmt: skip
         batches, batch_size = int(metadata["decode_batches"]), int(metadata["batch_size"])
         tokens = adapted[TOKENS].to(device)
     except (KeyError, ValueError) as error:
         raise BadWeights(f"the adaptation's metadata lacks or spoils {error}") from error
-    if (metadata.get("size_rule"), metadata.get("half")) != (checked.rule.to_text(), str(checked.half)):
+    if (metadata.get("size_rule"), metadata.get("half")) != (task.rule.to_text(), str(task.half)):
         raise BadWeights("these weights were adapted to another task: its canvas or size rule differs")
     model = build(config, {key: value for key, value in adapted.items() if key != TOKENS}).to(device)
-    with threads_for(checked.half, device):
-        ballots = decode(
-            model,
-            tokens,
-            chosen,
-            checked,
-            seed=seed,
-            device=device,
-            batch_size=batch_size,
-            batch_limit=batches,
+    with threads_for(task.half, device):
+        return decode(
+            model, tokens, chosen, task, seed=seed, device=device, batch_size=batch_size, batch_limit=batches
         )
-    return tuple(attempts(ballot, checked, n) for n, ballot in enumerate(ballots))
+
+
+def _without(prefix: str, named: Mapping[str, T]) -> dict[str, T]:
+    """What has this prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
 
 
 def _small(task: Task, budget: SolveBudget, door: _Door) -> Solution | None:
@@ -207,6 +327,7 @@ def _small(task: Task, budget: SolveBudget, door: _Door) -> Solution | None:
         if pointed is not None:
             return _small_solution(
                 task, budget, pointing.NAME, pointed.fitted.model, pointed.attempts, pointed.confidence,
+                held_out=pointed.held_out,
                 steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve,
                 seconds=door.watch.used() - started,
             )  # fmt: skip
@@ -228,14 +349,23 @@ def _small_solution(
     name: str,
     model: torch.nn.Module,
     answers: Attempts,
-    confidence: tuple[float, ...],
+    sure: tuple[float, ...],
     *,
+    held_out: bool = False,
     steps: int,
     fit: float,
     curve: list[tuple[int, float]],
     seconds: float,
 ) -> Solution:
     weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    views = 1 if name == pointing.NAME else spreading.DIHEDRALS
+    ranked = [
+        [
+            Candidate(grid, round(share * views), share, math.log(max(share, 1e-9)))
+            for grid, share in zip(pair, (each, 1.0 - each), strict=True)
+        ]
+        for pair, each in zip(answers, sure, strict=True)
+    ]
     metadata = {
         "solver_version": SOLVER_VERSION,
         "hypothesis": name,
@@ -257,9 +387,11 @@ def _small_solution(
         "rejected": [],
         "demo_fit": round(fit, 4),
         "loss_curve": [list(at) for at in curve],
-        "views": [1 if name == pointing.NAME else spreading.DIHEDRALS for _ in task.tests],
-        "votes": [[] for _ in task.tests],
-        "confidence": [round(sure, 4) for sure in confidence],
+        "held_out": held_out,
+        "seeds": [budget.seed],
+        "views": [views for _ in task.tests],
+        "votes": [[c.to_json() for c in found] for found in ranked],
+        "confidence": [_confidence(found, name, fit, held_out=held_out) for found in ranked],
         "nearest_pretraining_tasks": [],
         "work": Meter().to_json(),
         "flops": 0,
@@ -286,25 +418,27 @@ def _best_hypothesis(
     recipe: Recipe,
     budget: SolveBudget,
     door: _Door,
+    names: tuple[str, ...],
+    prefix: str,
 ) -> Adapted:
-    """The first hypothesis that fits its demonstrations, else the one that comes closest."""
+    """The first of the hypotheses that fits its demonstrations, else the one that comes closest."""
 
     def choose(name: str) -> Hypothesis:
         return hypothesis(name, task, dihedrals=recipe.dihedrals, colours=recipe.colours, seed=budget.seed)
 
     views = len(task.tests) * max(LEAST_VIEWS, 4 * recipe.dihedrals * recipe.colours)
+    size, most = recipe.batch_size(task.half), 0.3 * max(door.watch.left(), 0.0)
 
     def time_left() -> float:
-        reserve = reserve_s(door.watch.usual("adapt"), views, size, most=0.3 * budget.seconds)
+        reserve = reserve_s(door.watch.usual("adapt"), views, size, most=most)
         return door.watch.left() - reserve - (door.watch.longest("adapt") or 0.0)
 
-    size = recipe.batch_size(task.half)
     journal = door.journal
-    done, begun = journal.found("best"), journal.found("adapting")
+    ended, running = f"{prefix}best", f"{prefix}adapting"
+    done, begun = journal.found(ended), journal.found(running)
     best = None if done is None else snapshot.adapted(done, copy.deepcopy(start), choose)
     if best is not None and begun is None:
         return best  # only views were still to be counted
-    names = names_for(task)
     with understood():
         names = names[names.index(begun.facts["hypothesis"]) if begun else 0 :]
     for name in names:
@@ -316,15 +450,15 @@ def _best_hypothesis(
             snapshot.take_up(begun, under_way)
             log.info("resumed at step %d of hypothesis %s", under_way.result.steps, name)
             begun = None
-        journal.hold("adapting", partial(snapshot.of_adaptation, under_way))
+        journal.hold(running, partial(snapshot.of_adaptation, under_way))
         door.watch.begin()
         adapted = under_way.finish(time_left, lambda step, of, loss: door.check("adapt", step / of, loss))
         if best is not None:
             adapted.earlier = [*best.earlier, best.account()]
         if best is None or adapted.demo_fit >= best.demo_fit:
             best = adapted
-        journal.drop("adapting")
-        journal.hold("best", partial(snapshot.of_adapted, best))
+        journal.drop(running)
+        journal.hold(ended, partial(snapshot.of_adapted, best))
         if adapted.stopped_by not in ("rejected", "diverged"):
             break
     assert best is not None
@@ -349,13 +483,13 @@ def _meter(journal: Journal) -> Meter:
     return meter
 
 
-def _count(task: Task, journal: Journal) -> Count:
+def _count(task: Task, journal: Journal, prefix: str) -> Count:
     """The votes to go on counting: none, or those an earlier run counted."""
-    known = journal.found("votes")
+    known = journal.found(f"{prefix}votes")
     count = Count([Ballot() for _ in task.tests]) if known is None else snapshot.count(known, len(task.tests))
     if known is not None:
         log.info("resumed after %d batches of views", count.batches)
-    journal.hold("votes", partial(snapshot.of_count, count))
+    journal.hold(f"{prefix}votes", partial(snapshot.of_count, count))
     return count
 
 
@@ -363,7 +497,8 @@ def _identity(task: Task, budget: SolveBudget, checkpoint: Path | None) -> str:
     """Names the solves that may go on from each other's state."""
     start = sha256_of(checkpoint) if checkpoint is not None and checkpoint.is_file() else None
     kind = budget.device.partition(":")[0]
-    facts = [SOLVER_VERSION, task.demos, task.tests, budget.seed, kind, budget.max_steps, budget.adapt, start]
+    facts = [SOLVER_VERSION, task.demos, task.tests, budget.seed, kind, budget.max_steps, start]
+    facts += [budget.adapt, budget.second_seed]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -442,11 +577,7 @@ def _start(
     known = journal.found("start")
     if pretrained is None:
         journal.hold("start", lambda: snapshot.of_ranking([]))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(budget.seed)
-            model = Solver(CONFIGS[DEFAULT_CONFIG]).to(budget.device)
-        meter.watch(model)
-        return model, []
+        return _from_scratch(budget, meter), []
     model = build(pretrained.config, pretrained.weights).to(budget.device)
     meter.watch(model)
 
@@ -464,20 +595,23 @@ def _start(
     return model, [[pretrained.task_ids[row], round(value, 4)] for value, row in ranked]
 
 
-def _metadata(
-    model: Solver, task: Task, budget: SolveBudget, recipe: Recipe, adapted: Adapted, batches: int
-) -> dict[str, str]:
+def _from_scratch(budget: SolveBudget, meter: Meter) -> Solver:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(budget.seed)
+        model = Solver(CONFIGS[DEFAULT_CONFIG]).to(budget.device)
+    meter.watch(model)
+    return model
+
+
+def _metadata(task: Task, recipe: Recipe, run: _Run) -> dict[str, str]:
     return {
         "solver_version": SOLVER_VERSION,
-        "config": model.config.name,
+        "config": run.adapted.model.config.name,
         "half": str(task.half),
         "size_rule": task.rule.to_text(),
-        "seed": str(budget.seed),
-        "hypothesis": adapted.chosen.name,
         "dihedrals": str(recipe.dihedrals),
         "colours": str(recipe.colours),
-        "batch_size": str(adapted.batch_size),
-        "decode_batches": str(batches),
+        **run.metadata(),
     }
 
 
@@ -485,10 +619,10 @@ def _metrics(
     adapted: Adapted,
     ballots: list[Ballot],
     pretrained: Checkpoint | None,
-    model: Solver,
     budget: SolveBudget,
     seconds: float,
 ) -> dict[str, Any]:
+    model = adapted.model
     ranked = [ballot.candidates() for ballot in ballots]
     known = None if pretrained is None else {"name": pretrained.name, "sha256": pretrained.sha256}
     return {
@@ -508,5 +642,15 @@ def _metrics(
         "loss_curve": [list(point) for point in adapted.loss_curve],
         "views": [ballot.views for ballot in ballots],
         "votes": [[c.to_json() for c in found[:KEPT]] for found in ranked],
-        "confidence": [round(found[0].share, 4) if found else 0.0 for found in ranked],
+        "confidence": [_confidence(found, adapted.chosen.name, adapted.demo_fit) for found in ranked],
     }
+
+
+def _confidence(ranked: list[Candidate], name: str, demo_fit: float, *, held_out: bool = False) -> float:
+    """The probability that one of the first two candidates is right."""
+    if not ranked:
+        return 0.0
+    rival = ranked[1].share if len(ranked) > 1 else 0.0
+    first = ranked[0]
+    seen = Evidence(name, first.share, rival, first.log_likelihood, demo_fit, held_out)
+    return round(probability(seen), 4)

@@ -87,11 +87,13 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class Pointed:
-    """The answers, in order of the test inputs: two different grids each, and the least sure cell."""
+    """The answers, in order of the test inputs: two different grids each, and the least sure cell. held_out:
+    whether leave-one-out was asked, and held."""
 
     fitted: Fitted
     attempts: tuple[tuple[Grid, Grid], ...]
     confidence: tuple[float, ...]
+    held_out: bool
 
 
 def point(task: Task, go_on: GoOn) -> Pointed | None:
@@ -107,9 +109,12 @@ def point(task: Task, go_on: GoOn) -> Pointed | None:
         return None
     found = replay(task, fitted.model.state_dict())
     confidence = tuple(sure for _, sure in found)
-    if not _believed(task, pairs, min(confidence), go_on):
+    if min(confidence) < SURE:
         return None
-    return Pointed(fitted, tuple(grids for grids, _ in found), confidence)
+    held_out = not _plain(task, min(confidence)) and _holds_out(pairs, go_on)
+    if not held_out and not _plain(task, min(confidence)):
+        return None
+    return Pointed(fitted, tuple(grids for grids, _ in found), confidence, held_out)
 
 
 def replay(task: Task, weights: dict[str, Tensor]) -> list[tuple[tuple[Grid, Grid], float]]:
@@ -155,12 +160,11 @@ def _loss(model: Pointer, pairs: Sequence[Pair]) -> tuple[Tensor, bool]:
     return torch.stack(losses).mean(), exact
 
 
-def _believed(task: Task, pairs: Sequence[Pair], sure: float, go_on: GoOn) -> bool:
-    if sure < SURE:
-        return False
+def _plain(task: Task, sure: float) -> bool:
+    """Whether a fit is to be believed as it is: very sure, and no test has a colour that it did not see."""
     known = {cell for source, _ in task.demos for row in source for cell in row}
     asked = {cell for test in task.tests for row in test for cell in row}
-    return (sure >= VERY_SURE and asked <= known) or _holds_out(pairs, go_on)
+    return sure >= VERY_SURE and asked <= known
 
 
 def _holds_out(pairs: Sequence[Pair], go_on: GoOn) -> bool:

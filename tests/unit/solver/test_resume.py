@@ -104,10 +104,13 @@ def starts_over(checkpoint, caplog):
     return ask
 
 
-# 6 steps of "exchangeable" (rejected at the second), then of "specific", then batches of views.
+# 4 steps of "exchangeable", rejected, 6 of "specific", 4 batches of views; then 6 and 4 of the second seed.
+AGAIN, AGAIN_VIEWS = (11, 14), (5, 7)
+
+
 @pytest.mark.parametrize(
     "stop_at",
-    [("adapt", step) for step in (1, 2, 3, 6, 8)] + [("decode", batch) for batch in (1, 3)],
+    [("adapt", step) for step in (1, 3, 8, *AGAIN)] + [("decode", batch) for batch in (1, 3, *AGAIN_VIEWS)],
 )
 def test_a_resumed_solve_gives_the_same_answer(checkpoint, whole, tmp_path, stop_at):
     keep = tmp_path / "state.safetensors"
@@ -143,16 +146,16 @@ def test_random_weights_are_the_same_after_an_interruption(tmp_path, monkeypatch
 
 
 def test_time_used_before_an_interruption_counts(checkpoint, kept):
-    used = rewrite(kept, seconds=599.9)
+    used = rewrite(kept, seconds=600.0)
     assert used > 0
     late = run(checkpoint, kept)[0]
     assert late.metrics["stopped_by"] == "deadline"
-    assert late.metrics["seconds_before"] == 599.9
-    assert late.metrics["seconds"] >= 599.9
+    assert late.metrics["seconds_before"] == 600.0
+    assert late.metrics["seconds"] >= 600.0
 
 
 def test_a_shorter_time_here_does_not_shorten_what_was_done_before(checkpoint, whole, kept):
-    rewrite(kept, seconds=300.0)
+    rewrite(kept, seconds=100.0)
     same(run(checkpoint, kept, budget=SolveBudget(seconds=600, max_steps=6, here=290))[0], whole)
 
 
@@ -257,3 +260,13 @@ def test_votes_that_do_not_fit_are_a_warning_and_a_fresh_start(starts_over, left
     path.write_bytes(left["decode"])
     rewrite(path, change=VOTES[name])
     assert starts_over(path)
+
+
+def test_a_second_seed_once_begun_goes_on_though_time_would_no_longer_suffice(checkpoint, whole, tmp_path):
+    keep = tmp_path / "state.safetensors"
+    assert whole.metrics["seeds"] == [0, 1_000_003]
+    assert run(checkpoint, keep, ("adapt", AGAIN[0]))[0] is None
+    rewrite(keep, seconds=450.0)
+    found, watch = run(checkpoint, keep)
+    same(found, whole)
+    assert sum(phase == "adapt" for phase, _ in watch.seen) == 16 - (AGAIN[0] + 1)

@@ -1,0 +1,68 @@
+"""How likely it is that one of a test's two attempts is right.
+
+A fixed logistic formula of what the solve itself shows; nothing about any answer is read. Its coefficients
+are COEFFICIENTS and nowhere else; `python -m bench calibrate` fits them anew to what `arcspot evaluate`
+found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+LEAST_LOG_LIKELIHOOD = -2.0
+"""Nats a cell; below, a view may as well have guessed."""
+
+COEFFICIENTS: Mapping[str, float] = {
+    "bias": -4.0,
+    "top_share": 2.5,
+    "margin": 1.0,
+    "log_likelihood": 1.0,
+    "demo_fit": 2.0,
+    "exchangeable": 0.0,
+    "pointer": 0.75,
+    "spreader": 0.5,
+    "held_out": 0.75,
+}
+"""Chosen by judgement, not yet fitted: half the views on one answer of a network that fits its demonstrations
+is a little less than an even chance; a pointer that also holds in leave-one-out is nearly sure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a solve shows of one test input's answer.
+
+    hypothesis: pointer, spreader, exchangeable or specific; top_share, second_share: of the views, for the
+    two best grids (for a pointer, how sure its least sure cell is, and the rest); log_likelihood: mean nats a
+    cell of the first grid; demo_fit: share of augmented demonstrations answered exactly; held_out: whether
+    every demonstration was answered by training on the others, False also where nobody looked.
+    """
+
+    hypothesis: str
+    top_share: float
+    second_share: float
+    log_likelihood: float
+    demo_fit: float
+    held_out: bool = False
+
+
+def features(seen: Evidence) -> dict[str, float]:
+    """What the formula weighs, by the names of COEFFICIENTS; every value is within −2..1."""
+    return {
+        "bias": 1.0,
+        "top_share": seen.top_share,
+        "margin": seen.top_share - seen.second_share,
+        "log_likelihood": min(max(seen.log_likelihood, LEAST_LOG_LIKELIHOOD), 0.0),
+        "demo_fit": seen.demo_fit,
+        "exchangeable": float(seen.hypothesis == "exchangeable"),
+        "pointer": float(seen.hypothesis == "pointer"),
+        "spreader": float(seen.hypothesis == "spreader"),
+        "held_out": float(seen.held_out),
+    }
+
+
+def probability(seen: Evidence, coefficients: Mapping[str, float] = COEFFICIENTS) -> float:
+    """0..1: that attempt 1 or 2 is right."""
+    logit = sum(coefficients[name] * value for name, value in features(seen).items())
+    return 1.0 / (1.0 + math.exp(-logit))
