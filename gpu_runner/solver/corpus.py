@@ -7,9 +7,13 @@ trained on: they are the validation set.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import lzma
+import random
+import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +23,24 @@ import torch
 from torch import Tensor
 
 from .canvas import HALVES, PairStore
+from .errors import BadData
 from .sizes import SizeRule, size_rule
 
 Shape = tuple[int, int]
+
+ARRAYS = ("ids", "counts", "shapes", "cells")
+EXPECTED = (
+    "expected is a folder with training/*.json, the training tasks of https://github.com/fchollet/ARC-AGI "
+    "(its data/training), and rearc.npz.xz, pairs of https://github.com/michaelhodel/re-arc as an "
+    f'xz-compressed npz with the arrays {", ".join(ARRAYS)} (docs/solver.md, "Repeating the pretraining")'
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """pairs on the device; task: int64 [pairs]; ruled: float [pairs], 1 where the task's size rule gives
-    the output's size; held_out the same for the test pairs."""
+    the output's size; tests the same for the test pairs; held_out: tasks of which nothing is in here; digest:
+    SHA-256 of all files read, whatever part of them is used."""
 
     task_ids: list[str]
     pairs: PairStore
@@ -36,6 +49,8 @@ class Corpus:
     tests: PairStore
     test_task: Tensor
     test_ruled: Tensor
+    held_out: tuple[str, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +90,68 @@ def pools(corpus: Corpus, scales: tuple[int, ...] = (1, 2)) -> dict[tuple[int, i
 
 
 def load_corpus(
-    folder: Path, *, per_task: int, longest: int, seed: int, device: str | torch.device = "cpu"
+    folder: Path,
+    *,
+    per_task: int,
+    longest: int,
+    seed: int,
+    device: str | torch.device = "cpu",
+    hold_out: int = 0,
 ) -> Corpus:
-    """Demonstrations and at most `per_task` generated pairs a task, of sides up to `longest`."""
-    tasks = {p.stem: json.loads(p.read_text()) for p in sorted((folder / "training").glob("*.json"))}
-    task_ids = list(tasks)
-    number = {name: n for n, name in enumerate(task_ids)}
-    rules = [_rule(task["train"]) for task in tasks.values()]
-    demos = [(number[n], _arrays(p)) for n, task in tasks.items() for p in task["train"]]
-    tests = [(number[n], _arrays(p)) for n, task in tasks.items() for p in task["test"]]
-    generated = _read_rearc(folder / "rearc.npz.xz", number, per_task, longest, seed)
+    """Demonstrations and at most `per_task` generated pairs a task, of sides up to `longest`; nothing at all
+    of `hold_out` tasks. Raises BadData."""
+    bodies = _read(folder)
+    try:
+        tasks = {path.stem: json.loads(body) for path, body in bodies.items() if path.suffix == ".json"}
+        held_out = held_out_of(tasks, hold_out)
+        tasks = {name: task for name, task in tasks.items() if name not in held_out}
+        task_ids = list(tasks)
+        number = {name: n for n, name in enumerate(task_ids)}
+        rules = [_rule(task["train"]) for task in tasks.values()]
+        demos = [(number[n], _arrays(p)) for n, task in tasks.items() for p in task["train"]]
+        tests = [(number[n], _arrays(p)) for n, task in tasks.items() for p in task["test"]]
+    except (ValueError, LookupError, TypeError, AttributeError) as fault:
+        raise BadData(f"a file of {folder / 'training'} is no ARC task ({fault!r}); {EXPECTED}") from fault
+    archive = bodies[folder / REARC]
+    try:
+        generated = _read_rearc(archive, number, per_task, longest, seed)
+    except (ValueError, LookupError, EOFError, lzma.LZMAError, zipfile.BadZipFile) as fault:
+        raise BadData(f"{folder / REARC} cannot be read ({fault!r}); {EXPECTED}") from fault
     train = _pack([*demos, *generated], rules, longest, device)
+    if not len(train[1]):
+        raise BadData(
+            f"no pair in {folder} has sides of at most {longest}: choose a mix with larger canvases"
+        )
     held = _pack(tests, rules, longest, device)
-    return Corpus(task_ids, *train, *held)
+    return Corpus(task_ids, *train, *held, held_out, _digest(folder, bodies))
+
+
+REARC = "rearc.npz.xz"
+
+
+def held_out_of(task_ids: Collection[str], count: int) -> tuple[str, ...]:
+    """The same tasks in every run, whatever its seed: models that never saw them can be compared."""
+    if not 0 <= count < max(len(task_ids), 1):
+        raise BadData(f"{count} of {len(task_ids)} tasks cannot be held out")
+    return tuple(sorted(random.Random("held out").sample(sorted(task_ids), count)))
+
+
+def _read(folder: Path) -> dict[Path, bytes]:
+    """Every file that is used, by its path. Raises BadData where one is missing."""
+    paths = sorted((folder / "training").glob("*.json"))
+    if not paths:
+        raise BadData(f"there is no task in {folder / 'training'}; {EXPECTED}")
+    try:
+        return {path: path.read_bytes() for path in (*paths, folder / REARC)}
+    except OSError as fault:
+        raise BadData(f"{fault}; {EXPECTED}") from fault
+
+
+def _digest(folder: Path, bodies: dict[Path, bytes]) -> str:
+    found = hashlib.sha256()
+    for path, body in bodies.items():
+        found.update(f"{path.relative_to(folder).as_posix()} {len(body)}\n".encode() + body)
+    return found.hexdigest()
 
 
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
@@ -103,9 +167,9 @@ def _rule(demos: list[dict[str, list[list[int]]]]) -> SizeRule:
 
 
 def _read_rearc(
-    path: Path, number: dict[str, int], per_task: int, longest: int, seed: int
+    body: bytes, number: dict[str, int], per_task: int, longest: int, seed: int
 ) -> list[tuple[int, Pair]]:
-    archive = np.load(io.BytesIO(lzma.decompress(path.read_bytes())))
+    archive = np.load(io.BytesIO(lzma.decompress(body)))
     shapes, cells = archive["shapes"].astype(np.int64).reshape(-1, 2, 2), archive["cells"]
     area = shapes.prod(2)
     ends = area.reshape(-1).cumsum().reshape(-1, 2)

@@ -5,6 +5,7 @@ SolverError
 ├── BadWeights    weights that do not fit the code: a checkpoint or a downloaded adaptation
 ├── BadState      a kept state that this solve cannot go on from; never leaves the solver
 ├── BadData       a folder of pretraining data that lacks what is expected in it
+├── Diverged      a pretraining that gives no finite gradients any more
 ├── UnsupportedDevice  a GPU that this torch has no code for
 └── Interrupted   the caller asked to stop
 """
@@ -28,6 +29,10 @@ class BadState(SolverError):
 
 class BadData(SolverError):
     """Pretraining data that is missing or of another form: say what was expected and where it comes from."""
+
+
+class Diverged(SolverError):
+    """No finite gradients for some steps on end; what was kept before is as it was."""
 
 
 class UnsupportedDevice(SolverError):

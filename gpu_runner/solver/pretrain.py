@@ -6,17 +6,23 @@ DIR holds training/*.json and rearc.npz.xz (see `corpus`). Every task has four l
 of its fixed dihedral × colour variants. The rate warms up, stays, and decays in the last `--decay-seconds`;
 `--state FILE` keeps the run as it was before the decay, so that a later call can go on from there. Beside the
 weights goes a model card (JSON).
+
+Ctrl-C or SIGTERM end it after the step it is in: the state is kept (as it was before the decay, where that
+has begun), weights and card are written, and the exit status is 130. `--profile` measures for a minute and
+writes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import logging
 import platform
 import random
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +32,17 @@ from torch import Tensor, nn
 from .augment import IDENTITY_COLOURS, Variant, as_tensors
 from .canvas import COLOURS, HALVES, Batch, PairStore, Placement, draw, random_offsets
 from .corpus import Corpus, Pool, load_corpus, pools
-from .errors import BadWeights
+from .devices import allow_tf32, check_device
+from .errors import BadState, BadWeights, Diverged, SolverError
+from .flops import step_flops, training_flops
 from .model import CONFIGS, TASK_TOKENS, ModelConfig, Solver, count_parameters
-from .objective import exact, loss
+from .objective import exact
 from .optim import Optimiser
+from .precision import Precision
+from .profiling import profile, table
+from .progress import Line, Stop, bar, clock
+from .stepping import EagerStep, GraphedSteps
+from .train import GOLDEN
 from .weights import Checkpoint, read_checkpoint, write_checkpoint
 
 VARIANTS_PER_TASK = 4
@@ -37,6 +50,12 @@ PLAIN_SHARE = 0.6
 BOX_DROPOUT = 0.15
 DOUBLED_SHARE = 0.6
 EMA = 0.998
+
+BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
+CHECK_EVERY = 20
+"""Steps between two looks at whether gradients are finite: on a GPU a look waits for it."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +106,22 @@ class Pretraining:
         shape = (len(corpus.task_ids) * VARIANTS_PER_TASK, TASK_TOKENS, settings.config.width)
         self.tokens = nn.Parameter(0.1 * torch.randn(shape, device=settings.device))
         self.average = [t.detach().clone() for t in self._live()]
-        self.optimiser = Optimiser(self.model, self.tokens, rate=settings.rate, token_rate=3 * settings.rate)
+        on_gpu = settings.device.startswith("cuda")
+        self.optimiser = Optimiser(
+            self.model, self.tokens, rate=settings.rate, token_rate=3 * settings.rate, on_device=on_gpu
+        )
+        self.precision = Precision.of(settings.device)
+        step = EagerStep(self.model, self.tokens, self.optimiser, self.precision)
+        self.take_step = GraphedSteps(step) if on_gpu else step
         self.variants = as_tensors(task_variants(len(corpus.task_ids), settings.seed), settings.device)
         self.generator = torch.Generator(settings.device).manual_seed(settings.seed)
         self.pools = self._pools()
-        self.steps = self.samples = 0
+        self.batch_tokens = settings.batch_tokens
+        self.steps = self.samples = self.flops = 0
         self.seconds = 0.0
+        self.history: list[dict[str, Any]] = []
+        self.started_from: dict[str, str] | None = None
+        self._began = self._counters()
 
     def _live(self) -> list[Tensor]:
         return [*self.model.parameters(), self.tokens]
@@ -110,9 +139,8 @@ class Pretraining:
     def batch(self) -> tuple[Batch, Tensor]:
         """A batch of one bucket, and the row of each sample's task tokens."""
         g, device = self.generator, self.settings.device
-        weights = torch.tensor([w for w, _ in self.pools], device=device)
-        pool = self.pools[int(torch.multinomial(weights, 1, generator=g))][1]
-        size = max(1, self.settings.batch_tokens // (pool.half**2 + TASK_TOKENS))
+        pool = self._next_pool()
+        size = max(1, self.batch_tokens // (pool.half**2 + TASK_TOKENS))
         pair = pool.sample(size, g)
         chance = torch.rand(4, size, generator=g, device=device)
         variant = (1 + chance[0] * (VARIANTS_PER_TASK - 1)).long() * (chance[1] > PLAIN_SHARE)
@@ -124,21 +152,77 @@ class Pretraining:
         at = Placement(pair, self.variants[0][row], self.variants[1][row], scale, offset, box_on)
         return draw(self.corpus.pairs, at, pool.half), row
 
+    def _next_pool(self) -> Pool:
+        """By chance on a CPU; on a GPU by the number of the step, evenly spread: nobody waits for that."""
+        weights = torch.tensor([w for w, _ in self.pools])
+        if self.settings.device.startswith("cuda"):
+            place = self.steps * GOLDEN % 1 * float(weights.sum())
+            chosen = min(int((weights.cumsum(0) < place).sum()), len(self.pools) - 1)
+        else:
+            chosen = int(torch.multinomial(weights, 1, generator=self.generator))
+        return self.pools[chosen][1]
+
     def step(self, elapsed: float, loops: int | None) -> tuple[Tensor, Tensor]:
-        """Loss and share of exact answers of one step, still on the device."""
-        batch, row = self.batch()
-        with _fast(self.settings.device):
-            logits = self.model(batch, self.tokens[row], loops=loops)
-        value = loss(logits, batch)
-        value.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.set_rates(rate_factor(self.steps, elapsed, self.settings))
-        self.optimiser.step()
+        """Loss and share of exact answers of one step, still on the device. Without room there, the step is
+        taken with half the batch, and so are those after it."""
+        factor = rate_factor(self.steps, elapsed, self.settings)
+        while (told := self._try_step(factor, loops)) is None:
+            self.batch_tokens //= 2
+            log.warning("no room on the device: %d tokens a step from now on", self.batch_tokens)
+            self.take_step.forget()
+            torch.cuda.empty_cache()
+        value, fits = told
         self.steps += 1
-        self.samples += len(row)
         keep = min(EMA, (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self._live(), 1 - keep)
-        return value.detach(), exact(logits.detach(), batch).float().mean()
+        if self.steps % CHECK_EVERY == 0 and int(self.optimiser.skipped) >= self.precision.patience:
+            raise Diverged(f"no finite gradients in {int(self.optimiser.skipped)} steps on end")
+        return value, fits.float().mean()
+
+    def _try_step(self, factor: float, loops: int | None) -> tuple[Tensor, Tensor] | None:
+        try:
+            batch, row = self.batch()
+            told = self.take_step(batch, row, factor, loops=loops)
+        except torch.OutOfMemoryError:
+            if self.batch_tokens < 2 * TASK_TOKENS:
+                raise
+            return None
+        config, half = self.settings.config, batch.cells.shape[1] // 2
+        looped = config if loops is None else replace(config, loops=loops)
+        self.samples += len(row)
+        self.flops += len(row) * training_flops(looped, half) + step_flops(config)
+        return told
+
+    @property
+    def began_at_s(self) -> float:
+        """Seconds of training in the calls before this one."""
+        return self._began[3]
+
+    def _counters(self) -> tuple[int, int, int, float]:
+        return self.steps, self.samples, self.flops, self.seconds
+
+    def calls(self) -> list[dict[str, Any]]:
+        """All calls that led here, this one last: what a model card tells of them."""
+        settings = self.settings
+        steps, samples, flops, seconds = (
+            now - then for now, then in zip(self._counters(), self._began, strict=True)
+        )
+        here: dict[str, Any] = {
+            "steps": steps,
+            "samples": samples,
+            "seconds": round(seconds),
+            "flops": flops,
+            "device": _device_name(settings.device),
+            "bucket_mix": {str(2 * h): s for h, s in settings.mix.items()},
+            "batch_tokens": self.batch_tokens,
+            "rate": settings.rate,
+            "decay_seconds": settings.decay_seconds,
+            "early_loops": settings.early_loops if settings.early_share else None,
+        }
+        if self.started_from is not None:
+            here["started_from"] = self.started_from
+        return [*self.history, here]
 
     def state(self) -> dict[str, Any]:
         return {
@@ -148,16 +232,32 @@ class Pretraining:
             "optimiser": self.optimiser.state(),
             "generator": self.generator.get_state(),
             "counters": (self.steps, self.samples, self.seconds),
+            "flops": self.flops,
+            "task_ids": self.corpus.task_ids,
+            "history": self.calls(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["weights"])
+        """Go on from a kept run; of an older one the history says only how much it was. Raises BadState."""
+        if state.get("task_ids", self.corpus.task_ids) != self.corpus.task_ids:
+            raise BadState("it is of other tasks: was it begun with another --data or --hold-out?")
+        if state["tokens"].shape != self.tokens.shape:
+            raise BadState(f"its tokens are {list(state['tokens'].shape)}, not {list(self.tokens.shape)}")
+        try:
+            self.model.load_state_dict(state["weights"])
+        except RuntimeError as why:
+            raise BadState(f"its weights do not fit {self.settings.config.name}: {why}") from why
         self.tokens.data.copy_(state["tokens"])
         for mine, saved in zip(self.average, state["average"], strict=True):
             mine.copy_(saved)
         self.optimiser.load(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        if state["generator"].shape == self.generator.get_state().shape:  # one of another kind of device
+            self.generator.set_state(state["generator"].cpu())
         self.steps, self.samples, self.seconds = state["counters"]
+        before = {"steps": self.steps, "samples": self.samples, "seconds": round(self.seconds)}
+        self.flops = state.get("flops", 0)
+        self.history = state.get("history", [before])
+        self._began = self._counters()
 
     def start_from(self, known: Checkpoint) -> None:
         """Take the weights of a checkpoint, and its tokens for the tasks it names: to all four variants of a
@@ -174,6 +274,7 @@ class Pretraining:
                     self.tokens.data[n * VARIANTS_PER_TASK + variant] = found[variant % len(found)]
         for mine, live in zip(self.average, self._live(), strict=True):
             mine.copy_(live.detach())
+        self.started_from = {"file": known.name, "sha256": known.sha256}
 
     def write_stable(self, path: Path) -> str:
         """Weights and the tokens of all variants, as they are: what `--init` can go on from."""
@@ -192,13 +293,6 @@ class Pretraining:
         return model.eval(), tokens
 
 
-def _fast(device: str) -> contextlib.AbstractContextManager[Any]:
-    """bf16 where the card computes it (compute capability 8.0 on); never on a CPU, where it is slow."""
-    if device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0):
-        return torch.autocast("cuda", torch.bfloat16)
-    return contextlib.nullcontext()
-
-
 @torch.no_grad()
 def validate(run: Pretraining, *, halves: tuple[int, ...], loops: int | None) -> tuple[float, int]:
     """Share of the training tasks' test pairs answered exactly with one view, and how many were asked."""
@@ -214,46 +308,104 @@ def validate(run: Pretraining, *, halves: tuple[int, ...], loops: int | None) ->
             box_on = torch.stack([torch.ones(len(pair), device=pair.device), run.corpus.test_ruled[pair]], 1)
             at = Placement(pair, zero, colours, zero + 1, torch.stack([zero, zero], 1), box_on)
             batch = draw(tests, at, half)
-            with _fast(run.settings.device):
+            with run.precision.autocast():
                 logits = model(batch, tokens[run.corpus.test_task[pair] * VARIANTS_PER_TASK], loops=loops)
             right += int(exact(logits, batch).sum())
             asked += len(pair)
     return right / max(asked, 1), asked
 
 
-def train(run: Pretraining, *, out: Path, state: Path | None, stable: Path | None = None) -> dict[str, Any]:
-    """Train for `settings.seconds`, writing weights and card to `out` at every report and at the end; the run
-    to `state` at every report before the decay, and its weights to `stable` where the decay begins."""
-    settings = run.settings
-    started, reported, earlier = time.monotonic(), 0.0, run.seconds
-    first_samples, watched = run.samples, []
-    saved_last = False
-    while (elapsed := time.monotonic() - started) < settings.seconds:
+class Told:
+    """The mean loss and share of exact answers since they were last read; sums stay on the device."""
+
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None
+        self.steps = 0
+
+    def add(self, value: Tensor, fit: Tensor) -> None:
+        now = torch.stack([value.float(), fit])
+        self.sums = now if self.sums is None else self.sums + now
+        self.steps += 1
+
+    def means(self) -> tuple[float, float]:
+        value, fit = (self.sums / self.steps).tolist() if self.sums is not None else (0.0, 0.0)
+        return value, fit
+
+
+def train(
+    run: Pretraining,
+    *,
+    out: Path,
+    state: Path | None,
+    stable: Path | None = None,
+    line: Line | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    now: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """Train for `settings.seconds` or until `stop()`, writing weights and card to `out` at every report and
+    at the end; the run to `state`, and its weights to `stable`, at every report before the decay and where
+    that begins. Returns the card. Raises Diverged."""
+    settings, line = run.settings, line or Line()
+    started, reported, earlier = now(), 0.0, run.seconds
+    first = run.samples, run.flops
+    told, validation, saved_last = Told(), None, False
+
+    def keep() -> None:
+        if state is not None:
+            _replace(state, run.state())
+        if stable is not None:
+            run.write_stable(stable)
+
+    while (elapsed := now() - started) < settings.seconds and not stop():
         early = elapsed < settings.early_share * settings.seconds
         loops = settings.early_loops if early else None
-        watched.append(torch.stack(run.step(elapsed, loops)))
+        told.add(*run.step(elapsed, loops))
+        run.seconds = earlier + elapsed
         decaying = elapsed > settings.seconds - settings.decay_seconds
         due = elapsed - reported > settings.report_seconds
-        run.seconds = earlier + elapsed
-        if state is not None and ((due and not decaying) or (decaying and not saved_last)):
+        if (due and not decaying) or (decaying and not saved_last):
             saved_last = decaying
-            _replace(state, run.state())
-            if stable is not None:
-                run.write_stable(stable)
-        if due:
-            reported = elapsed
-            mean = torch.stack(watched).mean(0).tolist()
-            watched.clear()
-            card = export(run, out, loops=loops)
-            print(
-                f"step {run.steps} samples {run.samples} loss {mean[0]:.4f} fit {mean[1]:.3f} "
-                f"samples/s {(run.samples - first_samples) / elapsed:.1f} "
-                f"validation {card['validation_exact']:.3f} seconds {elapsed:.0f}/{settings.seconds:.0f}",
-                flush=True,
-            )
-    if state is not None and not saved_last:
-        _replace(state, run.state())
+            keep()
+        if due or line.due(elapsed):
+            pace = (run.samples - first[0]) / elapsed, (run.flops - first[1]) / elapsed / 1e12
+            if due:
+                reported = elapsed
+                validation = export(run, out, loops=loops)["validation_exact"]
+                line.keep(_report(run, told.means(), pace, validation, elapsed))
+                told = Told()
+            else:
+                line.draw(_live(run, told.means(), pace, validation, elapsed), elapsed)
+    if stop():
+        line.keep("asked to stop: keeping the state, writing the weights")
+    if not saved_last:
+        keep()
     return export(run, out, loops=None)
+
+
+Pace = tuple[float, float]
+"""Samples and TFLOP a second, since the call began."""
+
+
+def _report(
+    run: Pretraining, means: tuple[float, float], pace: Pace, validation: float, elapsed: float
+) -> str:
+    whole = run.settings.seconds
+    return (
+        f"step {run.steps} samples {run.samples} loss {means[0]:.4f} fit {means[1]:.3f} "
+        f"samples/s {pace[0]:.1f} TFLOP/s {pace[1]:.3f} validation {validation:.3f} "
+        f"seconds {elapsed:.0f}/{whole:.0f}"
+    )
+
+
+def _live(
+    run: Pretraining, means: tuple[float, float], pace: Pace, validation: float | None, elapsed: float
+) -> str:
+    known = "" if validation is None else f"  valid {validation:.3f}"
+    whole = run.settings.seconds
+    return (
+        f"{bar(elapsed / whole)} {clock(whole - elapsed)} left  step {run.steps}  {pace[0]:.0f} samples/s  "
+        f"{pace[1]:.2f} TFLOP/s  loss {means[0]:.3f}  fit {means[1]:.3f}{known}"
+    )
 
 
 def export(run: Pretraining, out: Path, *, loops: int | None) -> dict[str, Any]:
@@ -279,14 +431,19 @@ def export(run: Pretraining, out: Path, *, loops: int | None) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seed": settings.seed,
         "rate": settings.rate,
-        "batch_tokens": settings.batch_tokens,
+        "batch_tokens": run.batch_tokens,
+        "flops": run.flops,
+        "rate_at_end": round(rate_factor(run.steps, run.seconds - run.began_at_s, settings), 4),
         "bucket_mix": {str(2 * h): s for h, s in settings.mix.items()},
         "data": "ARC-AGI-1 training demonstrations (fchollet/ARC-AGI) and RE-ARC pairs (michaelhodel/re-arc)",
+        "data_sha256": run.corpus.digest,
         "training_pairs": len(run.corpus.task),
         "tasks": len(run.corpus.task_ids),
+        "held_out": list(run.corpus.held_out),
         "validation": "test pairs of the training tasks that fit the canvases, one view, no adaptation",
         "validation_pairs": asked,
         "validation_exact": round(accuracy, 4),
+        "history": run.calls(),
     }
     beside = out.with_suffix(".json.part")
     beside.write_text(json.dumps(card, indent=2) + "\n")
@@ -311,10 +468,25 @@ def _mix(text: str) -> dict[int, float]:
     return {int(part.split(":")[0]) // 2: float(part.split(":")[1]) for part in text.split(",")}
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0; 1 where it cannot be done; 130 after Ctrl-C or SIGTERM."""
+    options = _parser().parse_args(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        return _pretrain(options)
+    except SolverError as why:
+        print(f"pretrain: {why}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("pretrain: ended at once; the state is the one kept last", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", type=Path, required=True, help="folder with training/ and rearc.npz.xz")
-    p.add_argument("--out", type=Path, required=True, help="where the fp16 weights go; the card goes beside")
+    p.add_argument("--out", type=Path, help="where the fp16 weights go; the card goes beside")
     p.add_argument("--state", type=Path, help="file that keeps the run, to continue it later")
     p.add_argument("--init", type=Path, help="checkpoint to start from where there is no state yet")
     p.add_argument("--stable", type=Path, help="where the small fp16 copy of the run before the decay goes")
@@ -322,42 +494,68 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--seconds", type=float, default=2700)
     p.add_argument("--decay-seconds", type=float, default=600)
     p.add_argument("--rate", type=float, default=2e-3)
-    p.add_argument("--batch-tokens", type=int, default=2048)
+    p.add_argument("--batch-tokens", type=int, help="canvas tokens a step; 2048 on a CPU, 65536 on a GPU")
     p.add_argument("--mix", type=_mix, default="8:0.2,12:0.3,16:0.35,24:0.15", help="canvas side:share,…")
     p.add_argument("--early-loops", type=int, default=2)
     p.add_argument("--early-share", type=float, default=0.0, help="share of the call with fewer loops")
     p.add_argument("--per-task", type=int, default=300, help="generated pairs kept for each task")
+    p.add_argument("--hold-out", type=int, default=0, metavar="N", help="leave N tasks out entirely")
     p.add_argument("--report-seconds", type=float, default=240)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
-    a = p.parse_args(argv)
-    if a.threads:
-        torch.set_num_threads(a.threads)
+    p.add_argument("--profile", action="store_true", help="measure some batch sizes, write nothing")
+    p.add_argument("--profile-seconds", type=float, default=60)
+    return p
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    if options.out is None and not options.profile:
+        _parser().error("--out says where the weights go; only --profile does without")
+    line, device = Line(), options.device
+    line.keep(f"on {check_device(device)}")
+    if device.startswith("cuda"):
+        allow_tf32()
     settings = Settings(
-        config=CONFIGS[a.config],
-        seconds=a.seconds,
-        decay_seconds=a.decay_seconds,
-        rate=a.rate,
-        batch_tokens=a.batch_tokens,
-        mix=a.mix,
-        early_loops=a.early_loops,
-        early_share=a.early_share,
+        config=CONFIGS[options.config],
+        seconds=options.seconds,
+        decay_seconds=options.decay_seconds,
+        rate=options.rate,
+        batch_tokens=options.batch_tokens or BATCH_TOKENS[device.partition(":")[0]],
+        mix=options.mix,
+        early_loops=options.early_loops,
+        early_share=options.early_share,
         warmup=150,
-        report_seconds=a.report_seconds,
-        seed=a.seed,
-        device=a.device,
+        report_seconds=options.report_seconds,
+        seed=options.seed,
+        device=device,
     )
-    longest = 2 * max(a.mix) - 1
-    corpus = load_corpus(a.data, per_task=a.per_task, longest=min(longest, 30), seed=a.seed, device=a.device)
+    corpus = load_corpus(
+        options.data, per_task=options.per_task, longest=min(2 * max(options.mix) - 1, 30),
+        seed=options.seed, device=device, hold_out=options.hold_out,
+    )  # fmt: skip
+    if options.profile:
+        rates = profile(
+            lambda tokens: Pretraining(replace(settings, batch_tokens=tokens), corpus),
+            around=settings.batch_tokens,
+            seconds=options.profile_seconds,
+        )
+        print(table(rates))
+        return 0
     run = Pretraining(settings, corpus)
-    if a.state is not None and a.state.exists():
-        run.load(torch.load(a.state, map_location=a.device, weights_only=True))
-    elif a.init is not None:
-        run.start_from(read_checkpoint(a.init))
-    print(f"{len(corpus.task)} pairs, {count_parameters(run.model)} parameters", flush=True)
-    print(json.dumps(train(run, out=a.out, state=a.state, stable=a.stable), indent=2), flush=True)
+    if options.state is not None and options.state.exists():
+        try:
+            run.load(torch.load(options.state, map_location=device, weights_only=True))
+        except BadState as why:
+            raise BadState(f"cannot go on from {options.state}: {why}") from why
+    elif options.init is not None:
+        run.start_from(read_checkpoint(options.init))
+    line.keep(f"{len(corpus.task)} pairs, {count_parameters(run.model)} parameters")
+    with Stop() as stop:
+        card = train(run, out=options.out, state=options.state, stable=options.stable, line=line, stop=stop)
+    print(json.dumps(card, indent=2), flush=True)
+    return 130 if stop.asked else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
