@@ -99,8 +99,8 @@ def _evaluate(
     threads = max(1, cores // jobs)
     settings = running.Settings(budget_seconds, seed, using.device, using.checkpoint, base)
     key = keeping.identity(
-        solver_version=using.solver_version, checkpoint=using.sha256, seed=seed, seconds=budget_seconds,
-        device=using.device.partition(":")[0],
+        solver_version=using.solver_version, code=using.solver_code, checkpoint=using.sha256, seed=seed,
+        seconds=budget_seconds, device=using.device.partition(":")[0],
     )  # fmt: skip
     keeper = keeping.Keeper(file, key)
     with _until_interrupted() as asked, _Progress() as progress:
@@ -111,6 +111,7 @@ def _evaluate(
     about = {
         "tasks_dir": str(directory),
         "solver_version": using.solver_version,
+        "solver_code": using.solver_code,
         "checkpoint": _checkpoint(using),
         "settings": {
             "budget_seconds": budget_seconds, "seed": seed, "device": using.device, "limit": limit,
@@ -126,9 +127,10 @@ def _evaluate(
     if html_file is not None:
         keeping.write_text(html_file, gallery.page(evaluation, document))
     if evaluation.stopped:
-        click.echo(_summary(document), err=True)
+        if document["tasks"]:
+            click.echo(_summary(document), err=True)
         if file is not None:
-            click.echo(f"finished tasks are kept beside {file}", err=True)
+            click.echo(f"finished tasks, and the state of those under way, are kept beside {file}", err=True)
         raise KeyboardInterrupt
     keeper.finish(document)
     if json_file == STDOUT:

@@ -54,6 +54,7 @@ class Result:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     nearest_pretraining_tasks: list[Any] = field(default_factory=list)
     work: dict[str, Any] = field(default_factory=dict)
+    second_seed: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     attempts: list[dict[str, list[list[int]]]] = field(default_factory=list)
     votes: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -107,6 +108,7 @@ def judge(task: Task, answer: Answer) -> Result:
         rejected=list(metrics.get("rejected", [])),
         nearest_pretraining_tasks=list(metrics.get("nearest_pretraining_tasks", [])),
         work=dict(metrics.get("work", {})),
+        second_seed=dict(metrics.get("second_seed") or {}),
         attempts=scoring.write_prediction(answer.attempts),
         votes=votes,
         loss_curve=[list(point) for point in metrics.get("loss_curve", [])],

@@ -264,6 +264,7 @@ def _facts(result: Result) -> str:
         "output size right": _share(result.sizes_right),
         "arithmetic": f"{result.flops / 1e12:,.2f} TFLOP; on a T4 about {result.t4_seconds:.2f} s",
         "rejected": rejected,
+        "second seed": str(result.second_seed.get("why", "")),
         "nearest in pretraining": nearest,
     }
     cells = "".join(f"<dt>{name}</dt><dd>{text(told)}</dd>" for name, told in facts.items() if told)

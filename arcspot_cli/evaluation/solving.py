@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +41,13 @@ class TorchSolver:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What tasks are solved with: a device, a checkpoint (None: random weights) and its digest."""
+    """What tasks are solved with: device, checkpoint (None: random weights), digests of it and the code."""
 
     device: str
     checkpoint: Path | None
     sha256: str | None
     solver_version: str
+    solver_code: str
     torch: str
     gpu: str | None
 
@@ -72,4 +74,13 @@ def means(device: str, model: Path | None) -> Means:
     except solver.BadWeights as fault:
         raise CommandFailed(f"{fault}; --model takes a checkpoint that `pretrain` wrote") from fault
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
-    return Means(device, chosen, sha256, solver.SOLVER_VERSION, str(torch.__version__), gpu)
+    code = _code(Path(solver.__file__).parent)
+    return Means(device, chosen, sha256, solver.SOLVER_VERSION, code, str(torch.__version__), gpu)
+
+
+def _code(folder: Path) -> str:
+    """Names the solver's source: results of two are not to be taken for those of one."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        found.update(path.relative_to(folder).as_posix().encode() + b"\n" + path.read_bytes())
+    return found.hexdigest()[:12]
