@@ -4,6 +4,8 @@
     python -m bench all --arc DIR        # those too; DIR holds ARC's training tasks
     python -m bench imports help         # only these; the names are those of ORDER below
     python -m bench table                # the Markdown table of what was measured so far
+    python -m bench calibrate FILE.json  # the solver's confidence, fitted to evaluations; --help tells more
+    python -m bench compressarc --help   # CompressARC and arcspot on the same tasks and seconds
 
 Each measurement writes `bench/out/<name>.json`. No other stack of this checkout may be up.
 """
@@ -11,6 +13,7 @@ Each measurement writes `bench/out/<name>.json`. No other stack of this checkout
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -29,7 +32,14 @@ OUT = PROJECT / "bench" / "out"
 ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
 
 
+OTHERS = ("calibrate", "compressarc")
+"""Modules with options of their own, loaded when they are asked for: one of them needs torch."""
+
+
 def main() -> None:
+    if len(sys.argv) > 1 and sys.argv[1] in OTHERS:
+        importlib.import_module(f"bench.{sys.argv[1]}").main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

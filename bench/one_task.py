@@ -31,6 +31,7 @@ def main() -> None:
             {
                 "seconds": round(took, 1),
                 "right": bool(scored and scored.all_right),
+                "score": scored.pass_at_2 if scored else 0.0,
                 "steps": solution.metrics.get("steps"),
                 "stopped_by": solution.metrics.get("stopped_by"),
                 "model": model.name if model else None,
