@@ -5,6 +5,7 @@
     python -m bench imports help         # only these; the names are those of ORDER below
     python -m bench table                # the Markdown table of what was measured so far
     python -m bench calibrate FILE.json  # the solver's confidence, fitted to evaluations; --help tells more
+    python -m bench gpu                  # the solver's steps on a GPU: eager, as graphs, stacked
     python -m bench compressarc --help   # CompressARC and arcspot on the same tasks and seconds
 
 Each measurement writes `bench/out/<name>.json`. No other stack of this checkout may be up.
@@ -32,8 +33,8 @@ OUT = PROJECT / "bench" / "out"
 ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
 
 
-OTHERS = ("calibrate", "compressarc")
-"""Modules with options of their own, loaded when they are asked for: one of them needs torch."""
+OTHERS = ("calibrate", "compressarc", "gpu")
+"""Modules with options of their own, loaded when they are asked for: some need torch."""
 
 
 def main() -> None:

@@ -113,7 +113,7 @@ class Optimiser:
 
     def _move_where(self, fine: Tensor) -> None:
         """The same, but all is decided on the device; `fine`: bool []."""
-        self.skipped.copy_(torch.where(fine, 0, self.skipped + 1))
+        self.skipped.copy_((self.skipped + 1) * ~fine)
         self.adam.found_inf = (~fine).float()  # type: ignore[attr-defined]  # as torch's GradScaler would
         self.adam.step()
         rate = self.adam.param_groups[0]["lr"]

@@ -433,6 +433,7 @@ def export(run: Pretraining, out: Path, *, loops: int | None) -> dict[str, Any]:
         "rate": settings.rate,
         "batch_tokens": run.batch_tokens,
         "flops": run.flops,
+        "flops_complete": all("flops" in call for call in run.calls()),
         "rate_at_end": round(rate_factor(run.steps, run.seconds - run.began_at_s, settings), 4),
         "bucket_mix": {str(2 * h): s for h, s in settings.mix.items()},
         "data": "ARC-AGI-1 training demonstrations (fchollet/ARC-AGI) and RE-ARC pairs (michaelhodel/re-arc)",

@@ -232,6 +232,7 @@ def test_the_card_tells_data_work_and_every_call(data, tmp_path):
     assert last["flops"] == last["samples"] * per_sample + last["steps"] * step_flops(CONFIGS["tiny"])
     assert (before["bucket_mix"], last["bucket_mix"]) == ({"8": 1.0}, {"8": 0.5, "12": 0.5})
     assert first["rate_at_end"] < 0.5
+    assert card["flops_complete"]
 
 
 def test_a_state_of_before_histories_is_gone_on_from(data):
