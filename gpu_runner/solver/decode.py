@@ -202,8 +202,11 @@ def _views(
 def read_answer(logits: Tensor, size: Size | None, scale: int, top: int, left: int) -> Tensor | None:
     """Log-probabilities [height, width, COLOURS] of one view, averaged over each cell's scale × scale block.
 
-    Without a size the answer ends where the border says; None where no border can be read.
+    Without a size the answer ends where the border says; None where no border can be read, or where the
+    logits are no numbers.
     """
+    if not bool(logits.isfinite().all()):
+        return None
     size = size or read_size(logits.argmax(-1), scale, top, left)
     if size is None:
         return None

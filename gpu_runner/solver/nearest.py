@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -25,7 +26,7 @@ def rank_tokens(
 ) -> list[tuple[float, int]]:
     """(loss in nats a cell, row of `tokens` [tasks, TASK_TOKENS, width]), lowest loss first.
 
-    `go_on(rows done)` is asked before each batch; rows not reached are left out.
+    `go_on(rows done)` is asked before each batch; rows not reached are left out, and those without a loss.
     """
     demos = sorted(task.demos, key=lambda pair: sum(a * b for a, b in map(size_of, pair)))[:DEMOS]
     store = PairStore.from_grids(demos, device)
@@ -47,4 +48,4 @@ def rank_tokens(
         for n, row in enumerate(rows.tolist()):
             part = slice(n * count, (n + 1) * count)
             found.append((float(loss(logits[part], batch.part(part))), row))
-    return sorted(found)
+    return sorted((value, row) for value, row in found if math.isfinite(value))

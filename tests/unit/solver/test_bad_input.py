@@ -11,7 +11,7 @@ from gpu_runner.solver import BadTask, SolveBudget, predict, solve
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import write_checkpoint
 
-QUICK = SolveBudget(seconds=60, max_steps=2)
+QUICK = SolveBudget(seconds=60, max_steps=2, second_seed=False)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,45 @@ MALFORMED = {
 def test_a_malformed_task_is_a_clear_error(name):
     with pytest.raises(BadTask):
         solve(MALFORMED[name], QUICK, None)
+
+
+@pytest.mark.parametrize("name", ["head", "cell", "layers.0.qkv", "layers.0.down"])
+def test_weights_that_make_the_training_diverge_are_no_crash(tmp_path, name):
+    torch.manual_seed(0)
+    weights = Solver(CONFIGS["tiny"]).state_dict()
+    weights[name][:] = 60_000.0
+    path = tmp_path / "huge.safetensors"
+    write_checkpoint(path, CONFIGS["tiny"], weights)
+    found = solve(TASK, SolveBudget(seconds=60, max_steps=12, second_seed=False), path)
+    well_formed(found.attempts, 3)
+    json.dumps(found.metrics, allow_nan=False)
+    assert all(bool(value.isfinite().all()) for value in found.adapted.values())
+    assert predict(TASK, found.adapted, found.adapted_metadata) == found.attempts
+
+
+def test_losses_that_are_no_numbers_end_the_training_with_an_answer(monkeypatch, checkpoint):
+    real = Solver.forward
+
+    def forward(self, *given, **named):
+        logits = real(self, *given, **named)
+        return logits * float("nan") if torch.is_grad_enabled() else logits
+
+    monkeypatch.setattr(Solver, "forward", forward)
+    found = solve(TASK, SolveBudget(seconds=60, max_steps=200, second_seed=False), checkpoint)
+    well_formed(found.attempts, 3)
+    json.dumps(found.metrics, allow_nan=False)
+    assert found.metrics["stopped_by"] == "diverged"
+    assert found.metrics["demo_fit"] == 0.0
+    assert predict(TASK, found.adapted, found.adapted_metadata) == found.attempts
+
+
+def test_views_that_are_no_numbers_are_an_answer_of_the_expected_size(monkeypatch, checkpoint):
+    monkeypatch.setattr(
+        Solver, "forward", lambda self, batch, tokens, **_: torch.full((*batch.cells.shape, 12), float("nan"))
+    )
+    found = solve(TASK, SolveBudget(seconds=60, max_steps=0), checkpoint)
+    well_formed(found.attempts, 3)
+    json.dumps(found.metrics, allow_nan=False)
 
 
 def test_endless_time_is_no_trouble(checkpoint):
