@@ -206,6 +206,9 @@ def _summary(document: dict[str, Any]) -> str:
             f"(95 %: {_points(gain['low'])} to {_points(gain['high'])}), "
             f"{len(gain['wins'])} tasks won, {len(gain['losses'])} lost"
         )
+    ended = ", ".join(f"{count:,} {reason}" for reason, count in document["stopped_by"].items())
+    if ended:
+        lines.append(f"{'ended by':>22}  {ended}")
     for name, each in document["hypotheses"].items():
         lines.append(f"{name:>22}  {each['tasks']} task(s), pass@2 {_share(each['pass_at_2'])}")
     return "\n".join(lines)

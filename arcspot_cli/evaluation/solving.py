@@ -55,11 +55,12 @@ class Means:
 def means(device: str, model: Path | None) -> Means:
     """The device and checkpoint to use: those named, else a GPU where there is one and the bundle's model.
 
-    Raises CommandFailed for a checkpoint that cannot be used: the solver would start from random weights, and
-    its figures would be taken for the checkpoint's.
+    Raises CommandFailed for a device that is not there, and for a checkpoint that cannot be used: the solver
+    would start from random weights, and its figures would be taken for the checkpoint's.
     """
     import gpu_runner
     from gpu_runner import solver
+    from gpu_runner.solver.devices import check_device
     from gpu_runner.solver.weights import read_checkpoint
     from gpu_runner.solving import pick_model
 
@@ -67,6 +68,10 @@ def means(device: str, model: Path | None) -> Means:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        check_device(str(torch.device(device)))
+    except (solver.SolverError, RuntimeError) as fault:
+        raise CommandFailed(f"--device {device}: {str(fault).splitlines()[0]}") from fault
     bundled = Path(gpu_runner.__file__).parent / "models"
     chosen = model or pick_model(bundled, "auto", device="cpu" if device == "cpu" else "cuda")[0]
     try:

@@ -97,6 +97,13 @@ def test_a_checkpoint_that_is_none_is_refused_and_not_replaced_by_chance(tmp_pat
     assert "cannot read the checkpoint x.safetensors" in told.stderr
 
 
+@pytest.mark.parametrize("device", ["cuda:77", "abacus"])
+def test_a_device_that_is_not_there_is_told_before_any_work(tmp_path: Path, device: str) -> None:
+    told = run(put(tmp_path / "tasks", flip=UPSIDE_DOWN), "--device", device)
+    assert told.exit_code == 1
+    assert f"Error: --device {device}: " in told.stderr
+
+
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_finished(tmp_path: Path) -> None:
     folder, file = put(tmp_path / "tasks", a=UPSIDE_DOWN, b=RIDDLE), tmp_path / "run.json"
     command = [sys.executable, "-m", "arcspot_cli.main", "evaluate", str(folder), "--device", "cpu"]
