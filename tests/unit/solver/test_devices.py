@@ -2,6 +2,8 @@
 
 import pytest
 
+from gpu_runner import host
+from gpu_runner.solver import devices
 from gpu_runner.solver.devices import check_architecture, check_device
 from gpu_runner.solver.errors import UnsupportedDevice
 
@@ -44,3 +46,16 @@ def test_asking_for_a_gpu_where_torch_sees_none_says_what_to_do(monkeypatch):
     with pytest.raises(UnsupportedDevice, match=r"sees no GPU.*Next: "):
         check_device("cuda")
     assert check_device("cpu") == "a CPU"
+
+
+def test_the_runner_takes_the_gpu_it_has_code_for_and_refuses_another(monkeypatch):
+    assert host.pick_device() == ("cpu", "torch sees no GPU") or devices.has_gpu()
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    monkeypatch.setattr(devices, "allow_tf32", lambda: None)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: list(WHEEL))
+    assert host.pick_device() == ("cuda", "Tesla T4 (sm_75, code for sm_75)")
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: ["sm_90"])
+    with pytest.raises(UnsupportedDevice, match="Tesla T4"):
+        host.pick_device()
