@@ -1,0 +1,1 @@
+"""Small rules learned from the demonstrations alone; see `reason`."""

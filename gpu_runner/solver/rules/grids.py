@@ -1,0 +1,133 @@
+"""Grids as arrays: connected components, rays, mirrors. Everything here is int8/int64 numpy, H × W."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Cells = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+NONE = -1
+"""Where a colour is asked for and there is none."""
+
+FOUR = ((-1, 0), (1, 0), (0, -1), (0, 1))
+DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+EIGHT = FOUR + DIAGONAL
+
+
+def background(grid: Cells) -> int:
+    """0 where the grid has any, else the most common colour."""
+    counts = np.bincount(grid.ravel(), minlength=10)
+    return 0 if counts[0] else int(counts.argmax())
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A connected set of cells. rows, columns: where they are; box: top, left, bottom, right (exclusive)."""
+
+    rows: Cells
+    columns: Cells
+    colours: Cells
+    """The colours of its cells, in the same order."""
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        return (
+            int(self.rows.min()),
+            int(self.columns.min()),
+            int(self.rows.max()) + 1,
+            int(self.columns.max()) + 1,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        top, left, bottom, right = self.box
+        return bottom - top, right - left
+
+    def mask(self) -> Mask:
+        """The cells within the box."""
+        top, left, bottom, right = self.box
+        found = np.zeros((bottom - top, right - left), bool)
+        found[self.rows - top, self.columns - left] = True
+        return found
+
+
+def components(
+    grid: Cells, *, eight: bool, by_colour: bool, within: Mask
+) -> tuple[list[Component], Cells]:
+    """Components of the cells in `within`, and each cell's component number, NONE elsewhere; `by_colour`:
+    neighbours belong together only if their colours are equal."""
+    height, width = grid.shape
+    label = np.full(grid.shape, NONE, np.int64)
+    around = EIGHT if eight else FOUR
+    cells, inside = grid.tolist(), within.tolist()
+    marks = label.tolist()
+    found: list[Component] = []
+    for r0 in range(height):
+        for c0 in range(width):
+            if marks[r0][c0] != NONE or not inside[r0][c0]:
+                continue
+            number, queue, members = len(found), deque([(r0, c0)]), []
+            marks[r0][c0] = number
+            while queue:
+                r, c = queue.popleft()
+                members.append((r, c))
+                for dr, dc in around:
+                    y, x = r + dr, c + dc
+                    if not (0 <= y < height and 0 <= x < width) or marks[y][x] != NONE or not inside[y][x]:
+                        continue
+                    if by_colour and cells[y][x] != cells[r][c]:
+                        continue
+                    marks[y][x] = number
+                    queue.append((y, x))
+            where = np.array(members)
+            found.append(Component(where[:, 0], where[:, 1], grid[where[:, 0], where[:, 1]]))
+    return found, np.array(marks, np.int64)
+
+
+def shifted(values: Cells, dr: int, dc: int, fill: int = NONE) -> Cells:
+    """values[r + dr, c + dc] at (r, c); `fill` beyond the edge."""
+    height, width = values.shape
+    moved = np.full_like(values, fill)
+    if abs(dr) >= height or abs(dc) >= width:
+        return moved
+    rows = slice(max(0, -dr), min(height, height - dr))
+    columns = slice(max(0, -dc), min(width, width - dc))
+    from_rows = slice(max(0, dr), min(height, height + dr))
+    from_columns = slice(max(0, dc), min(width, width + dc))
+    moved[rows, columns] = values[from_rows, from_columns]
+    return moved
+
+
+def ray(grid: Cells, ground: int, dr: int, dc: int) -> tuple[Cells, Cells]:
+    """(colour, distance) of the first cell in a direction that is neither ground nor the cell's own colour;
+    NONE and 0 where the edge comes first."""
+    colour, distance = np.full_like(grid, NONE), np.zeros_like(grid)
+    for far in range(1, max(grid.shape)):
+        seen = shifted(grid, far * dr, far * dc)
+        new = (colour == NONE) & (seen != NONE) & (seen != ground) & (seen != grid)
+        colour[new], distance[new] = seen[new], far
+    return colour, distance
+
+
+def mirrors(grid: Cells) -> dict[str, Cells]:
+    """The colour at each cell's mirror place; NONE where a square is needed and the grid is none."""
+    blank = np.full_like(grid, NONE)
+    square = grid.shape[0] == grid.shape[1]
+    return {
+        "mirror left-right": grid[:, ::-1],
+        "mirror top-bottom": grid[::-1],
+        "half turn": grid[::-1, ::-1],
+        "transposed": grid.T if square else blank,
+        "transposed otherwise": grid[::-1, ::-1].T if square else blank,
+        "quarter turn": np.rot90(grid) if square else blank,
+        "quarter turn back": np.rot90(grid, -1) if square else blank,
+    }

@@ -1,0 +1,222 @@
+"""Explain a task by small rules, and let the rules vote.
+
+    explanations = explain(pairs, tests, rng, go_on)
+
+Every explanation answers all demonstrations exactly. Many are tried (trees over different facts, seen from
+eight sides, choices of a part, mosaics), for what one of them overlooks another sees; a vote counts as much
+as its rule is short (minimum description length: each further leaf halves it).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import trees
+from .grids import Cells
+from .mosaics import Mosaic, mosaics
+from .selecting import FAMILIES, Choice, choices
+from .sights import Sheet, look
+from .views import Pairs, View, view_named, views_for
+
+GROWN = 12
+"""Trees tried for a view, each but the first over a random part of the facts."""
+
+SHARES = (0.3, 0.5, 0.7, 0.9)
+SIDES = 8
+MOST_CELLS = 1800
+"""Demonstrated cells up to which a task is also learned from all eight sides at once."""
+
+KEPT = 16
+"""Explanations that vote, the weightiest."""
+
+MOST_CHOICES = 12
+"""Choices of a part for which a tree is grown."""
+
+GoOn = Callable[[], bool]
+
+
+class Rule(Protocol):
+    """Answers a grid, or knows that it cannot."""
+
+    def answer(self, grid: Cells) -> Cells | None: ...
+
+    def to_json(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A tree over the cells of a view."""
+
+    view: View
+    tree: trees.Node
+
+    def answer(self, grid: Cells) -> Cells | None:
+        sheet = self.view.sheet(grid)
+        return None if sheet is None else _told(self.tree, sheet)
+
+    def to_json(self) -> Any:
+        return ["seen", self.view.to_json(), self.tree.to_json()]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A part of the grid as it is, or recoloured by a tree over its cells."""
+
+    choice: Choice
+    tree: trees.Node | None
+
+    def answer(self, grid: Cells) -> Cells | None:
+        part = self.choice.cut(grid)
+        if part is None or self.tree is None:
+            return part
+        return _told(self.tree, look(part, place=False))
+
+    def to_json(self) -> Any:
+        choice = [self.choice.family, self.choice.how, self.choice.trait, self.choice.value]
+        return ["cut", choice, None if self.tree is None else self.tree.to_json()]
+
+
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    mosaic: Mosaic
+
+    def answer(self, grid: Cells) -> Cells | None:
+        return self.mosaic.answer(grid)
+
+    def to_json(self) -> Any:
+        return ["mosaic", self.mosaic.to_json()]
+
+
+def rule_from_json(told: Any) -> Rule:
+    """Raises ValueError on what no rule wrote."""
+    try:
+        match told:
+            case ["seen", view, tree]:
+                return Seen(view_named(view), trees.from_json(tree))
+            case ["cut", [str(family), str(how), str(trait), int(value)], tree] if family in FAMILIES:
+                return Cut(
+                    Choice(family, how, trait, value), None if tree is None else trees.from_json(tree)
+                )
+            case ["mosaic", [int(cover), int(piece)]]:
+                return Uncovered(Mosaic(cover, bool(piece)))
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"a rule is damaged: {error!r}") from error
+    raise ValueError(f"no rule: {json.dumps(told)[:80]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A rule that answers every demonstration, and the weight of its vote."""
+
+    rule: Rule
+    weight: float
+
+
+def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn) -> list[Explanation]:
+    """The weightiest explanations that answer at least one test, best first; those found until `go_on()` says no."""
+    found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
+    if go_on():
+        found += _chosen(pairs, tests, go_on)
+    for view in views_for(pairs):
+        if go_on():
+            found += _grown(view, pairs, tests, rng, go_on)
+    alive = [one for one in found if any(one.rule.answer(test) is not None for test in tests)]
+    return sorted(alive, key=lambda one: -one.weight)[:KEPT]
+
+
+def _chosen(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[Explanation]:
+    if all(source.shape == target.shape for source, target in pairs):
+        return []
+    grids, wanted = [source for source, _ in pairs], [target for _, target in pairs]
+    found = []
+    copied = choices(grids, lambda n, part: np.array_equal(part, wanted[n]), go_on)
+    for n, choice in enumerate(copied):
+        found.append(Explanation(Cut(choice, None), _weight_of(choice, n)))
+    if found:
+        return found
+    tried: set[bytes] = set()
+    for n, choice in enumerate(choices(grids, lambda n, part: part.shape == wanted[n].shape, go_on)):
+        cuts = [choice.cut(grid) for grid in [*grids, *tests]]
+        key = b"".join(b"-" if cut is None else cut.tobytes() + bytes(cut.shape) for cut in cuts)
+        if key in tried:
+            continue
+        tried.add(key)
+        if len(tried) > MOST_CHOICES or not go_on():
+            break
+        sheets = [look(cut, place=False) for cut in cuts[: len(grids)] if cut is not None]
+        tree = trees.Learner(trees.Table.of(sheets), _flat(wanted), most_leaves=6).grow()
+        if tree is not None:
+            weight = _weight_of(choice, n) * 2.0 ** -trees.leaves(tree)
+            found.append(Explanation(Cut(choice, tree), weight))
+    return found
+
+
+def _weight_of(choice: Choice, before: int) -> float:
+    """Choices come plainest first; one by a trait's value is bound to numbers that a test need not have."""
+    return (0.5 if choice.how == "is" else 1.0) * 0.97**before
+
+
+def _grown(
+    view: View, pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
+) -> list[Explanation]:
+    """Trees over a view: as it is, and learned from eight sides at once, which asks more and so proves more."""
+    found: dict[str, Explanation] = {}
+    sided = view.name == "same" and not view.numbers[0] and sum(s.size for s, _ in pairs) <= MOST_CELLS
+    for sides in (1, SIDES) if sided else (1,):
+        turned = [(_turned(s, n), _turned(t, n)) for s, t in pairs for n in range(sides)]
+        sheets = _sheets(view, turned, tests)
+        if sheets is None or not go_on():
+            continue
+        learner = trees.Learner(trees.Table.of(sheets), _flat([target for _, target in turned]))
+        for n in range(GROWN if sides == 1 else GROWN // 2):
+            if not go_on():
+                break
+            allowed = None if n == 0 else rng.random(len(learner.names)) < rng.choice(SHARES)
+            tree = learner.grow(allowed)
+            if tree is None:
+                continue
+            weight = 2.0 ** -trees.leaves(tree) * (4.0 if sides > 1 else 1.0)
+            weight *= 0.5 if view.name == "summary" or (view.name == "same" and view.numbers[0]) else 1.0
+            text = json.dumps(tree.to_json())
+            if text in found:
+                weight += found[text].weight
+            found[text] = Explanation(Seen(view, tree), weight)
+    return list(found.values())
+
+
+def _sheets(view: View, pairs: Pairs, tests: Sequence[Cells]) -> list[Sheet] | None:
+    """The sheets of the demonstrations; None where the view's shapes or names do not hold for all and the tests."""
+    sheets = [view.sheet(source) for source, _ in pairs]
+    asked = [view.sheet(test) for test in tests]
+    names: set[tuple[str, ...]] = set()
+    for sheet in [*sheets, *asked]:
+        if sheet is None:
+            return None
+        names.add((*sheet.sources, *sheet.facts))
+    if len(names) > 1:
+        return None
+    known = [sheet for sheet in sheets if sheet is not None]
+    if any(sheet.shape != target.shape for sheet, (_, target) in zip(known, pairs, strict=True)):
+        return None
+    return known
+
+
+def _told(tree: trees.Node, sheet: Sheet) -> Cells | None:
+    try:
+        return trees.answer(tree, sheet)
+    except KeyError:  # a grid with other layers than the demonstrations has other sights
+        return None
+
+
+def _flat(grids: Sequence[Cells]) -> Cells:
+    return np.concatenate([grid.ravel() for grid in grids])
+
+
+def _turned(grid: Cells, side: int) -> Cells:
+    turned = np.rot90(grid, side % 4)
+    return turned[:, ::-1] if side >= 4 else turned

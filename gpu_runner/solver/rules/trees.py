@@ -1,0 +1,161 @@
+"""Decision trees whose leaves take over a colour: small rules that explain every demonstrated cell.
+
+A leaf does not name a colour only; it may say "the colour above" or "that of the largest object". A split is
+chosen by how few bits it leaves open (ID3's information gain, Quinlan 1986, over right and wrong for each
+leaf's best source). Only a tree that explains all cells counts, and the smaller one is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .grids import NONE, Cells, Mask
+from .sights import COLOURS, Sheet, expand
+
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All cells of some grids. facts: bool [cells, facts]; sources: int64 [cells, sources]."""
+
+    facts: Mask
+    sources: Cells
+    fact_names: tuple[str, ...]
+    source_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sheets: Sequence[Sheet]) -> Table:
+        names = [name for name, _ in expand(sheets[0])]
+        facts = [np.stack([values.ravel() for _, values in expand(sheet)], 1) for sheet in sheets]
+        flat = [np.stack([values.ravel() for values in sheet.sources.values()], 1) for sheet in sheets]
+        return cls(np.concatenate(facts), np.concatenate(flat), tuple(names), tuple(sheets[0].sources))
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """source: a name; or the text of a colour, "0".."9"."""
+
+    source: str
+
+    def to_json(self) -> Any:
+        return self.source
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    fact: str
+    true: Node
+    false: Node
+
+    def to_json(self) -> Any:
+        return [self.fact, self.true.to_json(), self.false.to_json()]
+
+
+Node = Leaf | Split
+
+
+def from_json(told: Any) -> Node:
+    """Raises ValueError on anything `to_json` does not write."""
+    if isinstance(told, str):
+        return Leaf(told)
+    if isinstance(told, list) and len(told) == 3 and isinstance(told[0], str):
+        return Split(told[0], from_json(told[1]), from_json(told[2]))
+    raise ValueError("a rule is a source's name or [fact, rule, rule]")
+
+
+def leaves(node: Node) -> int:
+    return 1 if isinstance(node, Leaf) else leaves(node.true) + leaves(node.false)
+
+
+def answer(node: Node, sheet: Sheet) -> Cells | None:
+    """The colours of all cells, H × W; None where a leaf's source is missing for one of them."""
+    facts = dict(expand(sheet))
+    shape = next(iter(sheet.facts.values())).shape
+    found = np.full(shape, NONE, np.int64)
+
+    def fill(at: Node, where: Mask) -> None:
+        if isinstance(at, Leaf):
+            values = np.full(shape, int(at.source)) if at.source.isdigit() else sheet.sources[at.source]
+            found[where] = values[where]
+        else:
+            fill(at.true, where & facts[at.fact])
+            fill(at.false, where & ~facts[at.fact])
+
+    fill(node, np.ones(shape, bool))
+    return None if (found == NONE).any() else found
+
+
+class Learner:
+    """Grows trees on one table. `wanted`: int64 [cells], the demonstrated colours."""
+
+    def __init__(self, table: Table, wanted: Cells, *, most_leaves: int = 12) -> None:
+        self.most_leaves = most_leaves
+        constants = [c for c in range(COLOURS) if (wanted == c).any()]
+        known = [n for n in range(len(table.source_names))]
+        columns = [table.sources[:, n] == wanted for n in known]
+        self.sources = [table.source_names[n] for n in known] + [str(c) for c in constants]
+        columns += [wanted == c for c in constants]
+        self.right = np.stack(columns, 1).astype(np.float32)
+        # A fact that says the same as an earlier one everywhere cannot be told from it: the earlier one stays.
+        packed = np.packbits(table.facts, axis=0)
+        _, first = np.unique(packed, axis=1, return_index=True)
+        inside = table.facts[:, np.sort(first)]
+        some = inside.any(0) & ~inside.all(0)
+        self.kept = np.sort(first)[some]
+        self.facts = inside[:, some].astype(np.float32)
+        self.names = [table.fact_names[n] for n in self.kept]
+        self.budget = 0
+        self.shut: Mask | None = None
+
+    def grow(self, allowed: Mask | None = None) -> Node | None:
+        """The tree over all facts, or over the `allowed` ones (bool [facts]); None where it would need too
+        many leaves."""
+        self.shut = None if allowed is None else ~allowed
+        self.budget = self.most_leaves
+        return self._node(np.arange(len(self.right)))
+
+    def _node(self, where: Cells) -> Node | None:
+        right = self.right[where]
+        hits = right.sum(0)
+        best = int(hits.argmax())
+        if hits[best] == len(where):
+            self.budget -= 1
+            return Leaf(self.sources[best]) if self.budget >= 0 else None
+        if self.budget <= 1 or not self.names:
+            return None
+        facts = self.facts[where]
+        true_count = facts.sum(0)
+        true_hits = facts.T @ right
+        false_hits = hits - true_hits
+        false_count = len(where) - true_count
+        bits = _bits(true_hits.max(1), true_count) + _bits(false_hits.max(1), false_count)
+        bits[(true_count == 0) | (false_count == 0)] = np.inf
+        if self.shut is not None:
+            bits[self.shut] = np.inf
+        chosen = int(bits.argmin())
+        if not np.isfinite(bits[chosen]):
+            return None
+        side = facts[:, chosen] > 0
+        true = self._node(where[side])
+        if true is None:
+            return None
+        false = self._node(where[~side])
+        if false is None:
+            return None
+        return Split(self.names[chosen], true, false)
+
+
+def _bits(right: Matrix, count: Matrix) -> Matrix:
+    """Entropy of right and wrong, times the number of cells."""
+    wrong = count - right
+    with np.errstate(divide="ignore", invalid="ignore"):
+        one = np.where(right > 0, right * np.log2(right / count), 0.0)
+        two = np.where(wrong > 0, wrong * np.log2(wrong / count), 0.0)
+    found: Matrix = -(one + two)
+    return found
