@@ -43,9 +43,12 @@ class Keeper:
         return None if self.file is None else self.file.with_name(self.file.name + ".part.d")
 
     def open(self) -> None:
-        """Make room; raises CommandFailed now, rather than after hours, where nothing can be written."""
+        """Make room; raises CommandFailed now, rather than after hours, where nothing can be written
+        or FILE is something else."""
         if self.file is None or self.beside is None or self.states is None:
             return
+        if self.file.exists():
+            read(self.file)  # a file that is no evaluation would be overwritten
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self.states.mkdir(exist_ok=True)
@@ -62,7 +65,7 @@ class Keeper:
         """Results of earlier calls with these settings, by variant and the task's digest; failed ones are not
         among them, they are tried again."""
         kept: dict[tuple[str, str], Result] = {}
-        for key, variant, data in (*self._finished(), *self._lines()):
+        for key, variant, data in self._everything():
             if key == self.key:
                 with contextlib.suppress(TypeError, ValueError):
                     result = Result.from_json(data)
@@ -80,20 +83,28 @@ class Keeper:
             os.fsync(lines.fileno())
 
     def finish(self, document: dict[str, Any]) -> None:
-        """Write FILE whole or not at all; then what was kept beside it goes, except under other settings."""
+        """Write FILE whole or not at all. What it has not, of other settings or tasks, stays beside it."""
         if self.file is None or self.beside is None or self.states is None:
             return
-        write(self.file, document)
-        others = [(key, variant, data) for key, variant, data in self._lines() if key != self.key]
-        if others:
-            rows = (json.dumps({"key": k, "variant": v, "result": d}) + "\n" for k, v, d in others)
+        new = {(key, variant, data["digest"]) for key, variant, data in _results(document)}
+        found = {(key, variant, data.get("digest")): data for key, variant, data in self._everything()}
+        rows = [
+            json.dumps({"key": key, "variant": variant, "result": data}) + "\n"
+            for (key, variant, digest), data in found.items()
+            if (key, variant, digest) not in new
+        ]
+        if rows:
             _replace(self.beside, "".join(rows))
-        else:
+        write(self.file, document)
+        if not rows:
             self.beside.unlink(missing_ok=True)
-        for state in self.states.glob(f"{self.key}-*"):
-            state.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # others' states stay
+        with contextlib.suppress(OSError):  # states of what is still under way stay
             self.states.rmdir()
+
+    def _everything(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """(key, variant, result) of every earlier call that used FILE, the latest last."""
+        yield from self._finished()
+        yield from self._lines()
 
     def _lines(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         if self.beside is None or not self.beside.is_file():
@@ -109,13 +120,15 @@ class Keeper:
         if self.file is None or not self.file.is_file():
             return
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-            document = json.loads(self.file.read_text(encoding="utf-8"))
-            for data in document["tasks"]:
-                data = dict(data)
-                base = data.pop("base", None)
-                yield document["key"], "adapted", data
-                if base is not None:
-                    yield document["key"], "base", base
+            yield from _results(json.loads(self.file.read_text(encoding="utf-8")))
+
+
+def _results(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(key, variant, result) of each result in an evaluation's document."""
+    for data in document["tasks"]:
+        yield document["key"], "adapted", {name: value for name, value in data.items() if name != "base"}
+        if data.get("base") is not None:
+            yield document["key"], "base", data["base"]
 
 
 def read(file: Path) -> tuple[dict[str, Any], list[Result]]:

@@ -269,6 +269,26 @@ def test_a_finished_file_leaves_nothing_beside_it_and_is_gone_on_from(tmp_path: 
     assert evaluation.kept == 2
 
 
+def test_a_smaller_evaluation_into_the_same_file_loses_nothing_of_the_larger(tmp_path: Path) -> None:
+    folder, file = (
+        put(tmp_path / "all", **{n: task_json(RIGHT, mark=i) for i, n in enumerate("abc")}),
+        tmp_path / "r",
+    )
+    Keeper(file, "k").finish(document(solved(folder, Tiny(), file=file, base=True)))
+    small = put(tmp_path / "small", a=task_json(RIGHT, mark=0))
+    for key in ("k", "other"):
+        Keeper(file, key).finish(document(solved(small, Tiny(), file=file, key=key), key=key))
+    tiny = Tiny()
+    assert len(solved(folder, tiny, file=file, base=True).results()) == 3
+    assert tiny.asked == []
+
+
+def test_a_file_that_is_something_else_is_not_overwritten(tmp_path: Path) -> None:
+    folder = put(tmp_path / "tasks", a=task_json(RIGHT))
+    with pytest.raises(CommandFailed, match="expected arcspot-evaluation-1"):
+        solved(folder, Tiny(), file=folder / "a.json")
+
+
 def test_a_failed_task_is_tried_again(tmp_path: Path) -> None:
     def fault(question: Question) -> None:
         raise MemoryError
