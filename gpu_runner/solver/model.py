@@ -30,6 +30,10 @@ class ModelConfig:
     layers: int
     loops: int
 
+    def __post_init__(self) -> None:
+        if self.width % (8 * self.heads):  # or attention falls back to a slow kernel on a GPU
+            raise ValueError(f"{self.name}: {self.width} is not {self.heads} heads of a multiple of 8")
+
 
 CONFIGS = {
     c.name: c

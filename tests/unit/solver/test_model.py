@@ -5,7 +5,7 @@ import torch
 
 from gpu_runner.solver.canvas import PairStore, Placement, draw
 from gpu_runner.solver.errors import BadWeights
-from gpu_runner.solver.model import CONFIGS, Solver, count_parameters
+from gpu_runner.solver.model import CONFIGS, ModelConfig, Solver, count_parameters
 from gpu_runner.solver.objective import exact, loss
 from gpu_runner.solver.optim import Optimiser, orthogonal
 from gpu_runner.solver.weights import read_checkpoint, write_checkpoint
@@ -32,6 +32,11 @@ def model():
 
 def test_the_default_network_has_about_three_quarters_of_a_million_parameters():
     assert 0.75e6 < count_parameters(Solver(CONFIGS["xs"])) < 0.8e6
+
+
+def test_heads_of_an_odd_size_are_refused():
+    with pytest.raises(ValueError, match="multiple of 8"):
+        ModelConfig("odd", width=36, hidden=32, heads=3, layers=1, loops=1)
 
 
 def test_only_relative_positions_matter_inside(model):

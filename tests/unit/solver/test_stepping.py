@@ -4,9 +4,11 @@ import logging
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from gpu_runner.solver.canvas import Batch
+from gpu_runner.solver.canvas import Batch, PairStore, Placement, draw
 from gpu_runner.solver.decode import decode
+from gpu_runner.solver.flops import Meter
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.optim import Optimiser
 from gpu_runner.solver.portfolio import hypothesis
@@ -114,6 +116,24 @@ def test_steps_on_static_buffers_give_the_numbers_of_eager_steps():
     assert len(shapes) == recorder.recorded == 2
     assert recorder.rehearsed == 2 * REHEARSALS
     assert recorder.replayed == len(given) - 2 * REHEARSALS
+
+
+class Tape(Straight):
+    """As a graph: recorded by a call of the step, replayed without one."""
+
+    def record(self, body):
+        told = body()
+        return lambda: told
+
+
+def test_replayed_steps_count_as_work():
+    step, meter = step_of(), Meter()
+    meter.watch(step.model)
+    steps, given = GraphedSteps(step, Tape), batches(16)
+    for batch, rows in given:
+        steps(batch, rows, 1.0)
+    assert meter.steps == len(given)
+    assert sum(meter.trained.values()) == sum(len(rows) for _, rows in given)
 
 
 def test_what_a_step_told_is_not_changed_by_the_next_one():
@@ -350,3 +370,54 @@ def test_every_shape_attention_sees_has_heads_of_a_multiple_of_eight_and_no_mask
         model(Batch(*(getattr(batch, name) for name in Batch.__slots__)), model.mean_tokens[None][0 * rows])
     assert seen
     assert all(head % 8 == 0 and args == () and more == {} for head, args, more in seen)
+
+
+class StandsStill(torch.optim.SGD):
+    """In AdamW's place on a device that its fused step does not know."""
+
+    def __init__(self, groups, **more):
+        super().__init__(groups)
+
+    def step(self):
+        pass
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_nothing_in_a_recorded_step_reads_a_number_or_touches_the_host(monkeypatch, dtype):
+    """Tensors on "meta" have no numbers: whatever would wait for a GPU cannot work on them. AdamW's own
+    kernel is left out."""
+    monkeypatch.setattr("torch.optim.AdamW", StandsStill)
+    device = "meta"
+    pairs = PairStore(
+        torch.zeros(3, 2, 5, 5, dtype=torch.uint8, device=device),
+        torch.ones(3, 2, 2, dtype=torch.int64, device=device),
+    )
+    zero = torch.zeros(4, dtype=torch.int64, device=device)
+    colours = torch.arange(10, device=device).repeat(4, 1)
+    box_on = torch.ones(4, 2, device=device)
+    batch = draw(pairs, Placement(zero, zero, colours, zero + 1, torch.stack([zero, zero], 1), box_on), 8)
+    model = Solver(CONFIGS["tiny"]).to(device)
+    tokens = torch.nn.Parameter(torch.zeros(6, 4, 32, device=device))
+    optimiser = Optimiser(model, tokens, rate=1e-3, token_rate=1e-2, on_device=True)
+    step = EagerStep(model, tokens, optimiser, Precision(dtype, "cpu"))
+    step(batch, zero, 0.5)  # what is made once is made now
+    optimiser.set_rates(0.5)
+    with HostWatch() as watch:
+        value, fits = step.at_set_rates(batch, zero)
+    assert (value.device.type, fits.device.type) == ("meta", "meta")
+    assert watch.seen == set()
+
+
+class HostWatch(TorchDispatchMode):
+    """Operators that take or make tensors on the host."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        made = operator(*args, **(kwargs or {}))
+        for tensor in (*args, made):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu":
+                self.seen.add(operator.overloadpacket.__name__)
+        return made
