@@ -24,6 +24,8 @@ COEFFICIENTS: Mapping[str, float] = {
     "pointer": 0.75,
     "spreader": 0.5,
     "held_out": 0.75,
+    "rules": 0.0,
+    "rule_weight": 1.5,
 }
 """Chosen by judgement, not yet fitted: half the views on one answer of a network that fits its demonstrations
 is a little less than an even chance; a pointer that also holds in leave-one-out is nearly sure."""
@@ -33,10 +35,11 @@ is a little less than an even chance; a pointer that also holds in leave-one-out
 class Evidence:
     """What a solve shows of one test input's answer.
 
-    hypothesis: pointer, spreader, exchangeable or specific; top_share, second_share: of the views, for the
-    two best grids (for a pointer, how sure its least sure cell is, and the rest); log_likelihood: mean nats a
-    cell of the first grid; demo_fit: share of augmented demonstrations answered exactly; held_out: whether
-    every demonstration was answered by training on the others, False also where nobody looked.
+    hypothesis: pointer, rules, spreader, exchangeable or specific; top_share, second_share: of the views,
+    for the two best grids (for a pointer, how sure its least sure cell is, and the rest); log_likelihood:
+    mean nats a cell of the first grid; demo_fit: share of augmented demonstrations answered exactly;
+    held_out: whether every demonstration was answered by training on the others, False also where nobody
+    looked.
     """
 
     hypothesis: str
@@ -45,6 +48,8 @@ class Evidence:
     log_likelihood: float
     demo_fit: float
     held_out: bool = False
+    weight: float = 1.0
+    """Of the rules behind the first grid; 1 where there are none."""
 
 
 def features(seen: Evidence) -> dict[str, float]:
@@ -59,6 +64,8 @@ def features(seen: Evidence) -> dict[str, float]:
         "pointer": float(seen.hypothesis == "pointer"),
         "spreader": float(seen.hypothesis == "spreader"),
         "held_out": float(seen.held_out),
+        "rules": float(seen.hypothesis == "rules"),
+        "rule_weight": min(max(math.log2(max(seen.weight, 1e-9)) / 4.0, -2.0), 1.0),
     }
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 import torch._dynamo  # the first optimiser would load it: 1 to 7 s that a deadline would have to pay for
 
-from . import pointing, second, snapshot, spreading
+from . import pointing, reasoning, second, snapshot, spreading
 from .canvas import Grid
 from .confidence import Evidence, probability
 from .decode import KEPT, Ballot, Candidate, Count, attempts, decode
@@ -121,8 +121,9 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     """Raises BadState while it takes up what an earlier run left."""
     budget, journal = replace(budget, seconds=door.watch.seconds), door.journal
     door.check("load", 0.0, None)
+    reasoned = _reasoned(task, budget, door)
     if journal.found("start") is None and budget.adapt:
-        small = _small(task, budget, door)
+        small = _small(task, budget, door, reasoned)
         if small is not None:
             return small
     pretrained = _checkpoint(checkpoint)
@@ -138,10 +139,12 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     ballots = first.count.ballots
     if again is not None and again.counts_beside(first):
         ballots = second.pooled(ballots, again.count.ballots)
-    answers = tuple(attempts(ballot, task, n) for n, ballot in enumerate(ballots))
+    answers = _answers(task, ballots, reasoned)
     door.check("decode", 1.0, None)
     weights, metadata = first.weights(), _metadata(task, recipe, first)
+    metadata[reasoning.RULES] = json.dumps(reasoned.to_json())
     metrics = _metrics(first.adapted, ballots, pretrained, budget, door.watch.used())
+    _stand_beside(metrics, reasoned)
     metrics["seeds"], metrics["second_seed"] = [budget.seed], {"why": why}
     if again is not None:
         metrics["second_seed"] |= again.account()
@@ -153,6 +156,49 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     metrics["seconds_before"] = round(journal.seconds_before, 3)
     metrics["nearest_pretraining_tasks"] = nearest
     return Solution(answers, weights, metadata, metrics)
+
+
+def _reasoned(task: Task, budget: SolveBudget, door: _Door) -> reasoning.Reasoned:
+    """The rules found for the task: those an earlier call found, else within a fifth of the budget."""
+    known = door.journal.found("rules")
+    if known is not None:
+        with understood():
+            found = reasoning.replay(task, str(known.facts["rules"]))
+    elif not budget.adapt or door.watch.left() <= 0:
+        return reasoning.Reasoned((), tuple(() for _ in task.tests))
+    else:
+
+        def go_on() -> bool:
+            door.check("reason", 0.0, None)
+            return door.fits("reason", within=door.watch.left() - 0.8 * budget.seconds)
+
+        door.watch.begin()
+        found = reasoning.reason(task, seed=budget.seed, go_on=go_on)
+    text = json.dumps(found.to_json())
+    door.journal.hold("rules", lambda: Part({"rules": text}))
+    return found
+
+
+def _answers(task: Task, ballots: Sequence[Ballot], reasoned: reasoning.Reasoned) -> Attempts:
+    return tuple(
+        reasoning.beside(reasoned.ballots[n], attempts(ballot, task, n)) for n, ballot in enumerate(ballots)
+    )
+
+
+def _stand_beside(metrics: dict[str, Any], reasoned: reasoning.Reasoned) -> None:
+    """The rules' candidates before the network's; what both found is told once."""
+    metrics["rules"] = len(reasoned.kept)
+    if "confidence" in metrics:
+        metrics["confidence"] = [
+            max(sure, _sureness(found))
+            for sure, found in zip(metrics["confidence"], reasoned.ballots, strict=True)
+        ]
+    for n, found in enumerate(reasoned.ballots):
+        named = [
+            one.candidate().to_json() | {"by": reasoning.NAME, "weight": one.weight} for one in found[:2]
+        ]
+        grids = [one["grid"] for one in named]
+        metrics["votes"][n] = named + [one for one in metrics["votes"][n] if one["grid"] not in grids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +313,8 @@ def predict(
 
     Raises BadTask or BadWeights."""
     checked = Task.from_json(task)
+    if metadata.get("hypothesis") == reasoning.NAME:
+        return _by_rules(checked, metadata)
     if metadata.get("hypothesis") in (pointing.NAME, spreading.NAME):
         return _replayed(checked, adapted, metadata)
     known = {key: value for key, value in adapted.items() if not key.startswith(second.PREFIX)}
@@ -276,7 +324,7 @@ def predict(
         ballots = second.pooled(
             ballots, _recounted(checked, beside, metadata | _without(second.PREFIX, metadata), device)
         )
-    return tuple(attempts(ballot, checked, n) for n, ballot in enumerate(ballots))
+    return _answers(checked, ballots, reasoning.replay(checked, metadata.get(reasoning.RULES, "[]")))
 
 
 def _recounted(
@@ -307,7 +355,15 @@ def _without(prefix: str, named: Mapping[str, T]) -> dict[str, T]:
     return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
 
 
-def _small(task: Task, budget: SolveBudget, door: _Door) -> Solution | None:
+def _by_rules(task: Task, metadata: Mapping[str, str]) -> Attempts:
+    """Raises BadWeights."""
+    replayed = reasoning.replay(task, metadata.get(reasoning.RULES, "[]"))
+    if not all(replayed.ballots):
+        raise BadWeights("these are rules of another task: they do not answer it")
+    return tuple(reasoning.alone(found) for found in replayed.ballots)
+
+
+def _small(task: Task, budget: SolveBudget, door: _Door, reasoned: reasoning.Reasoned) -> Solution | None:
     """The small hypotheses first: where one is to be believed, it costs a fraction of the network."""
     started = door.watch.used()
 
@@ -326,28 +382,45 @@ def _small(task: Task, budget: SolveBudget, door: _Door) -> Solution | None:
         pointed = pointing.point(task, until(0.1, "point")) if left(0.1) > 0 else None
         if pointed is not None:
             return _small_solution(
-                task, budget, pointing.NAME, pointed.fitted.model, pointed.attempts, pointed.confidence,
-                held_out=pointed.held_out,
+                task, budget, pointing.NAME, pointed.fitted.model.state_dict(),
+                pointed.attempts, pointed.confidence, held_out=pointed.held_out,
                 steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve,
                 seconds=door.watch.used() - started,
             )  # fmt: skip
+        if reasoned.sure(len(task.demos)):
+            return _by_reason(task, budget, reasoned, seconds=door.watch.used())
         spread = None
         if left(0.4) > 0:
             spread = spreading.spread(task, seed=budget.seed, go_on=until(0.4, "spread"))
         if spread is not None:
             return _small_solution(
-                task, budget, spreading.NAME, spread.model, spread.attempts, spread.confidence,
+                task, budget, spreading.NAME, spread.model.state_dict(), spread.attempts, spread.confidence,
                 steps=spread.steps, fit=spread.fit, curve=spread.loss_curve,
                 seconds=door.watch.used() - started,
             )  # fmt: skip
     return None
 
 
+def _by_reason(task: Task, budget: SolveBudget, reasoned: reasoning.Reasoned, *, seconds: float) -> Solution:
+    """The answer of rules that are sure."""
+    answers = tuple(reasoning.alone(found) for found in reasoned.ballots)
+    sure = tuple(found[0].share for found in reasoned.ballots)
+    solution = _small_solution(
+        task, budget, reasoning.NAME, reasoning.weights(reasoned), answers, sure,
+        steps=0, fit=1.0, curve=[], seconds=seconds,
+    )  # fmt: skip
+    solution.adapted_metadata[reasoning.RULES] = json.dumps(reasoned.to_json())
+    solution.metrics["views"] = [len(reasoned.kept) for _ in task.tests]
+    solution.metrics["votes"] = [[] for _ in task.tests]
+    _stand_beside(solution.metrics, reasoned)
+    return solution
+
+
 def _small_solution(
     task: Task,
     budget: SolveBudget,
     name: str,
-    model: torch.nn.Module,
+    state: Mapping[str, torch.Tensor],
     answers: Attempts,
     sure: tuple[float, ...],
     *,
@@ -357,7 +430,7 @@ def _small_solution(
     curve: list[tuple[int, float]],
     seconds: float,
 ) -> Solution:
-    weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    weights = {key: value.detach().clone() for key, value in state.items()}
     views = 1 if name == pointing.NAME else spreading.DIHEDRALS
     ranked = [
         [
@@ -643,6 +716,15 @@ def _metrics(
         "votes": [[c.to_json() for c in found[:KEPT]] for found in ranked],
         "confidence": [_confidence(found, adapted.chosen.name, adapted.demo_fit) for found in ranked],
     }
+
+
+def _sureness(found: Sequence[reasoning.Voted]) -> float:
+    """The probability that the first or the second candidate of the rules is right."""
+    if not found:
+        return 0.0
+    rival = found[1].share if len(found) > 1 else 0.0
+    seen = Evidence(reasoning.NAME, found[0].share, rival, 0.0, 1.0, weight=found[0].weight)
+    return round(probability(seen), 4)
 
 
 def _confidence(ranked: list[Candidate], name: str, demo_fit: float, *, held_out: bool = False) -> float:

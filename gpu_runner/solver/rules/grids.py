@@ -60,16 +60,13 @@ class Component:
         return found
 
 
-def components(
-    grid: Cells, *, eight: bool, by_colour: bool, within: Mask
-) -> tuple[list[Component], Cells]:
+def components(grid: Cells, *, eight: bool, by_colour: bool, within: Mask) -> tuple[list[Component], Cells]:
     """Components of the cells in `within`, and each cell's component number, NONE elsewhere; `by_colour`:
     neighbours belong together only if their colours are equal."""
     height, width = grid.shape
-    label = np.full(grid.shape, NONE, np.int64)
     around = EIGHT if eight else FOUR
     cells, inside = grid.tolist(), within.tolist()
-    marks = label.tolist()
+    marks = [[NONE] * width for _ in range(height)]
     found: list[Component] = []
     for r0 in range(height):
         for c0 in range(width):
@@ -91,6 +88,12 @@ def components(
             where = np.array(members)
             found.append(Component(where[:, 0], where[:, 1], grid[where[:, 0], where[:, 1]]))
     return found, np.array(marks, np.int64)
+
+
+def places(shape: tuple[int, ...]) -> tuple[Cells, Cells]:
+    """The row and the column of every cell."""
+    row, column = np.indices(shape)
+    return row.astype(np.int64), column.astype(np.int64)
 
 
 def shifted(values: Cells, dr: int, dc: int, fill: int = NONE) -> Cells:

@@ -99,9 +99,7 @@ def rule_from_json(told: Any) -> Rule:
             case ["seen", view, tree]:
                 return Seen(view_named(view), trees.from_json(tree))
             case ["cut", [str(family), str(how), str(trait), int(value)], tree] if family in FAMILIES:
-                return Cut(
-                    Choice(family, how, trait, value), None if tree is None else trees.from_json(tree)
-                )
+                return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
             case ["mosaic", [int(cover), int(piece)]]:
                 return Uncovered(Mosaic(cover, bool(piece)))
     except (TypeError, KeyError) as error:
@@ -118,7 +116,8 @@ class Explanation:
 
 
 def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn) -> list[Explanation]:
-    """The weightiest explanations that answer at least one test, best first; those found until `go_on()` says no."""
+    """The weightiest explanations that answer at least one test, best first; those found until `go_on()` says
+    no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     if go_on():
         found += _chosen(pairs, tests, go_on)
@@ -164,7 +163,7 @@ def _weight_of(choice: Choice, before: int) -> float:
 def _grown(
     view: View, pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
 ) -> list[Explanation]:
-    """Trees over a view: as it is, and learned from eight sides at once, which asks more and so proves more."""
+    """Trees over a view: as it is, and learned from eight sides at once: that asks more and proves more."""
     found: dict[str, Explanation] = {}
     sided = view.name == "same" and not view.numbers[0] and sum(s.size for s, _ in pairs) <= MOST_CELLS
     for sides in (1, SIDES) if sided else (1,):
@@ -190,7 +189,7 @@ def _grown(
 
 
 def _sheets(view: View, pairs: Pairs, tests: Sequence[Cells]) -> list[Sheet] | None:
-    """The sheets of the demonstrations; None where the view's shapes or names do not hold for all and the tests."""
+    """The sheets of the demonstrations; None where the shapes do not fit, or a test has other sights."""
     sheets = [view.sheet(source) for source, _ in pairs]
     asked = [view.sheet(test) for test in tests]
     names: set[tuple[str, ...]] = set()

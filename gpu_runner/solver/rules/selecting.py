@@ -1,6 +1,6 @@
 """The output is a part of the input: which part, by what sets it apart from the others.
 
-A *family* lists parts of a grid (components, boxes of a colour, panels, frames' insides); a *choice* picks one
+A *family* lists parts of a grid (components, boxes of a colour, panels, insides); a *choice* picks one
 of them by a single trait: the most, the fewest, the only one that has it, the one that differs. What is then
 done with the part (nothing, as a rule) is learned by `trees` where copying is not enough.
 """
@@ -55,15 +55,14 @@ def _part(grid: Cells, box: tuple[int, int, int, int], ground: int, *, cells: Ce
         "shape left-right alike": int((inside == inside[:, ::-1]).all()),
         "shape top-bottom alike": int((inside == inside[::-1]).all()),
         "diagonal alike": int(height == width and (cut == cut.T).all()),
-        "alike in some way": int(
-            (cut == cut[:, ::-1]).all() or (cut == cut[::-1]).all() or bool(height == width and (cut == cut.T).all())
-        ),
         "square": int(height == width),
         "at the border": int(top == 0 or left == 0 or bottom == grid.shape[0] or right == grid.shape[1]),
         "ring of one colour": int(len({*cut[0], *cut[-1], *cut[:, 0], *cut[:, -1]}) == 1),
         "colour": int(filled.argmax()) if colour is None else colour,
         "whole": int(inside.all()),
     }
+    alike = ("left-right alike", "top-bottom alike", "diagonal alike")
+    traits["alike in some way"] = max(traits[name] for name in alike)
     for value in range(1, COLOURS):
         traits[f"cells of {value}"] = int(counts[value])
     return Part(cut, traits)
@@ -107,7 +106,7 @@ def _colour_boxes(shrink: int) -> Family:
         parts = []
         for colour in range(COLOURS):
             rows, columns = np.nonzero(grid == colour)
-            if not len(rows) or colour == ground and shrink == 0 and len(rows) == grid.size:
+            if not len(rows):
                 continue
             box = (
                 int(rows.min()) + shrink,
@@ -142,7 +141,9 @@ def _insides() -> Family:
             if (edge != component.colours[0]).any():
                 continue
             parts.append(
-                _part(grid, (top + 1, left + 1, bottom - 1, right - 1), ground, colour=int(component.colours[0]))
+                _part(
+                    grid, (top + 1, left + 1, bottom - 1, right - 1), ground, colour=int(component.colours[0])
+                )
             )
         return _compared(parts, ground)
 

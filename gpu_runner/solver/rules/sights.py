@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .grids import EIGHT, NONE, Cells, Component, Mask, background, components, mirrors, ray, shifted
+from .grids import EIGHT, NONE, Cells, Component, Mask, background, components, mirrors, places, ray, shifted
 
 COLOURS = 10
 DIRECTIONS = ("up", "down", "left", "right", "up-left", "up-right", "down-left", "down-right")
@@ -75,9 +75,8 @@ def _neighbours(sheet: Sheet, grid: Cells, ground: int) -> None:
     for direction, seen in zip(DIRECTIONS, near, strict=True):
         sheet.source(f"next {direction}", seen)
     for name, part in (("sides", near[:4]), ("corners", near[4:]), ("neighbours", near)):
-        filled = sum((seen != NONE) & (seen != ground) for seen in part)
-        alike = sum((seen == grid) for seen in part)
-        assert not isinstance(filled, int) and not isinstance(alike, int)
+        filled = np.sum([(seen != NONE) & (seen != ground) for seen in part], axis=0)
+        alike = np.sum([seen == grid for seen in part], axis=0)
         top = len(part) + 1
         sheet.number(f"filled {name}", filled, tuple(range(top)), tuple(range(2, top - 1)))
         sheet.number(f"alike {name}", alike, tuple(range(top)), tuple(range(2, top - 1)))
@@ -96,17 +95,16 @@ def _rays(sheet: Sheet, grid: Cells, ground: int) -> None:
         sheet.fact(f"middle {axis}", (distances[one] == distances[two]) & (hits[one] != NONE))
     straight, slanted = hits[:4], hits[4:]
     for name, part in (("straight", straight), ("slanted", slanted), ("all", hits)):
-        seen = sum(hit != NONE for hit in part)
-        assert not isinstance(seen, int)
+        seen = np.sum([hit != NONE for hit in part], axis=0)
         sheet.number(f"seen {name}", seen, (0, 1, len(part)), (2, 3))
         for colour in range(COLOURS):
             sheet.fact(f"sees {colour} {name}", np.any([hit == colour for hit in part], axis=0))
     far = np.stack([np.where(hit == NONE, 99, d) for hit, d in zip(hits, distances, strict=True)])
-    for name, part in (("straight", far[:4]), ("all", far)):
-        first = part.argmin(0)
+    for name, near in (("straight", far[:4]), ("all", far)):
+        first = near.argmin(0)
         colour = np.take_along_axis(np.stack(hits), first[None], 0)[0]
         sheet.source(f"nearest {name}", colour)
-        sheet.number(f"nearest {name} distance", part.min(0), (1, 2, 3))
+        sheet.number(f"nearest {name} distance", near.min(0), (1, 2, 3))
 
 
 def _lines(sheet: Sheet, grid: Cells, ground: int) -> None:
@@ -120,13 +118,14 @@ def _lines(sheet: Sheet, grid: Cells, ground: int) -> None:
         count = np.broadcast_to(filled.sum(axis, keepdims=True), grid.shape)
         sheet.number(f"filled in {name}", count, (0, 1, 2, 3, 4))
         sheet.fact(f"{name} is all filled", count == grid.shape[axis])
-        sheet.fact(f"{name} is of one colour", np.broadcast_to((grid == first).all(axis, keepdims=True), grid.shape))
+        plain = (grid == first).all(axis, keepdims=True)
+        sheet.fact(f"{name} is of one colour", np.broadcast_to(plain, grid.shape))
         sheet.fact(f"{name} has most filled", count == count.max())
         for colour in range(COLOURS):
             has = (grid == colour).any(axis, keepdims=True)
             sheet.fact(f"{name} has {colour}", np.broadcast_to(has, grid.shape))
-        own = sum((grid == colour).sum(axis, keepdims=True) * (grid == colour) for colour in range(COLOURS))
-        assert not isinstance(own, int)
+        same = [(grid == c).sum(axis, keepdims=True) * (grid == c) for c in range(COLOURS)]
+        own = np.sum(same, axis=0)
         sheet.number(f"own colour in {name}", own, (1, 2, 3))
 
 
@@ -172,9 +171,7 @@ def _objects(sheet: Sheet, grid: Cells, ground: int) -> None:
         _about(sheet, name, grid, found, label, ground)
 
 
-def _about(
-    sheet: Sheet, name: str, grid: Cells, found: list[Component], label: Cells, ground: int
-) -> None:
+def _about(sheet: Sheet, name: str, grid: Cells, found: list[Component], label: Cells, ground: int) -> None:
     """Facts about the component a cell belongs to; false, and NONE, where it belongs to none."""
     known = label != NONE
     sizes = np.array([component.size for component in found] or [0])
@@ -278,11 +275,10 @@ def _holes(mask: Mask) -> int:
 
 def _within(sheet: Sheet, name: str, grid: Cells, found: list[Component], label: Cells) -> None:
     """Where in its component's box a cell stands, and the colour at the mirrored place of the box."""
-    height, width = grid.shape
     boxes = np.array([component.box for component in found] or [(0, 0, 0, 0)])
     known = label != NONE
     mine = boxes[np.where(known, label, 0)]
-    row, column = np.indices(grid.shape)
+    row, column = places(grid.shape)
     down, up = row - mine[..., 0], mine[..., 2] - 1 - row
     across, back = column - mine[..., 1], mine[..., 3] - 1 - column
     edge = (np.minimum(down, up) == 0) | (np.minimum(across, back) == 0)
@@ -306,7 +302,7 @@ def _within(sheet: Sheet, name: str, grid: Cells, found: list[Component], label:
 
 def _place(sheet: Sheet, grid: Cells) -> None:
     height, width = grid.shape
-    row, column = np.indices(grid.shape)
+    row, column = places(grid.shape)
     for name, values in (("row", row), ("column", column)):
         sheet.fact(f"{name} odd", values % 2 == 1)
         sheet.number(f"{name} mod 3", values % 3, (0, 1, 2))

@@ -97,12 +97,11 @@ class Learner:
     def __init__(self, table: Table, wanted: Cells, *, most_leaves: int = 12) -> None:
         self.most_leaves = most_leaves
         constants = [c for c in range(COLOURS) if (wanted == c).any()]
-        known = [n for n in range(len(table.source_names))]
-        columns = [table.sources[:, n] == wanted for n in known]
-        self.sources = [table.source_names[n] for n in known] + [str(c) for c in constants]
+        columns = [named == wanted for named in table.sources.T]
+        self.sources = [*table.source_names, *(str(c) for c in constants)]
         columns += [wanted == c for c in constants]
         self.right = np.stack(columns, 1).astype(np.float32)
-        # A fact that says the same as an earlier one everywhere cannot be told from it: the earlier one stays.
+        # A fact that says the same as an earlier one everywhere cannot be told from it: the earlier stays.
         packed = np.packbits(table.facts, axis=0)
         _, first = np.unique(packed, axis=1, return_index=True)
         inside = table.facts[:, np.sort(first)]

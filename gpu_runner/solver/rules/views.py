@@ -58,11 +58,10 @@ def views_for(pairs: Pairs) -> Iterator[View]:
             yield parts(rows, columns)
             yield blocks(rows, columns)
     outputs = {t for _, t in shapes}
-    candidates: list[View] = [panels(0, 0), panel_cells(0), panel_cells(1)]
+    candidates: list[View] = [panels(), panel_cells()]
     if len(outputs) == 1:
         candidates.append(summary(*outputs.pop()))
-    for view in candidates:
-        yield view
+    yield from candidates
 
 
 def same(place: int) -> View:
@@ -71,7 +70,7 @@ def same(place: int) -> View:
 
 
 def enlarged(tall: int, wide: int) -> View:
-    """The output is a whole number of times as large: cells enlarged to blocks, or the grid repeated as tiles."""
+    """The output is a whole number of times as large: cells grow to blocks, or the grid repeats as tiles."""
 
     def sheet(grid: Cells) -> Sheet | None:
         height, width = grid.shape
@@ -87,7 +86,8 @@ def enlarged(tall: int, wide: int) -> View:
         odd_row, odd_column = row // height % 2 == 1, column // width % 2 == 1
         up, across = height - 1 - tile[0], width - 1 - tile[1]
         found.source(
-            "tile mirrored in turn", grid[np.where(odd_row, up, tile[0]), np.where(odd_column, across, tile[1])]
+            "tile mirrored in turn",
+            grid[np.where(odd_row, up, tile[0]), np.where(odd_column, across, tile[1])],
         )
         found.source(
             "tile mirrored first",
@@ -113,8 +113,7 @@ def enlarged(tall: int, wide: int) -> View:
         found.fact("diagonal of block", row % tall == column % wide)
         found.fact("other diagonal of block", row % tall + column % wide == wide - 1)
         for name, values in coarse.facts.items():
-            if "ray" not in name:
-                found.facts.setdefault(f"block {name}", values[block])
+            found.fact(f"block {name}", values[block])
         for name, values in coarse.sources.items():
             if name.startswith(("next", "seen", "between", "nearest")):
                 found.source(f"block {name}", values[block])
@@ -144,9 +143,8 @@ def parts(rows: int, columns: int) -> View:
     return View("parts", (rows, columns), sheet)
 
 
-def panels(rows: int, columns: int) -> View:
+def panels() -> View:
     """The input is panels between lines; the output lies over all of them."""
-    del rows, columns
 
     def sheet(grid: Cells) -> Sheet | None:
         found = split(grid)
@@ -157,7 +155,7 @@ def panels(rows: int, columns: int) -> View:
             return None
         return _layers(cut)
 
-    return View("panels", (0, 0), sheet)
+    return View("panels", (), sheet)
 
 
 def _layers(cut: Sequence[Cells]) -> Sheet:
@@ -194,7 +192,7 @@ def _layers(cut: Sequence[Cells]) -> Sheet:
         for n, layer in enumerate(cut):
             around = look(layer, place=False)
             for name, values in around.facts.items():
-                if name.startswith(("filled", "room")) and " is " in name + " is ":
+                if name.startswith(("filled", "room")):
                     found.fact(f"layer {n} {name}", values)
     return found
 
@@ -237,16 +235,14 @@ def blocks(tall: int, wide: int) -> View:
     return View("blocks", (tall, wide), sheet)
 
 
-def panel_cells(single: int) -> View:
-    """Each panel between lines becomes one cell; `single`: a row or column of cells of the ground between."""
+def panel_cells() -> View:
+    """Each panel between lines becomes one cell."""
 
     def sheet(grid: Cells) -> Sheet | None:
         found = split(grid)
-        if found is None or single:
-            return None
-        return _cells_of(found, background(grid))
+        return None if found is None else _cells_of(found, background(grid))
 
-    return View("panel cells", (single,), sheet)
+    return View("panel cells", (), sheet)
 
 
 def _cells_of(cut: list[list[Cells]], ground: int) -> Sheet:
@@ -268,7 +264,9 @@ def _cells_of(cut: list[list[Cells]], ground: int) -> Sheet:
     rare = np.where(filled > 0, filled, 999).argmin(1)
     found.source("least filled", laid(np.where(some, rare, NONE).tolist()))
     found.source("first cell", laid([int(panel[0, 0]) for panel in flat]))
-    found.source("middle cell", laid([int(panel[panel.shape[0] // 2, panel.shape[1] // 2]) for panel in flat]))
+    found.source(
+        "middle cell", laid([int(panel[panel.shape[0] // 2, panel.shape[1] // 2]) for panel in flat])
+    )
     number = filled.sum(1)
     found.number("filled", laid(number.tolist()), tuple(range(10)), tuple(range(2, 9)))
     found.fact("has most filled", laid(number.tolist()) == number.max())
@@ -297,15 +295,9 @@ def summary(height: int, width: int) -> View:
         row, column = np.indices(shape)
         found = Sheet()
         around = look(grid, place=False)
-        for name, values in around.sources.items():
-            if len(np.unique(values)) == 1:
-                found.source(name, np.full(shape, int(values.flat[0])))
-            elif name.startswith(("most", "second", "rarest", "largest", "smallest", "corner")):
-                found.source(name, np.full(shape, int(values.flat[0])))
-        wanted = ("most common", "second", "rarest", "ground", "largest object colour", "smallest object colour",
-                  "largest group colour", "corner top left")  # fmt: skip
-        sources = {name: found.sources.get(name, np.full(shape, NONE)) for name in wanted}
-        found.sources = sources
+        for name in ("most common", "second", "rarest", "ground", "largest object colour",
+                     "smallest object colour", "largest group colour", "corner top left"):  # fmt: skip
+            found.source(name, np.full(shape, int(around.sources[name].flat[0])))
         counts = np.bincount(grid.ravel(), minlength=COLOURS)
         counts[ground] = 0
         order = np.argsort(-counts, kind="stable")

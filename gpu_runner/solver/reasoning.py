@@ -1,0 +1,140 @@
+"""A small hypothesis: the task follows a rule short enough to be written down (`rules`).
+
+Sure rules answer alone, in seconds. Doubtful ones leave their candidates to stand beside the network's: two
+attempts are two ways to be right, and what a rule finds a network seldom does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .canvas import COLOURS, MAX_SIDE, Grid
+from .decode import Candidate
+from .errors import BadWeights
+from .rules.grids import Cells
+from .rules.reason import Explanation, explain, rule_from_json
+from .task import Task
+
+NAME = "rules"
+WEIGHTS = "rule_weights"
+RULES = "rules"
+
+SURE_WEIGHT = 1.0
+SURE_SHARE = 0.9
+"""Of the votes behind the first candidate, from which on the network is not asked. On the training tasks of
+ARC-AGI-1 `python -m bench rules DIR` counts how often the rules are right above and below."""
+
+PLAUSIBLE = 0.02
+"""Weight from which on a rule's candidate comes before that of the network."""
+
+FEWEST = 2
+"""Demonstrations that it takes for a rule to be sure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voted:
+    """A candidate of the rules for a test input. weight: of all rules that give it; rules: how many."""
+
+    grid: Grid
+    weight: float
+    share: float
+    rules: int
+
+    def candidate(self) -> Candidate:
+        return Candidate(self.grid, self.rules, self.share, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoned:
+    """The rules that vote, and for each test input their candidates, best first."""
+
+    kept: tuple[Explanation, ...]
+    ballots: tuple[tuple[Voted, ...], ...]
+
+    def sure(self, demos: int) -> bool:
+        return demos >= FEWEST and all(
+            bool(found) and found[0].weight >= SURE_WEIGHT and found[0].share >= SURE_SHARE
+            for found in self.ballots
+        )
+
+    def to_json(self) -> list[Any]:
+        """[weight, rule] of each rule."""
+        return [[one.weight, one.rule.to_json()] for one in self.kept]
+
+
+def reason(task: Task, *, seed: int, go_on: Callable[[], bool]) -> Reasoned:
+    """Find rules for a task, until `go_on()` says no; perhaps none."""
+    pairs = [(_cells(source), _cells(target)) for source, target in task.demos]
+    tests = [_cells(test) for test in task.tests]
+    return voted(explain(pairs, tests, np.random.default_rng(seed), go_on), task)
+
+
+def voted(explanations: Sequence[Explanation], task: Task) -> Reasoned:
+    """The candidates for each test input: those of possible sizes, by the sum of their rules' weights."""
+    ballots = []
+    for test in task.tests:
+        grid = _cells(test)
+        weights: dict[tuple[tuple[int, ...], ...], float] = {}
+        counts: dict[tuple[tuple[int, ...], ...], int] = {}
+        for one in explanations:
+            told = one.rule.answer(grid)
+            if told is None or not told.size or max(told.shape) > MAX_SIDE:
+                continue
+            key = tuple(tuple(row) for row in told.tolist())
+            weights[key] = weights.get(key, 0.0) + one.weight
+            counts[key] = counts.get(key, 0) + 1
+        total = sum(weights.values())
+        ranked = sorted(weights, key=lambda key: (-weights[key], key))
+        ballots.append(
+            tuple(
+                Voted([list(row) for row in key], weights[key], weights[key] / total, counts[key])
+                for key in ranked
+            )
+        )
+    return Reasoned(tuple(explanations), tuple(ballots))
+
+
+def replay(task: Task, text: str) -> Reasoned:
+    """The candidates of rules kept before (`to_json`, as text). Raises BadWeights."""
+    try:
+        told = json.loads(text)
+        return voted([Explanation(rule_from_json(rule), float(weight)) for weight, rule in told], task)
+    except (ValueError, TypeError) as error:
+        raise BadWeights(f"the rules beside these weights are damaged: {error}") from error
+
+
+def alone(found: Sequence[Voted]) -> tuple[Grid, Grid]:
+    """Two different attempts from the rules' candidates; there is at least one."""
+    first = found[0].grid
+    return first, found[1].grid if len(found) > 1 else changed(first)
+
+
+def beside(found: Sequence[Voted], network: tuple[Grid, Grid]) -> tuple[Grid, Grid]:
+    """Two different attempts from the rules' candidates and the network's attempts."""
+    if not found:
+        return network
+    best = found[0]
+    order = [best.grid, *network] if best.weight >= PLAUSIBLE else [network[0], best.grid, network[1]]
+    second = next(grid for grid in order[1:] if grid != order[0])
+    return order[0], second
+
+
+def changed(grid: Grid) -> Grid:
+    """Another grid: nothing speaks for a second answer, but two attempts are always different."""
+    other = [list(row) for row in grid]
+    other[0][0] = (other[0][0] + 1) % COLOURS
+    return other
+
+
+def weights(reasoned: Reasoned) -> dict[str, torch.Tensor]:
+    return {WEIGHTS: torch.tensor([one.weight for one in reasoned.kept], dtype=torch.float32)}
+
+
+def _cells(grid: Grid) -> Cells:
+    return np.array(grid, np.int64)
