@@ -38,7 +38,9 @@ class Precision:
 
     def __init__(self, dtype: torch.dtype, kind: str, *, scale: float = FIRST_SCALE) -> None:
         self.dtype, self.kind = dtype, kind
-        self.scaler = self._scaler(scale)
+        self.scaler = torch.amp.GradScaler(
+            kind, init_scale=scale, growth_interval=GROW_AFTER, enabled=dtype is torch.float16
+        )
 
     @classmethod
     def of(cls, device: str) -> Precision:
@@ -64,11 +66,12 @@ class Precision:
         self.scaler.update()
 
     def forget(self) -> None:
-        """After a step that was cut short: the scale stays, what the scaler noted about the step goes."""
-        known = self.scaler.state_dict()
-        if known:
-            self.scaler = self._scaler(known["scale"])
-            self.scaler.load_state_dict(known)
+        """After a step that was cut short: the scale stays, what the scaler noted about the step goes.
+
+        torch has no public word for it. The scaler itself must stay: recorded steps use its tensors.
+        """
+        if self.scaler.is_enabled():
+            self.scaler._per_optimizer_states.clear()
 
     @property
     def scale(self) -> float:
@@ -85,10 +88,6 @@ class Precision:
             self.scaler.load_state_dict(
                 {**self.scaler.state_dict(), "scale": scale, "_growth_tracker": good_steps}
             )
-
-    def _scaler(self, scale: float) -> torch.amp.GradScaler:
-        enabled = self.dtype is torch.float16
-        return torch.amp.GradScaler(self.kind, init_scale=scale, growth_interval=GROW_AFTER, enabled=enabled)
 
 
 def dtype_for(capability: tuple[int, int]) -> torch.dtype:

@@ -7,7 +7,7 @@ launched at once; it reads its batch from buffers that stay in place, so there i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -129,10 +129,50 @@ class Slot:
         self.rows.copy_(rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """All that a step changes, as it was."""
+
+    weights: list[Tensor]
+    moments: list[Tensor]
+    scale: float
+    good_steps: int
+
+    @classmethod
+    def of(cls, step: EagerStep) -> Place:
+        weights, moments = ([t.detach().clone() for t in part] for part in _changing(step))
+        return cls(weights, moments, step.precision.scale, step.precision.good_steps)
+
+    @torch.no_grad()
+    def go_back(self, step: EagerStep) -> None:
+        for part, kept in zip(_changing(step), (self.weights, self.moments), strict=True):
+            for tensor, value in zip(part, kept, strict=True):
+                tensor.copy_(value)
+        step.precision.take_up(self.scale, self.good_steps)
+
+
+def _changing(step: EagerStep) -> tuple[list[Tensor], list[Tensor]]:
+    """The weights; and the moments, once a first step has made them."""
+    optimiser = step.optimiser
+    kept = [value for state in optimiser.adam.state.values() for value in state.values()]
+    return list(optimiser.all), [*optimiser.momenta, *kept, optimiser.skipped]
+
+
+def _distance(one: Sequence[Tensor], two: Sequence[Tensor]) -> float:
+    apart = torch._foreach_sub([t.detach() for t in one], [t.detach() for t in two])
+    return float(torch.stack(torch._foreach_norm(apart)).norm())
+
+
+UNLIKE = 0.5
+"""How far apart, in lengths of the step, a replay and an eager step may end: half precision and sums in
+another order make some of it; a recording gone wrong stands still, goes elsewhere or gives no numbers."""
+
+
 class GraphedSteps:
     """Steps recorded for each shape of batch and then replayed: the same steps, without their launches.
 
-    Where a recording fails, steps of that shape go on eagerly, and the log says why.
+    Where a recording fails, or does not do what an eager step does, steps of that shape go on eagerly, and
+    the log says why.
     """
 
     def __init__(self, step: EagerStep, recorder: Callable[[], Recorder] = CudaGraphs) -> None:
@@ -158,21 +198,37 @@ class GraphedSteps:
         if slot.rehearsed < REHEARSALS:
             slot.rehearsed += 1
             return self.recorder.rehearse(body)
-        if slot.replay is None:
-            try:
-                slot.replay = self.recorder.record(body)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as why:
-                log.warning("no CUDA graph for %d samples of side %d: %s; steps go on eagerly",
-                            size, 2 * half, why)  # fmt: skip
-                slot.recordable = False
-                self.step.forget()
-                return self.step(batch, rows, factor, loops=loops)
-        else:
+        if slot.replay is not None:
             self.step.announce(slot.batch, slot.rows)
-        value, fits = slot.replay()
-        return value.clone(), fits.clone()
+            value, fits = slot.replay()
+            return value.clone(), fits.clone()
+        try:
+            slot.replay, told = self._record(self.recorder, body)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as why:
+            log.warning(
+                "no CUDA graph for %d samples of side %d: %s; steps go on eagerly", size, 2 * half, why
+            )
+            slot.recordable = False
+            self.step.forget()
+            return self.step(batch, rows, factor, loops=loops)
+        return told
+
+    def _record(self, recorder: Recorder, body: Callable[[], Told]) -> tuple[Callable[[], Told], Told]:
+        """The recording, and what its first replay told. It is believed only if it moves the weights as an
+        eager step from the same place does; else RuntimeError, with everything where it was."""
+        step, before = self.step, Place.of(self.step)
+        recorder.rehearse(body)
+        eager = [weight.detach().clone() for weight in step.optimiser.all]
+        before.go_back(step)
+        replay = recorder.record(body)
+        value, fits = replay()
+        moved = _distance(eager, before.weights)
+        if not _distance(eager, step.optimiser.all) <= UNLIKE * moved + 1e-9:
+            before.go_back(step)
+            raise RuntimeError("its first replay moved the weights otherwise than an eager step")
+        return replay, (value.clone(), fits.clone())
 
     def forget(self) -> None:
         """Drop the recordings too: they hold memory, and batches will have another shape."""

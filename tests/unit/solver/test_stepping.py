@@ -1,11 +1,13 @@
 """A step is the same step on static buffers, left on the device, in half precision; a bad one is skipped."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gpu_runner import solver
 from gpu_runner.solver.canvas import Batch, PairStore, Placement, draw
 from gpu_runner.solver.decode import decode
 from gpu_runner.solver.flops import Meter
@@ -16,6 +18,9 @@ from gpu_runner.solver.precision import Precision, dtype_for
 from gpu_runner.solver.stepping import REHEARSALS, EagerStep, GraphedSteps
 from gpu_runner.solver.task import Task
 from gpu_runner.solver.train import Adaptation, Demonstrations, Recipe
+from gpu_runner.solver.weights import build, read_checkpoint
+
+MODELS = Path(solver.__file__).parents[1] / "models"
 
 TASK = Task.from_json(
     {
@@ -114,26 +119,67 @@ def test_steps_on_static_buffers_give_the_numbers_of_eager_steps():
     assert all(torch.equal(a, b) for a, b in zip(state(eager), state(graphed), strict=True))
     shapes = {(batch.cells.shape[1], len(rows)) for batch, rows in given}
     assert len(shapes) == recorder.recorded == 2
-    assert recorder.rehearsed == 2 * REHEARSALS
+    assert recorder.rehearsed == 2 * (REHEARSALS + 1)  # one is what the recording is compared with
     assert recorder.replayed == len(given) - 2 * REHEARSALS
 
 
-class Tape(Straight):
-    """As a graph: recorded by a call of the step, replayed without one."""
+class Unseen(Straight):
+    """As a graph: nobody sees the network called while it is replayed."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.hooks = model._forward_pre_hooks
 
     def record(self, body):
-        told = body()
-        return lambda: told
+        def replay():
+            hooks = dict(self.hooks)
+            self.hooks.clear()
+            told = body()
+            self.hooks.update(hooks)
+            return told
+
+        return replay
 
 
 def test_replayed_steps_count_as_work():
+    """What a recording is compared with is work too: a step for each of two shapes."""
     step, meter = step_of(), Meter()
     meter.watch(step.model)
-    steps, given = GraphedSteps(step, Tape), batches(16)
+    steps, given = GraphedSteps(step, lambda: Unseen(step.model)), batches(16)
     for batch, rows in given:
         steps(batch, rows, 1.0)
     assert meter.steps == len(given)
     assert sum(meter.trained.values()) == sum(len(rows) for _, rows in given)
+
+
+class Wrong(Straight):
+    """Recordings that do not do what the step does."""
+
+    def __init__(self, step, how):
+        super().__init__()
+        self.step, self.how = step, how
+
+    def record(self, body):
+        def replay():
+            told = body()
+            if self.how == "moves back":
+                self.step.tokens.data.mul_(2)
+            elif self.how == "gives no numbers":
+                self.step.tokens.data.fill_(float("nan"))
+            return told
+
+        return replay if self.how != "stands still" else lambda: (torch.tensor(0.0), torch.ones(6).bool())
+
+
+@pytest.mark.parametrize("how", ["moves back", "gives no numbers", "stands still"])
+def test_a_recording_that_does_something_else_than_the_step_is_not_believed(how, caplog):
+    eager, graphed = step_of(), step_of()
+    steps = GraphedSteps(graphed, lambda: Wrong(graphed, how))
+    for batch, rows in batches(12):
+        eager(batch, rows, 1.0)
+        steps(batch, rows, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(state(eager), state(graphed), strict=True))
+    assert "otherwise than an eager step" in caplog.text
 
 
 def test_what_a_step_told_is_not_changed_by_the_next_one():
@@ -220,6 +266,20 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(on_device):
         step(batch, rows, 1.0)
     assert int(step.optimiser.skipped) == 0
     assert not same(before, state(step))
+
+
+def test_recorded_steps_of_all_shapes_share_one_loss_scale_even_after_one_was_cut_short():
+    step = step_of(on_device=True, precision=Precision(torch.float16, "cpu"))
+    steps = GraphedSteps(step, Straight)
+    for n, (batch, rows) in enumerate(batches(12)):
+        steps(batch, rows, 1.0)
+        if n == 0:
+            scale = step.precision.scaler._scale
+        if n == 6:
+            step.precision.scaler.unscale_(step.optimiser)
+            step.forget()
+    assert step.precision.scaler._scale is scale
+    assert step.precision.good_steps == 12
 
 
 def test_the_loss_scale_is_kept_and_taken_up():
@@ -421,3 +481,17 @@ class HostWatch(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu":
                 self.seen.add(operator.overloadpacket.__name__)
         return made
+
+
+def test_the_shipped_checkpoint_reads_in_half_precision_as_in_single():
+    known = read_checkpoint(MODELS / "xs.safetensors")
+    model = build(known.config, known.weights)
+    for batch, rows in batches(4):
+        tokens = model.mean_tokens.expand(len(rows), -1, -1)
+        with torch.no_grad():
+            plain = model(batch, tokens)
+            with Precision(torch.float16, "cpu").autocast():
+                half = model(batch, tokens)
+        assert bool(half.isfinite().all())
+        assert float((plain - half).abs().max()) < 0.1
+        assert float((plain.argmax(-1) == half.argmax(-1)).float().mean()) > 0.99
