@@ -51,8 +51,8 @@ class Meter:
     """What a network was asked to do: samples trained on and samples only read, by half of the canvas, and
     optimiser steps.
 
-    `watch` sees every call of the network. The replay of a CUDA graph is none: who replays a step says so
-    with `trained_on`.
+    `watch` sees every call of the network. The replay of a CUDA graph is none: `stepping.EagerStep.announce`
+    calls the same hook for it.
     """
 
     trained: Counter[int] = field(default_factory=Counter)
