@@ -167,10 +167,14 @@ def _reasoned(task: Task, budget: SolveBudget, door: _Door) -> reasoning.Reasone
     elif not budget.adapt or door.watch.left() <= 0:
         return reasoning.Reasoned((), tuple(() for _ in task.tests))
     else:
+        goes = True
 
         def go_on() -> bool:
-            door.check("reason", 0.0, None)
-            return door.fits("reason", within=door.watch.left() - 0.8 * budget.seconds)
+            nonlocal goes
+            if goes:  # once time is up no further piece begins, however often it is asked for
+                door.check("reason", 0.0, None)
+                goes = door.fits("reason", within=door.watch.left() - 0.8 * budget.seconds)
+            return goes
 
         door.watch.begin()
         found = reasoning.reason(task, seed=budget.seed, go_on=go_on)

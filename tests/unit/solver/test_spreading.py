@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gpu_runner.solver import BadWeights, engine, predict, solve, spreading
+from gpu_runner.solver import BadWeights, engine, predict, reasoning, solve, spreading
 from gpu_runner.solver.engine import SolveBudget
 from gpu_runner.solver.spreading import DIHEDRALS, Spreader, replay, spread
 from gpu_runner.solver.task import Task
@@ -42,7 +42,23 @@ TASK = {
 }
 
 
-def test_a_local_rule_is_learned_and_its_weights_give_the_answer_again():
+# Drawn by lot: no hypothesis but the network may be sure of it.
+RULELESS = {
+    "train": [
+        {"input": [[1, 0, 3], [0, 7, 0], [2, 5, 5]], "output": [[4, 0, 9], [9, 4, 6], [0, 6, 4]]},
+        {"input": [[0, 3, 0], [6, 6, 1], [0, 2, 8]], "output": [[9, 9, 0], [4, 0, 6], [6, 4, 9]]},
+        {"input": [[5, 2, 2], [8, 0, 0], [1, 3, 7]], "output": [[6, 4, 4], [0, 9, 9], [9, 0, 6]]},
+    ],
+    "test": [{"input": [[0, 1, 6], [3, 0, 2], [7, 8, 0]]}],
+}
+
+
+def find_nothing(task, **_):
+    return reasoning.Reasoned((), tuple(() for _ in task.tests))
+
+
+def test_a_local_rule_is_learned_and_its_weights_give_the_answer_again(monkeypatch):
+    monkeypatch.setattr(reasoning, "reason", find_nothing)  # they would have answered before it
     found = solve(TASK, SolveBudget(seconds=600), None)
     assert found.metrics["hypothesis"] == "spreader"
     first, second = found.attempts[0]
@@ -84,7 +100,7 @@ def test_images_that_disagree_are_not_believed(monkeypatch):
 def test_the_network_has_its_turn_when_no_small_hypothesis_is_believed(monkeypatch):
     monkeypatch.setattr(engine, "DEFAULT_CONFIG", "tiny")
     monkeypatch.setattr(spreading, "STEPS", 3)
-    found = solve(TASK, SolveBudget(seconds=60, max_steps=3), None)
+    found = solve(RULELESS, SolveBudget(seconds=60, max_steps=3), None)
     assert found.metrics["config"] == "tiny"
 
 
