@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_runner.solver.confidence import COEFFICIENTS, Evidence, features
+from gpu_runner.solver.confidence import COEFFICIENTS, Evidence, features, probability
 
 Floats = NDArray[np.float64]
 NAMES = tuple(COEFFICIENTS)
+RULES = "rules"
 FOLDS = 5
 BINS = 10
 PULL = 1.0
@@ -66,9 +67,18 @@ def read(document: Mapping[str, Any]) -> list[Seen]:
             continue
         for ranked in task.get("votes") or []:
             if ranked:
-                evidence = _evidence(ranked, str(task["hypothesis"]), float(task["demo_fit"]))
+                evidence = _surest(ranked, str(task["hypothesis"]), float(task["demo_fit"]))
                 found.append(Seen(evidence, float(task["score"]), str(task["id"])))
     return found
+
+
+def _surest(ranked: Sequence[Mapping[str, Any]], hypothesis: str, demo_fit: float) -> Evidence:
+    """Rules and another hypothesis may both have answered; the solver tells the greater probability."""
+    ruled = [each for each in ranked if each.get("by") == RULES]
+    others = [each for each in ranked if each.get("by") != RULES]
+    found = [_evidence(ruled, RULES, 1.0)] if ruled else []
+    found += [_evidence(others, hypothesis, demo_fit)] if others else []
+    return max(found, key=probability)
 
 
 def _evidence(ranked: Sequence[Mapping[str, Any]], hypothesis: str, demo_fit: float) -> Evidence:
@@ -76,7 +86,7 @@ def _evidence(ranked: Sequence[Mapping[str, Any]], hypothesis: str, demo_fit: fl
     rival = float(ranked[1]["share"]) if len(ranked) > 1 else 0.0
     return Evidence(
         hypothesis, float(first["share"]), rival, float(first["log_likelihood"]), demo_fit,
-        held_out=bool(first.get("held_out", False)),
+        held_out=bool(first.get("held_out", False)), weight=float(first.get("weight", 1.0)),
     )  # fmt: skip
 
 

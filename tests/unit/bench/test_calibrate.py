@@ -65,6 +65,16 @@ def test_the_evidence_read_back_has_the_confidence_that_the_solver_told():
     assert 0.0 < probability(seen.evidence) < 1.0
 
 
+def test_rules_beside_a_network_count_where_they_are_surer():
+    one = task("a", 0.2, 1.0, demo_fit=0.0)
+    rule = {"grid": [[3]], "votes": 1, "share": 0.9, "log_likelihood": 0.0, "by": "rules", "weight": 4.0}
+    (seen,) = calibrate.read({"tasks": [one | {"votes": [[rule, *one["votes"][0]]]}]})
+    assert seen.evidence == calibrate.Evidence("rules", 0.9, 0.0, 0.0, 1.0, weight=4.0)
+    doubtful = rule | {"share": 0.0, "weight": 1e-6}
+    (seen,) = calibrate.read({"tasks": [task("a", 0.9, 1.0) | {"votes": [[doubtful, *one["votes"][0]]]}]})
+    assert seen.evidence.hypothesis == "specific"
+
+
 def test_tasks_without_a_score_or_votes_are_left_out():
     tasks = [task("a", 0.5, None), task("b", 0.5, 1.0, demo_fit=None), task("c", 0.5, 0.5, tests=2)]
     tasks.append(task("d", 0.5, 0.0) | {"votes": [[]]})

@@ -11,7 +11,7 @@ from gpu_runner.solver import BadTask, SolveBudget, predict, solve
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import write_checkpoint
 
-QUICK = SolveBudget(seconds=60, max_steps=2, second_seed=False)
+QUICK = SolveBudget(seconds=5, max_steps=2, second_seed=False)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_no_time_at_all_is_still_an_answer(checkpoint, name, seconds):
 
 
 def test_no_steps_at_all_are_still_an_answer(checkpoint):
-    found = solve(TASKS["three test inputs"], SolveBudget(seconds=60, max_steps=0), checkpoint)
+    found = solve(TASKS["three test inputs"], SolveBudget(seconds=5, max_steps=0), checkpoint)
     well_formed(found.attempts, 3)
     assert found.metrics["steps"] == 0
 
@@ -229,7 +229,7 @@ def test_weights_that_make_the_training_diverge_are_no_crash(tmp_path, name):
     weights[name][:] = 60_000.0
     path = tmp_path / "huge.safetensors"
     write_checkpoint(path, CONFIGS["tiny"], weights)
-    found = solve(TASK, SolveBudget(seconds=60, max_steps=12, second_seed=False), path)
+    found = solve(TASK, SolveBudget(seconds=5, max_steps=12, second_seed=False), path)
     well_formed(found.attempts, 3)
     json.dumps(found.metrics, allow_nan=False)
     assert all(bool(value.isfinite().all()) for value in found.adapted.values())
@@ -244,7 +244,7 @@ def test_losses_that_are_no_numbers_end_the_training_with_an_answer(monkeypatch,
         return logits * float("nan") if torch.is_grad_enabled() else logits
 
     monkeypatch.setattr(Solver, "forward", forward)
-    found = solve(TASK, SolveBudget(seconds=60, max_steps=200, second_seed=False), checkpoint)
+    found = solve(TASK, SolveBudget(seconds=20, max_steps=200, second_seed=False), checkpoint)
     well_formed(found.attempts, 3)
     json.dumps(found.metrics, allow_nan=False)
     assert found.metrics["stopped_by"] == "diverged"
@@ -256,7 +256,7 @@ def test_views_that_are_no_numbers_are_an_answer_of_the_expected_size(monkeypatc
     monkeypatch.setattr(
         Solver, "forward", lambda self, batch, tokens, **_: torch.full((*batch.cells.shape, 12), float("nan"))
     )
-    found = solve(TASK, SolveBudget(seconds=60, max_steps=0), checkpoint)
+    found = solve(TASK, SolveBudget(seconds=5, max_steps=0), checkpoint)
     well_formed(found.attempts, 3)
     json.dumps(found.metrics, allow_nan=False)
 
