@@ -163,7 +163,11 @@ def _reasoned(task: Task, budget: SolveBudget, door: _Door) -> reasoning.Reasone
     known = door.journal.found("rules")
     if known is not None:
         with understood():
-            found = reasoning.replay(task, str(known.facts["rules"]))
+            text = str(known.facts["rules"])
+        try:
+            found = reasoning.replay(task, text)
+        except BadWeights as why:
+            raise BadState(str(why)) from why
     elif not budget.adapt or door.watch.left() <= 0:
         return reasoning.Reasoned((), tuple(() for _ in task.tests))
     else:

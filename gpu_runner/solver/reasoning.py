@@ -7,6 +7,7 @@ attempts are two ways to be right, and what a rule finds a network seldom does.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,7 @@ def voted(explanations: Sequence[Explanation], task: Task) -> Reasoned:
         counts: dict[tuple[tuple[int, ...], ...], int] = {}
         for one in explanations:
             told = one.rule.answer(grid)
-            if told is None or not told.size or max(told.shape) > MAX_SIDE:
+            if told is None or not _possible(told):
                 continue
             key = tuple(tuple(row) for row in told.tolist())
             weights[key] = weights.get(key, 0.0) + one.weight
@@ -104,9 +105,9 @@ def replay(task: Task, text: str) -> Reasoned:
     """The candidates of rules kept before (`to_json`, as text). Raises BadWeights."""
     try:
         told = json.loads(text)
-        return voted([Explanation(rule_from_json(rule), float(weight)) for weight, rule in told], task)
-    except (ValueError, TypeError) as error:
-        raise BadWeights(f"the rules beside these weights are damaged: {error}") from error
+        return voted([Explanation(rule_from_json(rule), _weight(weight)) for weight, rule in told], task)
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise BadWeights(f"the rules beside these weights are damaged: {error!r}") from error
 
 
 def alone(found: Sequence[Voted]) -> tuple[Grid, Grid]:
@@ -134,6 +135,18 @@ def changed(grid: Grid) -> Grid:
 
 def weights(reasoned: Reasoned) -> dict[str, torch.Tensor]:
     return {WEIGHTS: torch.tensor([one.weight for one in reasoned.kept], dtype=torch.float32)}
+
+
+def _possible(told: Cells) -> bool:
+    return bool(told.size) and max(told.shape) <= MAX_SIDE and told.min() >= 0 and told.max() < COLOURS
+
+
+def _weight(value: Any) -> float:
+    """Raises ValueError or TypeError on what can be no weight."""
+    weight = float(value)
+    if not (math.isfinite(weight) and weight > 0):
+        raise ValueError(f"{value!r} is no weight")
+    return weight
 
 
 def _cells(grid: Grid) -> Cells:

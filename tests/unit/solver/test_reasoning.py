@@ -1,0 +1,272 @@
+"""Rules as the solver uses them: their votes, beside a network's attempts, kept, and read again."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_runner.solver import BadWeights, Interrupted, SolveBudget, predict, reasoning, solve, spreading
+from gpu_runner.solver.model import CONFIGS, Solver
+from gpu_runner.solver.reasoning import FEWEST, PLAUSIBLE, SURE_SHARE, SURE_WEIGHT, Reasoned, Voted
+from gpu_runner.solver.rules.reason import Explanation, rule_from_json
+from gpu_runner.solver.task import Task
+from gpu_runner.solver.weights import write_checkpoint
+
+OWN = ["seen", ["same", 0], "own"]
+MIRRORED = ["seen", ["same", 0], "mirror left-right"]
+ALL_FIVE = ["seen", ["same", 0], "5"]
+
+
+def boxes(height, width, *told):
+    """A grid with boxes: (top, left, height, width, colour)."""
+    rows = [[0] * width for _ in range(height)]
+    for top, left, tall, wide, colour in told:
+        for r in range(top, top + tall):
+            rows[r][left : left + wide] = [colour] * wide
+    return rows
+
+
+# The answer is the smallest box.
+SURE = {
+    "train": [
+        {"input": boxes(8, 9, (0, 0, 3, 3, 2), (4, 5, 2, 2, 5), (5, 0, 3, 2, 2)), "output": [[5, 5]] * 2},
+        {"input": boxes(7, 7, (0, 0, 1, 3, 4), (2, 1, 3, 4, 1), (6, 3, 1, 4, 6)), "output": [[4, 4, 4]]},
+        {"input": boxes(9, 8, (1, 1, 4, 4, 8), (7, 1, 1, 2, 3), (0, 6, 4, 2, 1)), "output": [[3, 3]]},
+    ],
+    "test": [{"input": boxes(9, 9, (0, 0, 3, 4, 1), (5, 5, 3, 3, 7), (6, 0, 2, 1, 9))}],
+}
+SMALLEST = [[9], [9]]
+# Drawn by lot: rules that explain it are long.
+DOUBTFUL = {
+    "train": [
+        {"input": [[1, 0, 3], [0, 7, 0], [2, 5, 5]], "output": [[4, 0, 9], [9, 4, 6], [0, 6, 4]]},
+        {"input": [[0, 3, 0], [6, 6, 1], [0, 2, 8]], "output": [[9, 9, 0], [4, 0, 6], [6, 4, 9]]},
+        {"input": [[5, 2, 2], [8, 0, 0], [1, 3, 7]], "output": [[6, 4, 4], [0, 9, 9], [9, 0, 6]]},
+    ],
+    "test": [{"input": [[0, 1, 6], [3, 0, 2], [7, 8, 0]]}],
+}
+QUICK = SolveBudget(seconds=600, max_steps=3, second_seed=False)
+
+
+@pytest.fixture(autouse=True)
+def short_spreading(monkeypatch):
+    monkeypatch.setattr(spreading, "STEPS", 2)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    write_checkpoint(path, CONFIGS["tiny"], Solver(CONFIGS["tiny"]).state_dict())
+    return path
+
+
+def explained(*weighted):
+    return [Explanation(rule_from_json(rule), weight) for rule, weight in weighted]
+
+
+def asked(*tests):
+    return Task.from_json({"train": SURE["train"], "test": [{"input": rows} for rows in tests]})
+
+
+def test_rules_that_say_the_same_add_up_and_the_weightiest_answer_comes_first():
+    symmetric, other = [[1, 2, 1]], [[1, 2, 3]]
+    rules = explained((OWN, 0.25), (MIRRORED, 0.25), (ALL_FIVE, 0.3))
+    first, second = reasoning.voted(rules, asked(symmetric, other)).ballots
+    assert [(one.grid, one.weight, one.rules) for one in first] == [
+        ([[1, 2, 1]], 0.5, 2),
+        ([[5, 5, 5]], 0.3, 1),
+    ]
+    assert [one.grid for one in second] == [[[5, 5, 5]], [[1, 2, 3]], [[3, 2, 1]]]
+    assert all(sum(one.share for one in found) == pytest.approx(1.0) for found in (first, second))
+
+
+def test_a_candidate_that_can_be_no_grid_has_no_vote():
+    too_large = ["seen", ["enlarged", 2, 2], "own"]
+    no_colour = ["seen", ["same", 0], "10"]
+    (found,) = reasoning.voted(explained((too_large, 1.0), (no_colour, 1.0)), asked([[1] * 20])).ballots
+    assert found == ()
+
+
+def found_with(weight, share):
+    return Voted([[1]], weight, share, 1)
+
+
+def test_rules_are_sure_when_each_test_has_one_weighty_answer_and_enough_was_shown():
+    good = (found_with(SURE_WEIGHT, SURE_SHARE),)
+    assert Reasoned((), (good, good)).sure(FEWEST)
+    assert not Reasoned((), (good, good)).sure(FEWEST - 1)
+    for worse in ((), (found_with(SURE_WEIGHT / 2, 1.0),), (found_with(4.0, SURE_SHARE - 0.1),)):
+        assert not Reasoned((), (good, worse)).sure(FEWEST)
+
+
+grids = st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=2), min_size=1, max_size=2)
+small_pairs = st.tuples(grids, grids).filter(lambda pair: pair[0] != pair[1])
+ballots = st.lists(
+    st.builds(Voted, grids, st.floats(1e-4, 4.0), st.floats(0.0, 1.0), st.just(1)),
+    max_size=3,
+    unique_by=lambda one: str(one.grid),
+).map(lambda found: tuple(sorted(found, key=lambda one: -one.weight)))
+
+
+@given(ballots, small_pairs)
+def test_beside_the_network_there_are_always_two_different_attempts(found, network):
+    first, second = reasoning.beside(found, network)
+    assert first != second
+    if not found:
+        assert (first, second) == network
+    elif found[0].weight >= PLAUSIBLE:
+        assert first == found[0].grid
+        assert second in network
+    else:
+        assert first == network[0]
+        assert second == (found[0].grid if found[0].grid != network[0] else network[1])
+
+
+@given(ballots.filter(bool))
+def test_rules_alone_give_two_different_attempts(found):
+    first, second = reasoning.alone(found)
+    assert first == found[0].grid
+    assert first != second
+    assert len(found) == 1 or second == found[1].grid
+
+
+@pytest.mark.parametrize("task", [SURE, DOUBTFUL], ids=["sure", "doubtful"])
+def test_kept_rules_give_the_same_candidates_again(task):
+    known = Task.from_json(task)
+    found = reasoning.reason(known, seed=0, go_on=lambda: True)
+    again = reasoning.replay(known, json.dumps(found.to_json()))
+    assert again.ballots == found.ballots
+    assert all(again.ballots)
+    assert again.to_json() == found.to_json()
+
+
+def test_the_same_seed_finds_the_same_rules():
+    one, two = (reasoning.reason(Task.from_json(DOUBTFUL), seed=3, go_on=lambda: True) for _ in range(2))
+    assert one.to_json() == two.to_json()
+
+
+def test_sure_rules_answer_alone_and_are_replayed():
+    found = solve(SURE, QUICK, None)
+    assert found.metrics["hypothesis"] == reasoning.NAME
+    ((first, second),) = found.attempts
+    assert first == SMALLEST
+    assert first != second
+    assert found.metrics["confidence"][0] > 0.5
+    assert found.metrics["votes"][0][0]["grid"] == first
+    assert found.metrics["votes"][0][0]["by"] == reasoning.NAME
+    assert predict(SURE, found.adapted, found.adapted_metadata) == found.attempts
+    json.dumps(found.metrics)
+
+
+def test_doubtful_rules_stand_beside_the_network_and_both_are_replayed(checkpoint):
+    found = solve(DOUBTFUL, QUICK, checkpoint)
+    assert found.metrics["hypothesis"] in ("exchangeable", "specific")
+    assert found.metrics["rules"] > 0
+    by = {vote.get("by") for vote in found.metrics["votes"][0]}
+    assert by == {reasoning.NAME, None}
+    ruled = reasoning.replay(Task.from_json(DOUBTFUL), found.adapted_metadata[reasoning.RULES])
+    assert ruled.ballots[0][0].grid in found.attempts[0]
+    assert predict(DOUBTFUL, found.adapted, found.adapted_metadata) == found.attempts
+
+
+def test_without_adapting_no_rule_is_looked_for(checkpoint, monkeypatch):
+    monkeypatch.setattr(reasoning, "reason", never)
+    found = solve(SURE, SolveBudget(seconds=600, adapt=False), checkpoint)
+    assert found.metrics["rules"] == 0
+    assert predict(SURE, found.adapted, found.adapted_metadata) == found.attempts
+
+
+def never(*_, **__):
+    raise AssertionError("the rules were looked for again")
+
+
+DAMAGED = {
+    "no JSON": "[[",
+    "empty": "",
+    "no list": "7",
+    "no rule": "[[1.0]]",
+    "no weight": json.dumps([["heavy", OWN]]),
+    "a weight below zero": json.dumps([[-1.0, OWN]]),
+    "an endless weight": "[[Infinity, " + json.dumps(OWN) + "]]",
+    "an unknown kind": json.dumps([[1.0, ["guess", 1]]]),
+    "an unknown view": json.dumps([[1.0, ["seen", ["nowhere", 0], "own"]]]),
+    "a view without a name": json.dumps([[1.0, ["seen", [], "own"]]]),
+    "too many numbers": json.dumps([[1.0, ["seen", ["same", 0, 1, 2], "own"]]]),
+    "a torn tree": json.dumps([[1.0, ["seen", ["same", 0], ["own is 1", "2"]]]]),
+    "an unknown family": json.dumps([[1.0, ["cut", ["cousins", "most", "area", 0], None]]]),
+    "an unknown trait": json.dumps([[1.0, ["cut", ["objects", "most", "beauty", 0], None]]]),
+    "a mosaic without a cover": json.dumps([[1.0, ["mosaic", []]]]),
+    "parts of nothing": json.dumps([[1.0, ["seen", ["parts", 0, 0], "own"]]]),
+    "nested without an end": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_rules_are_bad_weights(text):
+    with pytest.raises(BadWeights, match="damaged"):
+        reasoning.replay(Task.from_json(SURE), text)
+
+
+def test_rules_of_another_task_are_refused():
+    found = solve(SURE, QUICK, None)
+    other = {"train": SURE["train"], "test": [{"input": [[5]]}]}
+    metadata = found.adapted_metadata | {reasoning.RULES: "[]"}
+    with pytest.raises(BadWeights, match="another task"):
+        predict(other, found.adapted, metadata)
+    with pytest.raises(BadWeights, match="damaged"):
+        predict(SURE, found.adapted, metadata | {reasoning.RULES: "{"})
+
+
+class StopAt:
+    """Asks to stop once this phase has been told of so often."""
+
+    def __init__(self, phase, times):
+        self.phase, self.left = phase, times
+
+    def progress(self, *, phase, fraction, loss):
+        self.left -= phase == self.phase
+
+    def should_stop(self):
+        return self.left <= 0
+
+
+def interrupted(task, checkpoint, keep, *, phase, times=1):
+    watch = StopAt(phase, times)
+    with pytest.raises(Interrupted):
+        solve(task, QUICK, checkpoint, progress=watch.progress, should_stop=watch.should_stop, keep=keep)
+
+
+@pytest.mark.parametrize("phase", ["point", "adapt", "decode"])
+def test_rules_found_before_an_interruption_are_not_looked_for_again(
+    checkpoint, tmp_path, monkeypatch, phase
+):
+    keep = tmp_path / "state.safetensors"
+    whole = solve(DOUBTFUL, QUICK, checkpoint)
+    interrupted(DOUBTFUL, checkpoint, keep, phase=phase)
+    monkeypatch.setattr(reasoning, "reason", never)
+    found = solve(DOUBTFUL, QUICK, checkpoint, keep=keep)
+    assert found.attempts == whole.attempts
+    assert found.adapted_metadata == whole.adapted_metadata
+
+
+def test_an_interruption_among_the_rules_costs_them_only(checkpoint, tmp_path):
+    keep = tmp_path / "state.safetensors"
+    interrupted(SURE, checkpoint, keep, phase="reason", times=3)
+    found = solve(SURE, QUICK, checkpoint, keep=keep)
+    assert found.attempts[0][0] == SMALLEST
+
+
+def test_kept_rules_that_are_damaged_are_a_warning_and_a_fresh_start(
+    checkpoint, tmp_path, monkeypatch, caplog
+):
+    keep = tmp_path / "state.safetensors"
+    real = reasoning.Reasoned.to_json
+    monkeypatch.setattr(reasoning.Reasoned, "to_json", lambda self: [["heavy", "rule"]])
+    interrupted(DOUBTFUL, checkpoint, keep, phase="adapt")
+    monkeypatch.setattr(reasoning.Reasoned, "to_json", real)
+    whole = solve(DOUBTFUL, QUICK, checkpoint)
+    assert solve(DOUBTFUL, QUICK, checkpoint, keep=keep).attempts == whole.attempts
+    assert "starting over" in caplog.text
