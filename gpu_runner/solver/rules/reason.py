@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,11 +57,17 @@ class Seen:
     tree: trees.Node
 
     def answer(self, grid: Cells) -> Cells | None:
-        sheet = self.view.sheet(grid)
+        sheet = _sheet_of(self.view.name, self.view.numbers, grid.tobytes(), grid.shape)
         return None if sheet is None else _told(self.tree, sheet)
 
     def to_json(self) -> Any:
         return ["seen", self.view.to_json(), self.tree.to_json()]
+
+
+@lru_cache(maxsize=16)
+def _sheet_of(name: str, numbers: tuple[int, ...], cells: bytes, shape: tuple[int, ...]) -> Sheet | None:
+    """A view's sheet of a grid: dozens of rules look at the same few, and one takes tenths of a second."""
+    return view_named((name, *numbers)).sheet(np.frombuffer(cells, np.int64).reshape(shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +175,7 @@ def _grown(
     sided = view.name == "same" and not view.numbers[0] and sum(s.size for s, _ in pairs) <= MOST_CELLS
     for sides in (1, SIDES) if sided else (1,):
         turned = [(_turned(s, n), _turned(t, n)) for s, t in pairs for n in range(sides)]
-        sheets = _sheets(view, turned, tests)
+        sheets = _sheets(view, turned, tests, go_on)
         if sheets is None or not go_on():
             continue
         learner = trees.Learner(trees.Table.of(sheets), _flat([target for _, target in turned]))
@@ -188,10 +195,15 @@ def _grown(
     return list(found.values())
 
 
-def _sheets(view: View, pairs: Pairs, tests: Sequence[Cells]) -> list[Sheet] | None:
-    """The sheets of the demonstrations; None where the shapes do not fit, or a test has other sights."""
-    sheets = [view.sheet(source) for source, _ in pairs]
-    asked = [view.sheet(test) for test in tests]
+def _sheets(view: View, pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[Sheet] | None:
+    """The sheets of the demonstrations; None where the shapes do not fit, a test has other sights, or there
+    is no time left: a sheet of 30×30 cells takes tenths of a second."""
+    seen = []
+    for grid in [*(source for source, _ in pairs), *tests]:
+        if not go_on():
+            return None
+        seen.append(view.sheet(grid))
+    sheets, asked = seen[: len(pairs)], seen[len(pairs) :]
     names: set[tuple[str, ...]] = set()
     for sheet in [*sheets, *asked]:
         if sheet is None:
