@@ -10,6 +10,7 @@ as its rule is short (minimum description length: each further leaf halves it).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,11 +19,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import trees
-from .grids import Cells
+from .before import CHANGES
+from .grids import Cells, Mask
 from .mosaics import Mosaic, mosaics
 from .selecting import FAMILIES, Choice, choices
 from .sights import Sheet, look
-from .views import Pairs, View, view_named, views_for
+from .views import PICTURED, PLAIN, Pairs, View, same, view_named, views_for
 
 GROWN = 12
 """Trees tried for a view, each but the first over a random part of the facts."""
@@ -32,8 +34,17 @@ SIDES = 8
 MOST_CELLS = 1800
 """Demonstrated cells up to which a task is also learned from all eight sides at once."""
 
+WEAK = 0.1
+"""Weight of all explanations below which changed inputs are looked at too."""
+
+LATER = 0.25
+"""What a change before costs a rule's weight: there are a dozen to choose from."""
+
 KEPT = 16
 """Explanations that vote, the weightiest."""
+
+ROUGH = (2, 3, 4, 6)
+"""Leaves of the rough trees that a second look starts from."""
 
 MOST_CHOICES = 12
 """Choices of a part for which a tree is grown."""
@@ -62,6 +73,43 @@ class Seen:
 
     def to_json(self) -> Any:
         return ["seen", self.view.to_json(), self.tree.to_json()]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A second look at what a first, rough tree makes of the grid."""
+
+    first: Seen
+    tree: trees.Node
+
+    def answer(self, grid: Cells) -> Cells | None:
+        rough = self.first.answer(grid)
+        return None if rough is None else _told(self.tree, second_look(grid, rough))
+
+    def to_json(self) -> Any:
+        return ["again", self.first.to_json(), self.tree.to_json()]
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """A rule that looks at the grid after a change."""
+
+    change: str
+    rule: Seen | Cut
+
+    def answer(self, grid: Cells) -> Cells | None:
+        changed = CHANGES[self.change](grid)
+        return None if changed is None else self.rule.answer(changed)
+
+    def to_json(self) -> Any:
+        return ["after", self.change, self.rule.to_json()]
+
+
+def second_look(grid: Cells, rough: Cells) -> Sheet:
+    """The sights of the rough answer, and the colour that was there before."""
+    sheet = look(rough)
+    sheet.source("before", grid)
+    return sheet
 
 
 @lru_cache(maxsize=16)
@@ -105,6 +153,14 @@ def rule_from_json(told: Any) -> Rule:
         match told:
             case ["seen", view, tree]:
                 return Seen(view_named(view), trees.from_json(tree))
+            case ["again", first, tree]:
+                rough = rule_from_json(first)
+                if isinstance(rough, Seen):
+                    return Again(rough, trees.from_json(tree))
+            case ["after", str(change), rule] if change in CHANGES:
+                later = rule_from_json(rule)
+                if isinstance(later, Seen | Cut):
+                    return After(change, later)
             case ["cut", [str(family), str(how), str(trait), int(value)], tree] if family in FAMILIES:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
             case ["mosaic", [int(cover), int(piece)]]:
@@ -126,13 +182,47 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     """The weightiest explanations that answer at least one test, best first; those found until `go_on()` says
     no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
-    if go_on():
-        found += _chosen(pairs, tests, go_on)
+    found += _explained(pairs, tests, rng, go_on)
+    if sum(one.weight for one in found) < WEAK:
+        found += _after_changes(pairs, tests, rng, go_on)
+    if not found and go_on():
+        found = _looked_again(pairs, tests, rng, go_on)
+    alive = [one for one in found if any(one.rule.answer(test) is not None for test in tests)]
+    return sorted(alive, key=lambda one: -one.weight)[:KEPT]
+
+
+def _explained(
+    pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
+) -> list[Explanation]:
+    found = _chosen(pairs, tests, go_on) if go_on() else []
     for view in views_for(pairs):
         if go_on():
             found += _grown(view, pairs, tests, rng, go_on)
-    alive = [one for one in found if any(one.rule.answer(test) is not None for test in tests)]
-    return sorted(alive, key=lambda one: -one.weight)[:KEPT]
+    return found
+
+
+def _after_changes(
+    pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
+) -> list[Explanation]:
+    """Explanations of the demonstrations with changed inputs, where the change does something to each."""
+    found = []
+    for name, change in CHANGES.items():
+        if not go_on():
+            break
+        changed = [change(source) for source, _ in pairs]
+        asked = [change(test) for test in tests]
+        new = [
+            (source, target)
+            for source, (before, target) in zip(changed, pairs, strict=True)
+            if source is not None and not np.array_equal(source, before)
+        ]
+        known = [test for test in asked if test is not None]
+        if len(new) < len(pairs) or len(known) < len(tests):
+            continue
+        for one in _explained(new, known, rng, go_on):
+            if isinstance(one.rule, Seen | Cut):
+                found.append(Explanation(After(name, one.rule), one.weight * LATER))
+    return found
 
 
 def _chosen(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[Explanation]:
@@ -172,7 +262,8 @@ def _grown(
 ) -> list[Explanation]:
     """Trees over a view: as it is, and learned from eight sides at once: that asks more and proves more."""
     found: dict[str, Explanation] = {}
-    sided = view.name == "same" and not view.numbers[0] and sum(s.size for s, _ in pairs) <= MOST_CELLS
+    plain = view.name != "summary" and (view.name != "same" or view.numbers[0] == PLAIN)
+    sided = plain and view.name == "same" and sum(s.size for s, _ in pairs) <= MOST_CELLS
     for sides in (1, SIDES) if sided else (1,):
         turned = [(_turned(s, n), _turned(t, n)) for s, t in pairs for n in range(sides)]
         sheets = _sheets(view, turned, tests, go_on)
@@ -182,17 +273,79 @@ def _grown(
         for n in range(GROWN if sides == 1 else GROWN // 2):
             if not go_on():
                 break
-            allowed = None if n == 0 else rng.random(len(learner.names)) < rng.choice(SHARES)
-            tree = learner.grow(allowed)
+            tree = learner.grow(_allowed(n, learner.names, rng))
             if tree is None:
                 continue
             weight = 2.0 ** -trees.leaves(tree) * (4.0 if sides > 1 else 1.0)
-            weight *= 0.5 if view.name == "summary" or (view.name == "same" and view.numbers[0]) else 1.0
+            weight *= 1.0 if plain else 0.5
             text = json.dumps(tree.to_json())
             if text in found:
                 weight += found[text].weight
             found[text] = Explanation(Seen(view, tree), weight)
     return list(found.values())
+
+
+def _looked_again(
+    pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
+) -> list[Explanation]:
+    """Where no tree explains the demonstrations: rough ones, and trees over what those make of the grids."""
+    if any(source.shape != target.shape for source, target in pairs):
+        return []
+    found: dict[str, Explanation] = {}
+    for kind in (PLAIN, PICTURED):
+        view = same(kind)
+        sheets = _sheets(view, pairs, tests, go_on)
+        if sheets is None:
+            break
+        wanted = _flat([target for _, target in pairs])
+        learner = trees.Learner(trees.Table.of(sheets), wanted)
+        known: set[str] = set()
+        for leaves in ROUGH:
+            rough = learner.sketch(leaves)
+            text = json.dumps(rough.to_json())
+            if text in known or not go_on():
+                continue
+            known.add(text)
+            middles = [trees.answer(rough, sheet) for sheet in sheets]
+            looks = [
+                second_look(source, middle)
+                for (source, _), middle in zip(pairs, middles, strict=True)
+                if middle is not None and go_on()
+            ]
+            if len(looks) < len(pairs):
+                continue
+            again = trees.Learner(trees.Table.of(looks), wanted)
+            for n in range(GROWN // 2):
+                tree = again.grow(_allowed(n, again.names, rng)) if go_on() else None
+                if tree is None:
+                    continue
+                rule = Again(Seen(view, rough), tree)
+                weight = 0.5 * 2.0 ** -(trees.leaves(rough) + trees.leaves(tree))
+                key = json.dumps(rule.to_json())
+                found[key] = Explanation(rule, weight + (found[key].weight if key in found else 0.0))
+    return list(found.values())
+
+
+COLOURED = re.compile(r"(?: is| has|sees) [0-9]\b|grid has")
+KINDS = (
+    re.compile(r"object|group|room|own"),
+    re.compile(r"seen|sees|between|nearest|next|distance|middle|own"),
+    re.compile(r"filled|alike|next|neighbour|own|ring|edge|corner"),
+)
+
+
+def _allowed(n: int, names: Sequence[str], rng: np.random.Generator) -> Mask | None:
+    """The facts that the n-th tree may use: all; those that name no colour; one kind; else a random part, in
+    every other tree of those that name no colour: a test may show other colours than the demonstrations."""
+    if n == 0:
+        return None
+    colourless = np.array([not COLOURED.search(name) for name in names], bool)
+    if n == 1:
+        return colourless
+    if n < 2 + len(KINDS):
+        return np.array([KINDS[n - 2].search(name) is not None for name in names], bool)
+    part: Mask = rng.random(len(names)) < rng.choice(SHARES)
+    return part & colourless if n % 2 else part
 
 
 def _sheets(view: View, pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[Sheet] | None:

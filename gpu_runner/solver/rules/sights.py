@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .grids import EIGHT, NONE, Cells, Component, Mask, background, components, mirrors, places, ray, shifted
+from .images import images, rooms
 
 COLOURS = 10
 DIRECTIONS = ("up", "down", "left", "right", "up-left", "up-right", "down-left", "down-right")
@@ -52,8 +53,9 @@ class Sheet:
         self.facts |= {f"{prefix} {name}": values for name, values in other.facts.items()}
 
 
-def look(grid: Cells, *, place: bool) -> Sheet:
-    """All sights of a grid; `place`: with facts about absolute places, which seldom carry over."""
+def look(grid: Cells, *, place: bool = False, pictures: bool = False) -> Sheet:
+    """The sights of a grid; `place`: with facts about absolute places, which seldom carry over;
+    `pictures`: with the colours of `images`, among which chance finds some."""
     sheet = Sheet()
     ground = background(grid)
     sheet.source("own", grid)
@@ -65,6 +67,9 @@ def look(grid: Cells, *, place: bool) -> Sheet:
     _whole(sheet, grid, ground)
     for name, values in mirrors(grid).items():
         sheet.source(name, values)
+    if pictures:
+        for name, values in (*images(grid, ground), *rooms(grid, ground)):
+            sheet.source(name, values)
     if place:
         _place(sheet, grid)
     return sheet

@@ -119,15 +119,51 @@ class Learner:
         self.budget = self.most_leaves
         return self._node(np.arange(len(self.right)))
 
+    def sketch(self, most: int) -> Node:
+        """The best tree of at most so many leaves, right or not: what a second look may start from."""
+        self.shut = None
+        where = np.arange(len(self.right))
+        return self._sketched(where, most)
+
+    def _sketched(self, where: Cells, most: int) -> Node:
+        hits = self.right[where].sum(0)
+        best = int(hits.argmax())
+        found = self._split(where, hits) if most > 1 and hits[best] < len(where) else None
+        if found is None:
+            return Leaf(self.sources[best])
+        chosen, side = found
+        wrong = [len(part) - self.right[part].sum(0).max() for part in (where[side], where[~side])]
+        # The further leaves go to the side with more errors left.
+        more = [1, most - 1] if wrong[1] > wrong[0] else [most - 1, 1]
+        return Split(
+            self.names[chosen],
+            self._sketched(where[side], more[0]),
+            self._sketched(where[~side], more[1]),
+        )
+
     def _node(self, where: Cells) -> Node | None:
-        right = self.right[where]
-        hits = right.sum(0)
+        hits = self.right[where].sum(0)
         best = int(hits.argmax())
         if hits[best] == len(where):
             self.budget -= 1
             return Leaf(self.sources[best]) if self.budget >= 0 else None
-        if self.budget <= 1 or not self.names:
+        found = self._split(where, hits) if self.budget > 1 else None
+        if found is None:
             return None
+        chosen, side = found
+        true = self._node(where[side])
+        if true is None:
+            return None
+        false = self._node(where[~side])
+        if false is None:
+            return None
+        return Split(self.names[chosen], true, false)
+
+    def _split(self, where: Cells, hits: Matrix) -> tuple[int, Mask] | None:
+        """The fact that leaves the fewest bits open, and the cells for which it is true."""
+        if not self.names:
+            return None
+        right = self.right[where]
         facts = self.facts[where]
         true_count = facts.sum(0)
         true_hits = facts.T @ right
@@ -140,14 +176,7 @@ class Learner:
         chosen = int(bits.argmin())
         if not np.isfinite(bits[chosen]):
             return None
-        side = facts[:, chosen] > 0
-        true = self._node(where[side])
-        if true is None:
-            return None
-        false = self._node(where[~side])
-        if false is None:
-            return None
-        return Split(self.names[chosen], true, false)
+        return chosen, facts[:, chosen] > 0
 
 
 def _bits(right: Matrix, count: Matrix) -> Matrix:

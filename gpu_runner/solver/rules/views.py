@@ -45,8 +45,8 @@ def views_for(pairs: Pairs) -> Iterator[View]:
     """The views whose shapes fit all demonstrations, the plainest first."""
     shapes = [(source.shape, target.shape) for source, target in pairs]
     if all(source == target for source, target in shapes):
-        yield same(0)
-        yield same(1)
+        for kind in (PLAIN, PLACED, PICTURED, PANELLED):
+            yield same(kind)
         return
     up = {(t[0] / s[0], t[1] / s[1]) for s, t in shapes}
     if len(up) == 1:
@@ -64,9 +64,15 @@ def views_for(pairs: Pairs) -> Iterator[View]:
     yield from candidates
 
 
-def same(place: int) -> View:
-    """Each output cell looks from its own place."""
-    return View("same", (place,), lambda grid: look(grid, place=bool(place)))
+PLAIN, PLACED, PICTURED, PANELLED = 0, 1, 2, 3
+
+
+def same(kind: int) -> View:
+    """Each output cell looks from its own place: PLAIN, with facts about the place, with pictures, or with
+    what is known of the panel it stands in."""
+    if kind == PANELLED:
+        return View("same", (kind,), _panelled)
+    return View("same", (kind,), lambda grid: look(grid, place=kind == PLACED, pictures=kind == PICTURED))
 
 
 def enlarged(tall: int, wide: int) -> View:
@@ -197,9 +203,69 @@ def _layers(cut: Sequence[Cells]) -> Sheet:
     return found
 
 
+def _panelled(grid: Cells) -> Sheet | None:
+    """The sights of a grid of panels: each cell's own, those of its panel among the panels, and what stands
+    at the same place of others. None where there are no panels."""
+    lines = panel_lines(grid)
+    if lines is None:
+        return None
+    row_runs, column_runs = lines
+    cut = [[grid[a:b, c:d] for c, d in column_runs] for a, b in row_runs]
+    flat = [panel for line in cut for panel in line]
+    ground = background(np.concatenate([panel.ravel() for panel in flat])[None])
+    which = np.full(grid.shape, NONE, np.int64)
+    inner = [np.zeros(grid.shape, np.int64), np.zeros(grid.shape, np.int64)]
+    for n, (a, b) in enumerate(row_runs):
+        for m, (c, d) in enumerate(column_runs):
+            which[a:b, c:d] = n * len(column_runs) + m
+            inner[0][a:b, c:d], inner[1][a:b, c:d] = np.indices((b - a, d - c))
+    inside = which != NONE
+    found = look(grid)
+    found.fact("in a panel", inside)
+
+    def spread(values: Cells) -> Cells:
+        return np.append(values.ravel(), NONE)[np.where(inside, which, values.size)]
+
+    among = _cells_of(cut, ground)
+    for name, values in among.sources.items():
+        found.source(f"panel's {name}", spread(values))
+    for name, truths in among.facts.items():
+        found.fact(f"panel's {name}", spread(truths.astype(np.int64)) == 1)
+    number = np.array([int((panel != ground).sum()) for panel in flat])
+    colours = np.array([len(set(panel.ravel().tolist()) - {ground}) for panel in flat])
+    stack = np.stack(flat)
+
+    def there(panel: Cells) -> Cells:
+        return np.where(inside, panel[inner[0], inner[1]], NONE)
+
+    found.source("there in the fullest panel", there(flat[int(number.argmax())]))
+    found.source("there in the emptiest panel", there(flat[int(number.argmin())]))
+    found.source("there in the most colourful panel", there(flat[int(colours.argmax())]))
+    found.source("there in the first panel", there(flat[0]))
+    found.source("there in the last panel", there(flat[-1]))
+    filled = stack != ground
+    highest, lowest = np.where(filled, stack, -1).max(0), np.where(filled, stack, 99).min(0)
+    found.source("there in any panel", there(np.where(highest == lowest, highest, NONE)))
+    if len(cut) == flat[0].shape[0] and len(cut[0]) == flat[0].shape[1]:
+        found.source("panel's place in the fullest", spread(flat[int(number.argmax())]))
+        found.source("panel's place in the most colourful", spread(flat[int(colours.argmax())]))
+    return found
+
+
 def split(grid: Cells) -> list[list[Cells]] | None:
     """The panels between whole lines of one colour, row by row; None where there are no such lines."""
-    best: list[list[Cells]] | None = None
+    lines = panel_lines(grid)
+    if lines is None:
+        return None
+    return [[grid[a:b, c:d] for c, d in lines[1]] for a, b in lines[0]]
+
+
+Runs = list[tuple[int, int]]
+
+
+def panel_lines(grid: Cells) -> tuple[Runs, Runs] | None:
+    """The runs of rows and of columns that make panels of equal size between whole lines of one colour."""
+    best: tuple[Runs, Runs] | None = None
     for colour in range(COLOURS):
         rows = (grid == colour).all(1)
         columns = (grid == colour).all(0)
@@ -208,10 +274,9 @@ def split(grid: Cells) -> list[list[Cells]] | None:
         row_runs, column_runs = _runs(~rows), _runs(~columns)
         if len(row_runs) * len(column_runs) < 2:
             continue
-        found = [[grid[a:b, c:d] for c, d in column_runs] for a, b in row_runs]
-        alike = len({panel.shape for line in found for panel in line}) == 1
+        alike = len({b - a for a, b in row_runs}) == 1 and len({b - a for a, b in column_runs}) == 1
         if alike and (best is None or colour != background(grid)):
-            best = found
+            best = row_runs, column_runs
     return best
 
 
