@@ -5,7 +5,8 @@ solve() adapts and answers, predict() answers with weights adapted before; see d
 
 from . import threads as threads  # isort: skip  # before torch is loaded
 from .canvas import Grid
-from .engine import SOLVER_VERSION, Progress, Solution, SolveBudget, predict, solve
+from .door import SOLVER_VERSION, Progress, Solution, SolveBudget
+from .engine import predict, solve
 from .errors import BadTask, BadWeights, Interrupted, SolverError
 
 __all__ = [

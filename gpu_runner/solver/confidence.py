@@ -8,8 +8,10 @@ found.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from .decode import Candidate
 
 LEAST_LOG_LIKELIHOOD = -2.0
 """Nats a cell; below, a view may as well have guessed."""
@@ -73,3 +75,15 @@ def probability(seen: Evidence, coefficients: Mapping[str, float] = COEFFICIENTS
     """0..1: that attempt 1 or 2 is right."""
     logit = sum(coefficients[name] * value for name, value in features(seen).items())
     return 1.0 / (1.0 + math.exp(-logit))
+
+
+def of_candidates(
+    ranked: Sequence[Candidate], hypothesis: str, demo_fit: float, *, held_out: bool = False
+) -> float:
+    """The probability that one of the first two candidates is right, in four decimals."""
+    if not ranked:
+        return 0.0
+    rival = ranked[1].share if len(ranked) > 1 else 0.0
+    first = ranked[0]
+    seen = Evidence(hypothesis, first.share, rival, first.log_likelihood, demo_fit, held_out)
+    return round(probability(seen), 4)

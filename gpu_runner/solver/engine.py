@@ -1,4 +1,4 @@
-"""solve() and predict(): the solver's two doors."""
+"""solve() and predict(): the small hypotheses first, then the network, adapted and read in many views."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import copy
 import hashlib
 import json
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch._dynamo  # the first optimiser would load it: 1 to 7 s that a deadline would have to pay for
 
-from . import pointing, reasoning, second, snapshot, spreading
-from .canvas import Grid
-from .confidence import Evidence, probability
-from .decode import KEPT, Ballot, Candidate, Count, attempts, decode
-from .errors import BadState, BadWeights, Interrupted
+from . import reasoning, second, small, snapshot
+from .confidence import of_candidates
+from .decode import KEPT, Ballot, Count, decode
+from .door import SOLVER_VERSION, Attempts, Door, Progress, Solution, SolveBudget
+from .errors import BadState, BadWeights
 from .flops import Meter
 from .model import CONFIGS, Solver, count_parameters
 from .nearest import rank_tokens
-from .pace import TAIL_S, Clock, Watch, batch_of_views_s, reserve_s
+from .pace import Clock, reserve_s
 from .portfolio import LEAST_VIEWS, Hypothesis, hypothesis, names_for
 from .resume import Journal, Part, number, understood
 from .task import Task
@@ -33,53 +32,12 @@ from .threads import threads_for
 from .train import Adaptation, Adapted, Recipe, recipe_for
 from .weights import Checkpoint, build, read_checkpoint, sha256_of
 
-SOLVER_VERSION = "1.0.0"
 DEFAULT_CONFIG = "xs"
 TOKENS = "task_tokens"
 
 log = logging.getLogger(__name__)
 
-Attempts = tuple[tuple[Grid, Grid], ...]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class SolveBudget:
-    """seconds: deadline of the whole work, what was done before an interruption included, none left where it
-    is not above 0; max_steps: at most so many optimiser steps a hypothesis; here: at most so many seconds in
-    this call; adapt: False answers with the network as it was pretrained, to see what adapting adds: neither
-    small hypotheses nor training, but it starts at the nearest tokens; second_seed: whether a doubtful answer
-    may be adapted for a second time from another seed, where there is time. Raises ValueError where a number
-    of seconds is not a number."""
-
-    seconds: float
-    seed: int = 0
-    device: str = "cpu"
-    max_steps: int | None = None
-    here: float = math.inf
-    adapt: bool = True
-    second_seed: bool = True
-
-    def __post_init__(self) -> None:
-        if math.isnan(self.seconds) or math.isnan(self.here):
-            raise ValueError(f"seconds is {self.seconds} and here is {self.here}: both are to be numbers")
-
-
-class Progress(Protocol):
-    """Told about every step; fraction is of the phase."""
-
-    def __call__(self, *, phase: str, fraction: float, loss: float | None) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """attempts: two different grids for each test input; adapted: fp32 weights with the task's tokens;
-    adapted_metadata: what `predict` needs beside them; metrics: JSON-able account of the run."""
-
-    attempts: Attempts
-    adapted: dict[str, torch.Tensor]
-    adapted_metadata: dict[str, str]
-    metrics: dict[str, Any]
 
 
 def solve(
@@ -108,24 +66,24 @@ def solve(
     identity = _identity(checked, budget, checkpoint)
     try:
         journal = Journal.open(keep, identity, clock=clock)
-        door = _Door(clock, started, budget, progress, should_stop, journal)
+        door = Door(clock, started, budget, progress, should_stop, journal)
         return _solve(checked, budget, checkpoint, door)
     except BadState as why:
         log.warning("the kept state is of no use: %s; starting over", why)
         journal = Journal(keep, identity, clock=clock)
-        door = _Door(clock, started, budget, progress, should_stop, journal)
+        door = Door(clock, started, budget, progress, should_stop, journal)
         return _solve(checked, budget, checkpoint, door)
 
 
-def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door) -> Solution:
+def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: Door) -> Solution:
     """Raises BadState while it takes up what an earlier run left."""
     budget, journal = replace(budget, seconds=door.watch.seconds), door.journal
     door.check("load", 0.0, None)
-    reasoned = _reasoned(task, budget, door)
+    reasoned = small.find_rules(task, budget, door)
     if journal.found("start") is None and budget.adapt:
-        small = _small(task, budget, door, reasoned)
-        if small is not None:
-            return small
+        believed = small.first_believed(task, budget, door, reasoned)
+        if believed is not None:
+            return believed
     pretrained = _checkpoint(checkpoint)
     recipe = recipe_for(budget.device)
     with threads_for(task.half, budget.device):
@@ -139,12 +97,12 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     ballots = first.count.ballots
     if again is not None and again.counts_beside(first):
         ballots = second.pooled(ballots, again.count.ballots)
-    answers = _answers(task, ballots, reasoned)
+    answers = small.answers(task, ballots, reasoned)
     door.check("decode", 1.0, None)
     weights, metadata = first.weights(), _metadata(task, recipe, first)
     metadata[reasoning.RULES] = json.dumps(reasoned.to_json())
     metrics = _metrics(first.adapted, ballots, pretrained, budget, door.watch.used())
-    _stand_beside(metrics, reasoned)
+    small.stand_beside(metrics, reasoned)
     metrics["seeds"], metrics["second_seed"] = [budget.seed], {"why": why}
     if again is not None:
         metrics["second_seed"] |= again.account()
@@ -156,57 +114,6 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: _Door
     metrics["seconds_before"] = round(journal.seconds_before, 3)
     metrics["nearest_pretraining_tasks"] = nearest
     return Solution(answers, weights, metadata, metrics)
-
-
-def _reasoned(task: Task, budget: SolveBudget, door: _Door) -> reasoning.Reasoned:
-    """The rules found for the task: those an earlier call found, else within a fifth of the budget."""
-    known = door.journal.found("rules")
-    if known is not None:
-        with understood():
-            text = str(known.facts["rules"])
-        try:
-            found = reasoning.replay(task, text)
-        except BadWeights as why:
-            raise BadState(str(why)) from why
-    elif not budget.adapt or door.watch.left() <= 0:
-        return reasoning.Reasoned((), tuple(() for _ in task.tests))
-    else:
-        goes = True
-
-        def go_on() -> bool:
-            nonlocal goes
-            if goes:  # once time is up no further piece begins, however often it is asked for
-                door.check("reason", 0.0, None)
-                goes = door.fits("reason", within=door.watch.left() - 0.8 * budget.seconds)
-            return goes
-
-        door.watch.begin()
-        found = reasoning.reason(task, seed=budget.seed, go_on=go_on)
-    text = json.dumps(found.to_json())
-    door.journal.hold("rules", lambda: Part({"rules": text}))
-    return found
-
-
-def _answers(task: Task, ballots: Sequence[Ballot], reasoned: reasoning.Reasoned) -> Attempts:
-    return tuple(
-        reasoning.beside(reasoned.ballots[n], attempts(ballot, task, n)) for n, ballot in enumerate(ballots)
-    )
-
-
-def _stand_beside(metrics: dict[str, Any], reasoned: reasoning.Reasoned) -> None:
-    """The rules' candidates before the network's; what both found is told once."""
-    metrics["rules"] = len(reasoned.kept)
-    if "confidence" in metrics:
-        metrics["confidence"] = [
-            max(sure, _sureness(found))
-            for sure, found in zip(metrics["confidence"], reasoned.ballots, strict=True)
-        ]
-    for n, found in enumerate(reasoned.ballots):
-        named = [
-            one.candidate().to_json() | {"by": reasoning.NAME, "weight": one.weight} for one in found[:2]
-        ]
-        grids = [one["grid"] for one in named]
-        metrics["votes"][n] = named + [one for one in metrics["votes"][n] if one["grid"] not in grids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +153,7 @@ def _run(
     start: Solver,
     recipe: Recipe,
     budget: SolveBudget,
-    door: _Door,
+    door: Door,
     *,
     names: tuple[str, ...] | None = None,
     prefix: str = "",
@@ -270,7 +177,7 @@ def _again(
     first: _Run,
     recipe: Recipe,
     budget: SolveBudget,
-    door: _Door,
+    door: Door,
     meter: Meter,
     began: float,
     *,
@@ -301,7 +208,7 @@ def _again(
     return _run(task, start, recipe, budget, door, names=names, prefix=second.PREFIX), why
 
 
-def _began(door: _Door) -> float:
+def _began(door: Door) -> float:
     """Seconds used when the network's work began, earlier calls included."""
     known = door.journal.found("began")
     with understood():
@@ -321,10 +228,8 @@ def predict(
 
     Raises BadTask or BadWeights."""
     checked = Task.from_json(task)
-    if metadata.get("hypothesis") == reasoning.NAME:
-        return _by_rules(checked, metadata)
-    if metadata.get("hypothesis") in (pointing.NAME, spreading.NAME):
-        return _replayed(checked, adapted, metadata)
+    if metadata.get("hypothesis") in small.NAMES:
+        return small.replay(checked, adapted, metadata)
     known = {key: value for key, value in adapted.items() if not key.startswith(second.PREFIX)}
     ballots = _recounted(checked, known, metadata, device)
     beside = _without(second.PREFIX, adapted)
@@ -332,7 +237,7 @@ def predict(
         ballots = second.pooled(
             ballots, _recounted(checked, beside, metadata | _without(second.PREFIX, metadata), device)
         )
-    return _answers(checked, ballots, reasoning.replay(checked, metadata.get(reasoning.RULES, "[]")))
+    return small.answers(checked, ballots, reasoning.replay(checked, metadata.get(reasoning.RULES, "[]")))
 
 
 def _recounted(
@@ -363,141 +268,12 @@ def _without(prefix: str, named: Mapping[str, T]) -> dict[str, T]:
     return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
 
 
-def _by_rules(task: Task, metadata: Mapping[str, str]) -> Attempts:
-    """Raises BadWeights."""
-    replayed = reasoning.replay(task, metadata.get(reasoning.RULES, "[]"))
-    if not all(replayed.ballots):
-        raise BadWeights("these are rules of another task: they do not answer it")
-    return tuple(reasoning.alone(found) for found in replayed.ballots)
-
-
-def _small(task: Task, budget: SolveBudget, door: _Door, reasoned: reasoning.Reasoned) -> Solution | None:
-    """The small hypotheses first: where one is to be believed, it costs a fraction of the network."""
-    started = door.watch.used()
-
-    def left(share: float) -> float:
-        return door.watch.left() - (1 - share) * budget.seconds
-
-    def until(share: float, phase: str) -> Callable[[float, float], bool]:
-        def go_on(fraction: float, loss: float) -> bool:
-            door.check(phase, fraction, loss)
-            return door.fits(phase, within=left(share))
-
-        door.watch.begin()
-        return go_on
-
-    with threads_for(task.half, budget.device):
-        pointed = pointing.point(task, until(0.1, "point")) if left(0.1) > 0 else None
-        if pointed is not None:
-            return _small_solution(
-                task, budget, pointing.NAME, pointed.fitted.model.state_dict(),
-                pointed.attempts, pointed.confidence, held_out=pointed.held_out,
-                steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve,
-                seconds=door.watch.used() - started,
-            )  # fmt: skip
-        if reasoned.sure(len(task.demos)):
-            return _by_reason(task, budget, reasoned, seconds=door.watch.used())
-        spread = None
-        if left(0.4) > 0:
-            spread = spreading.spread(task, seed=budget.seed, go_on=until(0.4, "spread"))
-        if spread is not None:
-            return _small_solution(
-                task, budget, spreading.NAME, spread.model.state_dict(), spread.attempts, spread.confidence,
-                steps=spread.steps, fit=spread.fit, curve=spread.loss_curve,
-                seconds=door.watch.used() - started,
-            )  # fmt: skip
-    return None
-
-
-def _by_reason(task: Task, budget: SolveBudget, reasoned: reasoning.Reasoned, *, seconds: float) -> Solution:
-    """The answer of rules that are sure."""
-    answers = tuple(reasoning.alone(found) for found in reasoned.ballots)
-    sure = tuple(found[0].share for found in reasoned.ballots)
-    solution = _small_solution(
-        task, budget, reasoning.NAME, reasoning.weights(reasoned), answers, sure,
-        steps=0, fit=1.0, curve=[], seconds=seconds,
-    )  # fmt: skip
-    solution.adapted_metadata[reasoning.RULES] = json.dumps(reasoned.to_json())
-    solution.metrics["views"] = [len(reasoned.kept) for _ in task.tests]
-    solution.metrics["votes"] = [[] for _ in task.tests]
-    _stand_beside(solution.metrics, reasoned)
-    return solution
-
-
-def _small_solution(
-    task: Task,
-    budget: SolveBudget,
-    name: str,
-    state: Mapping[str, torch.Tensor],
-    answers: Attempts,
-    sure: tuple[float, ...],
-    *,
-    held_out: bool = False,
-    steps: int,
-    fit: float,
-    curve: list[tuple[int, float]],
-    seconds: float,
-) -> Solution:
-    weights = {key: value.detach().clone() for key, value in state.items()}
-    views = 1 if name == pointing.NAME else spreading.DIHEDRALS
-    ranked = [
-        [
-            Candidate(grid, round(share * views), share, math.log(max(share, 1e-9)))
-            for grid, share in zip(pair, (each, 1.0 - each), strict=True)
-        ]
-        for pair, each in zip(answers, sure, strict=True)
-    ]
-    metadata = {
-        "solver_version": SOLVER_VERSION,
-        "hypothesis": name,
-        "size_rule": task.rule.to_text(),
-        "longest": str(task.longest),
-    }
-    metrics = {
-        "solver_version": SOLVER_VERSION,
-        "checkpoint": None,
-        "config": name,
-        "parameters": sum(value.numel() for value in weights.values()),
-        "device": "cpu",
-        "seed": budget.seed,
-        "seconds": round(seconds, 3),
-        "steps": steps,
-        "samples": steps * len(task.demos),
-        "stopped_by": "fit",
-        "hypothesis": name,
-        "rejected": [],
-        "demo_fit": round(fit, 4),
-        "loss_curve": [list(at) for at in curve],
-        "seeds": [budget.seed],
-        "views": [views for _ in task.tests],
-        "votes": [[c.to_json() | {"held_out": held_out} for c in found] for found in ranked],
-        "confidence": [_confidence(found, name, fit, held_out=held_out) for found in ranked],
-        "nearest_pretraining_tasks": [],
-        "work": Meter().to_json(),
-        "flops": 0,
-    }
-    return Solution(answers, weights, metadata, metrics)
-
-
-def _replayed(task: Task, adapted: dict[str, torch.Tensor], metadata: dict[str, str]) -> Attempts:
-    """The answers of a small hypothesis' downloaded weights. Raises BadWeights."""
-    sizes = [task.answer_size(n) for n in range(len(task.tests))]
-    known = (metadata.get("size_rule"), metadata.get("longest"))
-    if known != (task.rule.to_text(), str(task.longest)) or None in sizes:
-        raise BadWeights("these weights were adapted to another task: its sizes differ")
-    replay = pointing.replay if metadata["hypothesis"] == pointing.NAME else spreading.replay
-    try:
-        return tuple(grids for grids, _ in replay(task, adapted))
-    except RuntimeError as error:
-        raise BadWeights(f"these are no weights of a {metadata['hypothesis']}: {error}") from error
-
-
 def _best_hypothesis(
     task: Task,
     start: Solver,
     recipe: Recipe,
     budget: SolveBudget,
-    door: _Door,
+    door: Door,
     names: tuple[str, ...],
     prefix: str,
 ) -> Adapted:
@@ -582,59 +358,6 @@ def _identity(task: Task, budget: SolveBudget, checkpoint: Path | None) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-class _Door:
-    """Time, progress, interruption and kept state for one call."""
-
-    def __init__(
-        self,
-        clock: Clock,
-        started: float,
-        budget: SolveBudget,
-        progress: Progress | None,
-        should_stop: Callable[[], bool] | None,
-        journal: Journal,
-    ) -> None:
-        before = journal.seconds_before
-        seconds = min(budget.seconds, before + budget.here)
-        self.watch = Watch(clock, started=started, seconds=seconds, before=before)
-        self.progress, self.should_stop, self.journal = progress, should_stop, journal
-
-    def check(self, phase: str, fraction: float, loss: float | None) -> None:
-        """A piece of this phase is done. Raises Interrupted."""
-        self.tell(phase, fraction, loss)
-        self.watch.lap(phase)
-
-    def tell(self, phase: str, fraction: float, loss: float | None) -> None:
-        """Between two pieces. Raises Interrupted."""
-        if self.should_stop is not None and self.should_stop():
-            self.journal.save()
-            raise Interrupted("asked to stop")
-        self.journal.tick()
-        if self.progress is not None:
-            self.progress(phase=phase, fraction=min(fraction, 1.0), loss=loss)
-
-    def fits(self, phase: str, *, within: float) -> bool:
-        """Whether another piece of this phase fits into so many seconds."""
-        return within > (self.watch.longest(phase) or 0.0)
-
-    def views(self) -> Callable[[int], bool]:
-        """Whether another batch of views fits; asked before each, told how many were counted."""
-        first = True
-
-        def go_on(done: int) -> bool:
-            nonlocal first
-            if first:
-                self.tell("decode", done / (done + 4), None)
-                self.watch.begin()
-                first = False
-            else:
-                self.check("decode", done / (done + 4), None)
-            longest = batch_of_views_s(self.watch.longest("decode"), self.watch.longest("adapt"))
-            return self.watch.left() - TAIL_S > longest
-
-        return go_on
-
-
 def _checkpoint(path: Path | None) -> Checkpoint | None:
     if path is None:
         return None
@@ -646,7 +369,7 @@ def _checkpoint(path: Path | None) -> Checkpoint | None:
 
 
 def _start(
-    pretrained: Checkpoint | None, budget: SolveBudget, task: Task, door: _Door, meter: Meter
+    pretrained: Checkpoint | None, budget: SolveBudget, task: Task, door: Door, meter: Meter
 ) -> tuple[Solver, list[list[Any]]]:
     """The network to adapt, and the pretraining tasks whose tokens explain the demonstrations best.
 
@@ -722,24 +445,5 @@ def _metrics(
         "loss_curve": [list(point) for point in adapted.loss_curve],
         "views": [ballot.views for ballot in ballots],
         "votes": [[c.to_json() for c in found[:KEPT]] for found in ranked],
-        "confidence": [_confidence(found, adapted.chosen.name, adapted.demo_fit) for found in ranked],
+        "confidence": [of_candidates(found, adapted.chosen.name, adapted.demo_fit) for found in ranked],
     }
-
-
-def _sureness(found: Sequence[reasoning.Voted]) -> float:
-    """The probability that the first or the second candidate of the rules is right."""
-    if not found:
-        return 0.0
-    rival = found[1].share if len(found) > 1 else 0.0
-    seen = Evidence(reasoning.NAME, found[0].share, rival, 0.0, 1.0, weight=found[0].weight)
-    return round(probability(seen), 4)
-
-
-def _confidence(ranked: list[Candidate], name: str, demo_fit: float, *, held_out: bool = False) -> float:
-    """The probability that one of the first two candidates is right."""
-    if not ranked:
-        return 0.0
-    rival = ranked[1].share if len(ranked) > 1 else 0.0
-    first = ranked[0]
-    seen = Evidence(name, first.share, rival, first.log_likelihood, demo_fit, held_out)
-    return round(probability(seen), 4)

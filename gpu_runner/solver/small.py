@@ -1,0 +1,225 @@
+"""The small hypotheses: each costs a fraction of the network, and one to be believed answers alone.
+
+Smallest first: `pointing`, `reasoning` (the rules), `spreading`. Rules in doubt stay, to stand beside the
+network's attempts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from . import pointing, reasoning, spreading
+from .confidence import Evidence, of_candidates, probability
+from .decode import Ballot, Candidate, attempts
+from .door import SOLVER_VERSION, Attempts, Door, Solution, SolveBudget
+from .errors import BadState, BadWeights
+from .flops import Meter
+from .resume import Part, understood
+from .task import Task
+from .threads import threads_for
+
+NAMES = (pointing.NAME, reasoning.NAME, spreading.NAME)
+
+
+def find_rules(task: Task, budget: SolveBudget, door: Door) -> reasoning.Reasoned:
+    """The rules found for the task: those an earlier call found, else within a fifth of the budget."""
+    known = door.journal.found("rules")
+    if known is not None:
+        with understood():
+            text = str(known.facts["rules"])
+        try:
+            found = reasoning.replay(task, text)
+        except BadWeights as why:
+            raise BadState(str(why)) from why
+    elif not budget.adapt or door.watch.left() <= 0:
+        return reasoning.Reasoned((), tuple(() for _ in task.tests))
+    else:
+        goes = True
+
+        def go_on() -> bool:
+            nonlocal goes
+            if goes:  # once time is up no further piece begins, however often it is asked for
+                door.check("reason", 0.0, None)
+                goes = door.fits("reason", within=door.watch.left() - 0.8 * budget.seconds)
+            return goes
+
+        door.watch.begin()
+        found = reasoning.reason(task, seed=budget.seed, go_on=go_on)
+    text = json.dumps(found.to_json())
+    door.journal.hold("rules", lambda: Part({"rules": text}))
+    return found
+
+
+def answers(task: Task, ballots: Sequence[Ballot], reasoned: reasoning.Reasoned) -> Attempts:
+    """The network's votes with the rules beside them."""
+    return tuple(
+        reasoning.beside(reasoned.ballots[n], attempts(ballot, task, n)) for n, ballot in enumerate(ballots)
+    )
+
+
+def first_believed(
+    task: Task, budget: SolveBudget, door: Door, reasoned: reasoning.Reasoned
+) -> Solution | None:
+    """The answer of the smallest that is to be believed, None where the network has to work."""
+    started = door.watch.used()
+
+    def left(share: float) -> float:
+        return door.watch.left() - (1 - share) * budget.seconds
+
+    def until(share: float, phase: str) -> Callable[[float, float], bool]:
+        def go_on(fraction: float, loss: float) -> bool:
+            door.check(phase, fraction, loss)
+            return door.fits(phase, within=left(share))
+
+        door.watch.begin()
+        return go_on
+
+    with threads_for(task.half, budget.device):
+        pointed = pointing.point(task, until(0.1, "point")) if left(0.1) > 0 else None
+        if pointed is not None:
+            return _solution(
+                task, budget, pointing.NAME, pointed.fitted.model.state_dict(),
+                pointed.attempts, pointed.confidence, held_out=pointed.held_out,
+                steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve,
+                seconds=door.watch.used() - started,
+            )  # fmt: skip
+        if reasoned.sure(len(task.demos)):
+            return _by_reason(task, budget, reasoned, seconds=door.watch.used())
+        spread = None
+        if left(0.4) > 0:
+            spread = spreading.spread(task, seed=budget.seed, go_on=until(0.4, "spread"))
+        if spread is not None:
+            return _solution(
+                task, budget, spreading.NAME, spread.model.state_dict(), spread.attempts, spread.confidence,
+                steps=spread.steps, fit=spread.fit, curve=spread.loss_curve,
+                seconds=door.watch.used() - started,
+            )  # fmt: skip
+    return None
+
+
+def _by_reason(task: Task, budget: SolveBudget, reasoned: reasoning.Reasoned, *, seconds: float) -> Solution:
+    """The answer of rules that are sure."""
+    answers = tuple(reasoning.alone(found) for found in reasoned.ballots)
+    sure = tuple(found[0].share for found in reasoned.ballots)
+    solution = _solution(
+        task, budget, reasoning.NAME, reasoning.weights(reasoned), answers, sure,
+        steps=0, fit=1.0, curve=[], seconds=seconds,
+    )  # fmt: skip
+    solution.adapted_metadata[reasoning.RULES] = json.dumps(reasoned.to_json())
+    solution.metrics["views"] = [len(reasoned.kept) for _ in task.tests]
+    solution.metrics["votes"] = [[] for _ in task.tests]
+    stand_beside(solution.metrics, reasoned)
+    return solution
+
+
+def _solution(
+    task: Task,
+    budget: SolveBudget,
+    name: str,
+    state: Mapping[str, torch.Tensor],
+    answers: Attempts,
+    sure: tuple[float, ...],
+    *,
+    held_out: bool = False,
+    steps: int,
+    fit: float,
+    curve: list[tuple[int, float]],
+    seconds: float,
+) -> Solution:
+    weights = {key: value.detach().clone() for key, value in state.items()}
+    views = 1 if name == pointing.NAME else spreading.DIHEDRALS
+    ranked = [
+        [
+            Candidate(grid, round(share * views), share, math.log(max(share, 1e-9)))
+            for grid, share in zip(pair, (each, 1.0 - each), strict=True)
+        ]
+        for pair, each in zip(answers, sure, strict=True)
+    ]
+    metadata = {
+        "solver_version": SOLVER_VERSION,
+        "hypothesis": name,
+        "size_rule": task.rule.to_text(),
+        "longest": str(task.longest),
+    }
+    metrics = {
+        "solver_version": SOLVER_VERSION,
+        "checkpoint": None,
+        "config": name,
+        "parameters": sum(value.numel() for value in weights.values()),
+        "device": "cpu",
+        "seed": budget.seed,
+        "seconds": round(seconds, 3),
+        "steps": steps,
+        "samples": steps * len(task.demos),
+        "stopped_by": "fit",
+        "hypothesis": name,
+        "rejected": [],
+        "demo_fit": round(fit, 4),
+        "loss_curve": [list(at) for at in curve],
+        "seeds": [budget.seed],
+        "views": [views for _ in task.tests],
+        "votes": [[c.to_json() | {"held_out": held_out} for c in found] for found in ranked],
+        "confidence": [of_candidates(found, name, fit, held_out=held_out) for found in ranked],
+        "nearest_pretraining_tasks": [],
+        "work": Meter().to_json(),
+        "flops": 0,
+    }
+    return Solution(answers, weights, metadata, metrics)
+
+
+def replay(task: Task, adapted: dict[str, torch.Tensor], metadata: Mapping[str, str]) -> Attempts:
+    """The answers of one of them, from what it left. Raises BadWeights."""
+    if metadata["hypothesis"] == reasoning.NAME:
+        return _by_rules(task, metadata)
+    return _by_weights(task, adapted, metadata)
+
+
+def _by_rules(task: Task, metadata: Mapping[str, str]) -> Attempts:
+    """Raises BadWeights."""
+    replayed = reasoning.replay(task, metadata.get(reasoning.RULES, "[]"))
+    if not all(replayed.ballots):
+        raise BadWeights("these are rules of another task: they do not answer it")
+    return tuple(reasoning.alone(found) for found in replayed.ballots)
+
+
+def _by_weights(task: Task, adapted: dict[str, torch.Tensor], metadata: Mapping[str, str]) -> Attempts:
+    """The answers of a small hypothesis' downloaded weights. Raises BadWeights."""
+    sizes = [task.answer_size(n) for n in range(len(task.tests))]
+    known = (metadata.get("size_rule"), metadata.get("longest"))
+    if known != (task.rule.to_text(), str(task.longest)) or None in sizes:
+        raise BadWeights("these weights were adapted to another task: its sizes differ")
+    again = pointing.replay if metadata["hypothesis"] == pointing.NAME else spreading.replay
+    try:
+        return tuple(grids for grids, _ in again(task, adapted))
+    except RuntimeError as error:
+        raise BadWeights(f"these are no weights of a {metadata['hypothesis']}: {error}") from error
+
+
+def stand_beside(metrics: dict[str, Any], reasoned: reasoning.Reasoned) -> None:
+    """The rules' candidates before the network's; what both found is told once."""
+    metrics["rules"] = len(reasoned.kept)
+    if "confidence" in metrics:
+        metrics["confidence"] = [
+            max(sure, _sureness(found))
+            for sure, found in zip(metrics["confidence"], reasoned.ballots, strict=True)
+        ]
+    for n, found in enumerate(reasoned.ballots):
+        named = [
+            one.candidate().to_json() | {"by": reasoning.NAME, "weight": one.weight} for one in found[:2]
+        ]
+        grids = [one["grid"] for one in named]
+        metrics["votes"][n] = named + [one for one in metrics["votes"][n] if one["grid"] not in grids]
+
+
+def _sureness(found: Sequence[reasoning.Voted]) -> float:
+    """The probability that the first or the second candidate of the rules is right."""
+    if not found:
+        return 0.0
+    rival = found[1].share if len(found) > 1 else 0.0
+    seen = Evidence(reasoning.NAME, found[0].share, rival, 0.0, 1.0, weight=found[0].weight)
+    return round(probability(seen), 4)
