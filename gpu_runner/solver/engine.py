@@ -59,7 +59,7 @@ def solve(
 
     `keep` is a file for the state of the work: written every minute and before Interrupted is raised, and
     gone on from when it is there at the start, to the same answers. One that does not fit is a warning and a
-    fresh start. The small hypotheses leave nothing in it: they are repeated.
+    fresh start. Of the small hypotheses only the rules are kept in it; the others are repeated.
     """
     started = clock()
     checked = Task.from_json(task)
