@@ -10,11 +10,12 @@ from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.pace import MEMORY, Watch, batch_of_views_s, reserve_s
 from gpu_runner.solver.weights import write_checkpoint
 
-# No rule the small hypotheses could find.
+# The first and the last contradict each other: no rule explains it.
 TASK = {
     "train": [
         {"input": [[1, 2], [0, 3]], "output": [[3, 9]]},
         {"input": [[5, 0], [4, 4]], "output": [[9, 5]]},
+        {"input": [[1, 2], [0, 3]], "output": [[9, 3]]},
     ],
     "test": [{"input": [[7, 0], [1, 6]]}, {"input": [[2, 2], [8, 0]]}],
 }

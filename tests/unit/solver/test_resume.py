@@ -12,11 +12,13 @@ from gpu_runner.solver import Interrupted, SolveBudget, resume, solve
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import write_checkpoint
 
-# No rule the small hypotheses could find; sizes are known, so that votes have likelihoods to carry.
+# The first and the last contradict each other: no rule explains it. Sizes are known, so that votes have
+# likelihoods to carry.
 TASK = {
     "train": [
         {"input": [[1, 2], [0, 3]], "output": [[3, 9]]},
         {"input": [[5, 0], [4, 4]], "output": [[9, 5]]},
+        {"input": [[1, 2], [0, 3]], "output": [[9, 3]]},
     ],
     "test": [{"input": [[7, 0], [1, 6]]}, {"input": [[2, 2], [8, 0]]}],
 }

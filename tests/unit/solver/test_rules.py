@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_runner.solver.rules import grids, trees
+from gpu_runner.solver.rules.before import CHANGES
 from gpu_runner.solver.rules.grids import NONE, components
 from gpu_runner.solver.rules.mosaics import Mosaic, mosaics
 from gpu_runner.solver.rules.reason import explain, rule_from_json
 from gpu_runner.solver.rules.selecting import FAMILIES, Choice, choices
 from gpu_runner.solver.rules.sights import Sheet, expand
-from gpu_runner.solver.rules.views import VIEWS, same, split, view_named, views_for
+from gpu_runner.solver.rules.views import PICTURED, PLACED, PLAIN, VIEWS, same, split, view_named, views_for
 
 
 def cells(*rows):
@@ -94,7 +95,7 @@ sides = st.integers(1, 30)
 any_grid = st.builds(
     drawn, sides, sides, st.lists(st.integers(0, 9), min_size=1, max_size=10), st.integers(0, 99)
 )
-KINDS = (0, 1)
+KINDS = (PLAIN, PLACED, PICTURED)
 
 
 @settings(max_examples=25, deadline=None)
@@ -118,6 +119,30 @@ def test_a_cell_sees_its_neighbours_and_what_lies_in_its_direction():
     named = dict(expand(sheet))
     assert named["own is 5"].sum() == 1
     assert named["next right is there"][:, 2].tolist() == [False, False, False]
+
+
+def test_a_picture_shows_what_would_be_after_gravity_and_in_a_mirror():
+    seen = same(PICTURED).sheet(cells("120", "100", "003")).sources
+    assert seen["sand fallen down"].tolist() == cells("000", "100", "123").tolist()
+    assert seen["sand fallen left"].tolist() == cells("120", "100", "300").tolist()
+    assert seen["objects fallen up"].tolist() == cells("123", "100", "000").tolist()
+    assert seen["groups mirrored left-right"].tolist() == cells("210", "010", "003").tolist()
+
+
+def test_a_change_before_trims_or_squeezes_or_does_not_apply():
+    grid = cells("0000", "0110", "0110", "0020")
+    assert CHANGES["trimmed"](grid).tolist() == cells("11", "11", "02").tolist()
+    assert CHANGES["squeezed"](grid).tolist() == cells("0000", "0110", "0020").tolist()
+    assert CHANGES["shrunk"](np.kron(cells("12"), np.ones((3, 3), np.int64))).tolist() == [[1, 2]]
+    assert CHANGES["trimmed"](cells("000")) is None
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.builds(drawn, st.integers(1, 9), st.integers(1, 9), st.just([0, 0, 1, 2]), st.integers(0, 999)))
+def test_a_changed_grid_is_a_grid_or_none(grid):
+    for change in CHANGES.values():
+        found = change(grid)
+        assert found is None or (found.size and found.min() >= 0 and found.max() <= 9)
 
 
 # Trees
