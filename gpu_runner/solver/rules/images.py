@@ -30,6 +30,7 @@ def images(grid: Cells, ground: int) -> Iterator[tuple[str, Cells]]:
     yield "mirrored onto itself", _mirrored(grid, ground)
     yield "attracted", _attracted(grid, ground, objects)
     yield "stamped", _stamped(grid, ground, groups)
+    yield from _legends(grid, groups)
 
 
 def _sand(grid: Cells, ground: int, direction: int) -> Cells:
@@ -202,6 +203,28 @@ def _stamped(grid: Cells, ground: int, groups: list[Component]) -> Cells:
             result[rows[inside], columns[inside]] = model.colours[inside]
             used = True
     return result if used else blank
+
+
+def _legends(grid: Cells, groups: list[Component]) -> Iterator[tuple[str, Cells]]:
+    """What small tables say of a cell's colour: groups two cells wide (or high) that are filled, read from
+    the left to the right, from the right to the left, and so down and up."""
+    for name, upright, turn in (
+        ("right of it", False, False), ("left of it", False, True),
+        ("below it", True, False), ("above it", True, True),
+    ):  # fmt: skip
+        table = np.full(10, NONE, np.int64)
+        for group in groups:
+            mask = group.mask()
+            if mask.shape[0 if upright else 1] != 2 or not mask.all() or group.size > 20:
+                continue
+            top, left, bottom, right = group.box
+            cut = grid[top:bottom, left:right]
+            one, two = (cut[0], cut[1]) if upright else (cut[:, 0], cut[:, 1])
+            if (one == two).any():
+                continue
+            for a, b in zip(one.tolist(), two.tolist(), strict=True):
+                table[b if turn else a] = a if turn else b
+        yield f"in the table {name}", table[grid]
 
 
 def rooms(grid: Cells, ground: int) -> Iterator[tuple[str, Cells]]:

@@ -205,7 +205,7 @@ def _after_changes(
     pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
 ) -> list[Explanation]:
     """Explanations of the demonstrations with changed inputs, where the change does something to each."""
-    found = []
+    found: list[Explanation] = []
     for name, change in CHANGES.items():
         if not go_on():
             break
@@ -219,9 +219,11 @@ def _after_changes(
         known = [test for test in asked if test is not None]
         if len(new) < len(pairs) or len(known) < len(tests):
             continue
-        for one in _explained(new, known, rng, go_on):
-            if isinstance(one.rule, Seen | Cut):
-                found.append(Explanation(After(name, one.rule), one.weight * LATER))
+        found += [
+            Explanation(After(name, one.rule), one.weight * LATER)
+            for one in _explained(new, known, rng, go_on)
+            if isinstance(one.rule, Seen | Cut)
+        ]
     return found
 
 
