@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .grids import NONE, Cells, Mask, background, components
+from .grids import NONE, Cells, Mask, background, components, mirrors
 from .sights import COLOURS, Sheet, look
+
+MAX_SIDE = 30
 
 Pairs = Sequence[tuple[Cells, Cells]]
 Shape = tuple[int, int]
@@ -38,6 +40,8 @@ def view_named(told: Sequence[Any]) -> View:
     make = VIEWS.get(name)
     if make is None:
         raise ValueError(f"no view is called {name!r}")
+    if not all(0 <= number <= MAX_SIDE for number in numbers):
+        raise ValueError(f"the view {name!r} has numbers beyond 0..{MAX_SIDE}: {numbers}")
     return make(*numbers)
 
 
@@ -80,7 +84,7 @@ def enlarged(tall: int, wide: int) -> View:
 
     def sheet(grid: Cells) -> Sheet | None:
         height, width = grid.shape
-        if height * tall > 30 or width * wide > 30:
+        if height * tall > MAX_SIDE or width * wide > MAX_SIDE:
             return None
         row, column = np.indices((height * tall, width * wide))
         found = Sheet()
@@ -101,11 +105,10 @@ def enlarged(tall: int, wide: int) -> View:
         )
         found.source("tile left-right", grid[tile[0], across])
         found.source("tile top-bottom", grid[up, tile[1]])
-        if height == width:
-            found.source("tile transposed", grid[tile[1], tile[0]])
-            found.source("tile turned", np.rot90(grid)[tile])
-            found.source("tile turned back", np.rot90(grid, -1)[tile])
-            found.source("tile half turned", grid[::-1, ::-1][tile])
+        found.source("tile half turned", grid[::-1, ::-1][tile])
+        turned = mirrors(grid)
+        for name in ("transposed", "quarter turn", "quarter turn back"):
+            found.source(f"tile {name}", turned[name][tile])
         for name in ("most common", "second", "rarest", "ground"):
             found.source(name, coarse.sources[name][block])
         ground = background(grid)
@@ -123,7 +126,7 @@ def enlarged(tall: int, wide: int) -> View:
         for name, values in coarse.sources.items():
             if name.startswith(("next", "seen", "between", "nearest")):
                 found.source(f"block {name}", values[block])
-        lookaround = look(np.tile(grid, (tall, wide)), place=False) if height * tall <= 20 else Sheet()
+        lookaround = look(np.tile(grid, (tall, wide)))
         for name, values in lookaround.sources.items():
             if name.startswith(("next", "seen", "between")):
                 found.source(f"tiled {name}", values)

@@ -271,6 +271,20 @@ def test_shapes_tell_which_views_may_fit(source, target, expected):
         assert (again.name, again.numbers) == (view.name, view.numbers)
 
 
+@pytest.mark.parametrize("told", [["summary", 31, 3], ["enlarged", -1, 2], ["blocks", 10**6, 1]])
+def test_a_view_with_numbers_beyond_any_grid_is_a_value_error(told):
+    with pytest.raises(ValueError, match=r"beyond 0\.\.30"):
+        view_named(told)
+
+
+def test_square_and_other_grids_have_the_same_sights_when_enlarged():
+    view = view_named(["enlarged", 2, 2])
+    square, wide = view.sheet(np.ones((3, 3), np.int64)), view.sheet(np.ones((3, 5), np.int64))
+    assert square is not None
+    assert wide is not None
+    assert (list(square.sources), list(square.facts)) == (list(wide.sources), list(wide.facts))
+
+
 def test_an_unknown_view_is_a_value_error():
     with pytest.raises(ValueError, match="no view"):
         view_named(["elsewhere", 1])
