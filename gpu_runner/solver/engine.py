@@ -79,11 +79,14 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: Door)
     """Raises BadState while it takes up what an earlier run left."""
     budget, journal = replace(budget, seconds=door.watch.seconds), door.journal
     door.check("load", 0.0, None)
+    fresh = journal.found("start") is None and budget.adapt  # else the small ones were asked before
+    believed = small.by_pointer(task, budget, door) if fresh else None
+    if believed is not None:
+        return believed
     reasoned = small.find_rules(task, budget, door)
-    if journal.found("start") is None and budget.adapt:
-        believed = small.first_believed(task, budget, door, reasoned)
-        if believed is not None:
-            return believed
+    believed = small.by_rules_or_spreader(task, budget, door, reasoned) if fresh else None
+    if believed is not None:
+        return believed
     pretrained = _checkpoint(checkpoint)
     recipe = recipe_for(budget.device)
     with threads_for(task.half, budget.device):

@@ -62,44 +62,51 @@ def answers(task: Task, ballots: Sequence[Ballot], reasoned: reasoning.Reasoned)
     )
 
 
-def first_believed(
+def by_pointer(task: Task, budget: SolveBudget, door: Door) -> Solution | None:
+    """The pointer's answer where it is to be believed: the cheapest of all."""
+    left, go_on = _share(budget, door, 0.1, "point")
+    with threads_for(task.half, budget.device):
+        pointed = pointing.point(task, go_on) if left() > 0 else None
+    if pointed is None:
+        return None
+    return _solution(
+        task, budget, pointing.NAME, pointed.fitted.model.state_dict(), pointed.attempts, pointed.confidence,
+        held_out=pointed.held_out, steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve,
+        seconds=door.watch.used(),
+    )  # fmt: skip
+
+
+def by_rules_or_spreader(
     task: Task, budget: SolveBudget, door: Door, reasoned: reasoning.Reasoned
 ) -> Solution | None:
-    """The answer of the smallest that is to be believed, None where the network has to work."""
-    started = door.watch.used()
+    """The answer of sure rules, else of the spreader; None where the network has to work."""
+    if reasoned.sure(len(task.demos)):
+        return _by_reason(task, budget, reasoned, seconds=door.watch.used())
+    left, go_on = _share(budget, door, 0.4, "spread")
+    with threads_for(task.half, budget.device):
+        spread = spreading.spread(task, seed=budget.seed, go_on=go_on) if left() > 0 else None
+    if spread is None:
+        return None
+    return _solution(
+        task, budget, spreading.NAME, spread.model.state_dict(), spread.attempts, spread.confidence,
+        steps=spread.steps, fit=spread.fit, curve=spread.loss_curve, seconds=door.watch.used(),
+    )  # fmt: skip
 
-    def left(share: float) -> float:
+
+def _share(
+    budget: SolveBudget, door: Door, share: float, phase: str
+) -> tuple[Callable[[], float], Callable[[float, float], bool]]:
+    """Seconds left until so much of the budget is used, and what a small hypothesis asks after each step."""
+
+    def left() -> float:
         return door.watch.left() - (1 - share) * budget.seconds
 
-    def until(share: float, phase: str) -> Callable[[float, float], bool]:
-        def go_on(fraction: float, loss: float) -> bool:
-            door.check(phase, fraction, loss)
-            return door.fits(phase, within=left(share))
+    def go_on(fraction: float, loss: float) -> bool:
+        door.check(phase, fraction, loss)
+        return door.fits(phase, within=left())
 
-        door.watch.begin()
-        return go_on
-
-    with threads_for(task.half, budget.device):
-        pointed = pointing.point(task, until(0.1, "point")) if left(0.1) > 0 else None
-        if pointed is not None:
-            return _solution(
-                task, budget, pointing.NAME, pointed.fitted.model.state_dict(),
-                pointed.attempts, pointed.confidence, held_out=pointed.held_out,
-                steps=pointed.fitted.steps, fit=1.0, curve=pointed.fitted.loss_curve,
-                seconds=door.watch.used() - started,
-            )  # fmt: skip
-        if reasoned.sure(len(task.demos)):
-            return _by_reason(task, budget, reasoned, seconds=door.watch.used())
-        spread = None
-        if left(0.4) > 0:
-            spread = spreading.spread(task, seed=budget.seed, go_on=until(0.4, "spread"))
-        if spread is not None:
-            return _solution(
-                task, budget, spreading.NAME, spread.model.state_dict(), spread.attempts, spread.confidence,
-                steps=spread.steps, fit=spread.fit, curve=spread.loss_curve,
-                seconds=door.watch.used() - started,
-            )  # fmt: skip
-    return None
+    door.watch.begin()
+    return left, go_on
 
 
 def _by_reason(task: Task, budget: SolveBudget, reasoned: reasoning.Reasoned, *, seconds: float) -> Solution:

@@ -239,7 +239,7 @@ def interrupted(task, checkpoint, keep, *, phase, times=1):
         solve(task, QUICK, checkpoint, progress=watch.progress, should_stop=watch.should_stop, keep=keep)
 
 
-@pytest.mark.parametrize("phase", ["point", "adapt", "decode"])
+@pytest.mark.parametrize("phase", ["adapt", "decode"])
 def test_rules_found_before_an_interruption_are_not_looked_for_again(
     checkpoint, tmp_path, monkeypatch, phase
 ):
