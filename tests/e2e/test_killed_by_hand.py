@@ -21,6 +21,7 @@ from arcspot.domain import scoring, tasks
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
 from tests.e2e.by_hand import InTheMiddle, at_rest, freeze, has_a_call, kill, runner_of, workers_of
+from tests.e2e.little_tasks import little_task
 from tests.e2e.whole_stack import WholeStack, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -33,7 +34,8 @@ ENOUGH_KILLS, KILLS = 2, 8
 
 
 def test_a_runner_killed_at_work_is_replaced(ill_treated: WholeStack) -> None:
-    batch = Batch(ill_treated, "runner killed", seed=1)
+    slow = {f"slow-{n}": little_task(10 + n, side=20) for n in range(2)}  # at work when the kill comes
+    batch = Batch(ill_treated, "runner killed", seed=1, files=slow)
     launch = eventually("a runner has a job", batch.serving, every=0.2)
     pid = eventually("its process is found", lambda: runner_of(ill_treated, launch.instance_id), every=0.2)
 
@@ -83,12 +85,14 @@ def test_an_execution_stopped_at_work_is_finished_by_the_watchdog(ill_treated: W
 
 
 class Batch:
-    """The quick examples, dropped in colours of their own: the same puzzle again would be the same job."""
+    """Files, or the quick examples in colours of their own: the same puzzle again would be the same job."""
 
-    def __init__(self, whole: WholeStack, name: str, *, seed: int) -> None:
+    def __init__(
+        self, whole: WholeStack, name: str, *, seed: int, files: dict[str, bytes] | None = None
+    ) -> None:
         self.whole, self.name = whole, name
         self.began = time.monotonic()
-        self.files = {
+        self.files = files or {
             task: in_other_colours((EXAMPLES / f"{task}.json").read_bytes(), seed) for task in QUICK
         }
         self._known = {row.launch_id for row in whole.launches()}
