@@ -107,9 +107,15 @@ def _stay_on_the_cpu() -> None:
 
 
 def _do_without_drawing() -> None:
-    """train.py imports the plots and a progress bar; where they are not installed, empty ones will do."""
-    for name, stands_for in (("visualization", "matplotlib"), ("tqdm", "tqdm")):
-        if importlib.util.find_spec(stands_for) is None:
+    """Its modules import plots and a progress bar; where those are not installed, empty ones will do.
+
+    train.py imports visualization.py, and solution_selection.py matplotlib.pyplot itself.
+    """
+    drawing = ("visualization", "matplotlib", "matplotlib.pyplot")
+    for package, names in (("matplotlib", drawing), ("tqdm", ("tqdm",))):
+        if importlib.util.find_spec(package) is not None:
+            continue
+        for name in names:
             empty: Any = types.ModuleType(name)
             empty.__spec__ = importlib.machinery.ModuleSpec(name, None)  # torch asks whether tqdm is there
             empty.tqdm = empty.trange = iter

@@ -111,6 +111,15 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention of [B, heads, tokens, head], in v's type on a GPU and in fp32 on a CPU: there the
+    backward pass of torch's kernel takes ten times as long in bf16 (docs/benchmarks.md)."""
+    if v.device.type != "cpu":
+        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float())
+
+
 class Layer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -137,7 +146,7 @@ class Layer(nn.Module):
         q, k, v = linear(x, self.qkv).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q = turn(normed(q, self.gain[..., 0, :]), cos, sin)
         k = turn(normed(k, self.gain[..., 1, :]), cos, sin)
-        y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        y = attention(q, k, v)
         return linear(y.transpose(1, 2).reshape(batch, tokens, width), self.out)
 
     def mix(self, x: Tensor, half: int) -> Tensor:

@@ -27,6 +27,7 @@ class ARCCompressor:
         self.weights_list = [torch.zeros(2).requires_grad_()]
 """,
     "solution_selection": """
+import matplotlib.pyplot as plt
 import torch
 class Logger:
     def __init__(self, task):

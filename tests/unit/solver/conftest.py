@@ -5,6 +5,8 @@ from gpu_runner.solver import threads  # isort: skip  # before torch is loaded
 import pytest
 import torch
 
+from gpu_runner.solver import precision
+
 assert threads.SMALL_HALF
 
 
@@ -14,3 +16,17 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def single_precision():
+    """fp32 on every machine: sums in another order then come out nearly alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "multiplies_bf16", lambda: False)
+        yield
+
+
+@pytest.fixture
+def bf16(monkeypatch):
+    """As on a CPU that multiplies bf16."""
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: True)

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gpu_runner.solver import Interrupted, SolveBudget, resume, solve
+from gpu_runner.solver import Interrupted, SolveBudget, predict, resume, solve
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import write_checkpoint
 
@@ -129,6 +129,14 @@ def test_a_solve_interrupted_again_and_again_gives_the_same_answer(checkpoint, w
     assert stops >= 4
     assert watch.seen[1:] != []
     same(found, whole)
+
+
+def test_in_bf16_too_a_resumed_solve_gives_the_same_answer(checkpoint, tmp_path, bf16):
+    expected, _ = run(checkpoint)
+    keep = tmp_path / "state"
+    assert run(checkpoint, keep, ("adapt", 4))[0] is None
+    same(run(checkpoint, keep)[0], expected)
+    assert predict(TASK, expected.adapted, expected.adapted_metadata) == expected.attempts
 
 
 def test_a_resumed_solve_does_not_repeat_what_was_done(checkpoint, kept, caplog):

@@ -14,7 +14,8 @@ from gpu_runner.solver.flops import Meter
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.optim import Optimiser
 from gpu_runner.solver.portfolio import hypothesis
-from gpu_runner.solver.precision import Precision, dtype_for
+from gpu_runner.solver.precision import Precision, dtype_for, dtype_on_cpu
+from gpu_runner.solver.precision import multiplies_bf16 as asks_the_cpu
 from gpu_runner.solver.stepping import REHEARSALS, EagerStep, GraphedSteps
 from gpu_runner.solver.task import Task
 from gpu_runner.solver.train import Adaptation, Demonstrations, Recipe
@@ -242,9 +243,10 @@ def test_gradients_that_are_no_numbers_change_nothing_and_are_counted(on_device)
     assert all(torch.equal(a, b) for a, b in zip(state(bad), state(good), strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("on_device", [False, True])
-def test_half_precision_with_a_loss_scale_learns_like_single_precision(on_device):
-    half = step_of(on_device=on_device, precision=Precision(torch.float16, "cpu"))
+def test_half_precision_learns_like_single_precision(on_device, dtype):
+    half = step_of(on_device=on_device, precision=Precision(dtype, "cpu"))
     plain = step_of()
     for batch, rows in batches(10):
         last, _ = half(batch, rows, 1.0)
@@ -296,7 +298,21 @@ def test_the_type_is_bf16_where_the_card_has_it():
     assert [dtype_for(c) for c in ((7, 0), (7, 5), (8, 0), (8, 6), (9, 0))] == [
         torch.float16, torch.float16, torch.bfloat16, torch.bfloat16, torch.bfloat16,
     ]  # fmt: skip
+    assert dtype_on_cpu(bf16=True) is torch.bfloat16
+    assert dtype_on_cpu(bf16=False) is torch.float32
     assert Precision.of("cpu").dtype is torch.float32
+
+
+def test_a_cpu_that_multiplies_bf16_computes_in_it(bf16):
+    assert Precision.of("cpu").dtype is torch.bfloat16
+
+
+def test_a_torch_that_cannot_tell_counts_as_a_cpu_without_bf16(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert not asks_the_cpu()
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert asks_the_cpu()
 
 
 def test_training_that_gives_no_numbers_any_more_ends_with_the_weights_it_had(caplog):
