@@ -27,7 +27,7 @@ from gpu_runner.solver import reasoning
 from gpu_runner.solver.task import Task
 
 PROJECT = Path(__file__).resolve().parents[1]
-WEIGHTS = tuple(sorted({0.0, 0.002, reasoning.PLAUSIBLE, 0.1, 0.3, reasoning.SURE_WEIGHT, 3.0}))
+WEIGHTS = tuple(sorted({0.0, 0.002, 0.02, 0.1, 0.3, reasoning.SURE_WEIGHT, 3.0}))
 SHARES = tuple(sorted({0.0, 0.5, reasoning.SURE_SHARE}))
 """Lower ends of the table's bins; each ends where the next begins."""
 

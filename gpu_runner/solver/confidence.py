@@ -87,3 +87,17 @@ def of_candidates(
     first = ranked[0]
     seen = Evidence(hypothesis, first.share, rival, first.log_likelihood, demo_fit, held_out)
     return round(probability(seen), 4)
+
+
+def of_each(
+    ranked: Sequence[Candidate], hypothesis: str, demo_fit: float, weights: Sequence[float] = (1.0, 1.0)
+) -> list[float]:
+    """The chance of the first to be right, and that of the second, by the same formula: each one's own share
+    against the other's. Never growing, so that what is ranked higher stays so. weights: of rules."""
+    two = ranked[:2]
+    rivals = [two[1].share, two[0].share] if len(two) > 1 else [0.0]
+    found: list[float] = []
+    for each, rival, weight in zip(two, rivals, weights, strict=False):
+        seen = Evidence(hypothesis, each.share, rival, each.log_likelihood, demo_fit, weight=weight)
+        found.append(min([probability(seen), *found]))
+    return found

@@ -100,10 +100,10 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: Door)
     ballots = first.count.ballots
     if again is not None and again.counts_beside(first):
         ballots = second.pooled(ballots, again.count.ballots)
-    answers = small.answers(task, ballots, reasoned)
-    door.check("decode", 1.0, None)
     weights, metadata = first.weights(), _metadata(task, recipe, first)
     metadata[reasoning.RULES] = json.dumps(reasoned.to_json())
+    answers = small.answers(task, ballots, reasoned, metadata)
+    door.check("decode", 1.0, None)
     metrics = _metrics(first.adapted, ballots, pretrained, budget, door.watch.used())
     small.stand_beside(metrics, reasoned)
     metrics["seeds"], metrics["second_seed"] = [budget.seed], {"why": why}
@@ -240,7 +240,8 @@ def predict(
         ballots = second.pooled(
             ballots, _recounted(checked, beside, metadata | _without(second.PREFIX, metadata), device)
         )
-    return small.answers(checked, ballots, reasoning.replay(checked, metadata.get(reasoning.RULES, "[]")))
+    reasoned = reasoning.replay(checked, metadata.get(reasoning.RULES, "[]"))
+    return small.answers(checked, ballots, reasoned, metadata)
 
 
 def _recounted(
@@ -387,9 +388,11 @@ def _start(
     model = build(pretrained.config, pretrained.weights).to(budget.device)
     meter.watch(model)
 
+    until = max(0.0, door.watch.left() - 0.1 * budget.seconds)  # however long the small ones before it took
+
     def go_on(done: int) -> bool:
         door.check("load", done / len(pretrained.tokens), None)
-        return door.fits("load", within=door.watch.left() - 0.9 * budget.seconds)
+        return door.fits("load", within=door.watch.left() - until)
 
     if known is None:
         ranked = rank_tokens(model, task, pretrained.tokens, device=budget.device, go_on=go_on)[:5]
@@ -417,6 +420,7 @@ def _metadata(task: Task, recipe: Recipe, run: _Run) -> dict[str, str]:
         "size_rule": task.rule.to_text(),
         "dihedrals": str(recipe.dihedrals),
         "colours": str(recipe.colours),
+        small.DEMO_FIT: f"{run.adapted.demo_fit:.4f}",
         **run.metadata(),
     }
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from .canvas import COLOURS, PairStore, Placement, draw, half_for
 from .model import TASK_TOKENS, Solver
 from .objective import loss
+from .precision import Precision
 from .task import Task, size_of
 
 DEMOS = 2
@@ -33,6 +34,7 @@ def rank_tokens(
     count = len(demos)
     half = half_for(int(store.longest.max()), task.scale)
     found: list[tuple[float, int]] = []
+    precision = Precision.of(device)
     at_once = max(1, AT_ONCE // (half * half + TASK_TOKENS))
     for rows in torch.split(torch.arange(len(tokens)), at_once):
         if not len(rows) or not go_on(len(found)):
@@ -44,7 +46,8 @@ def rank_tokens(
         colours = torch.arange(COLOURS, device=device).expand(len(pair), -1)
         at = Placement(pair, zero, colours, zero + task.scale, torch.stack([zero, zero], 1), box_on)
         batch = draw(store, at, half)
-        logits = model(batch, tokens[rows].to(device).repeat_interleave(count, 0))
+        with precision.autocast():
+            logits = model(batch, tokens[rows].to(device).repeat_interleave(count, 0))
         for n, row in enumerate(rows.tolist()):
             part = slice(n * count, (n + 1) * count)
             found.append((float(loss(logits[part], batch.part(part))), row))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .canvas import COLOURS, MAX_SIDE, Grid
+from .confidence import of_each
 from .decode import Candidate
 from .errors import BadWeights
 from .rules.grids import Cells
@@ -30,9 +31,6 @@ SURE_WEIGHT = 1.0
 SURE_SHARE = 0.9
 """Of the votes behind the first candidate, from which on the network is not asked. On the training tasks of
 ARC-AGI-1 `python -m bench rules DIR` counts how often the rules are right above and below."""
-
-PLAUSIBLE = 0.02
-"""Weight from which on a rule's candidate comes before that of the network."""
 
 FEWEST = 2
 """Demonstrations that it takes for a rule to be sure."""
@@ -116,14 +114,25 @@ def alone(found: Sequence[Voted]) -> tuple[Grid, Grid]:
     return first, found[1].grid if len(found) > 1 else changed(first)
 
 
-def beside(found: Sequence[Voted], network: tuple[Grid, Grid]) -> tuple[Grid, Grid]:
-    """Two different attempts from the rules' candidates and the network's attempts."""
-    if not found:
-        return network
-    best = found[0]
-    order = [best.grid, *network] if best.weight >= PLAUSIBLE else [network[0], best.grid, network[1]]
-    second = next(grid for grid in order[1:] if grid != order[0])
-    return order[0], second
+def beside(found: Sequence[Voted], network: Sequence[tuple[Grid, float]]) -> tuple[Grid, Grid]:
+    """Two different attempts: the likeliest of the rules' first two candidates and the network's two.
+
+    network: at least two different grids, each with its chance to be right. A grid that both give has both
+    chances; equal ones stay in order, the rules' before the network's.
+    """
+    chances: dict[str, float] = {}
+    grids: dict[str, Grid] = {}
+    for grid, chance in [*zip([one.grid for one in found], chances_of(found), strict=False), *network]:
+        key = str(grid)
+        grids.setdefault(key, grid)
+        chances[key] = 1.0 - (1.0 - chances.get(key, 0.0)) * (1.0 - chance)
+    first, second = sorted(chances, key=lambda key: -chances[key])[:2]
+    return grids[first], grids[second]
+
+
+def chances_of(found: Sequence[Voted]) -> list[float]:
+    """The chances of the first two candidates to be right, never growing."""
+    return of_each([one.candidate() for one in found[:2]], NAME, 1.0, [one.weight for one in found[:2]])
 
 
 def changed(grid: Grid) -> Grid:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from . import pointing, reasoning, spreading
-from .confidence import Evidence, of_candidates, probability
+from .confidence import Evidence, of_candidates, of_each, probability
 from .decode import Ballot, Candidate, attempts
 from .door import SOLVER_VERSION, Attempts, Door, Solution, SolveBudget
 from .errors import BadState, BadWeights
@@ -22,6 +22,9 @@ from .flops import Meter
 from .resume import Part, understood
 from .task import Task
 from .threads import threads_for
+
+DEMO_FIT = "demo_fit"
+"""In the metadata of adapted weights: how much the network's own candidates are worth beside the rules'."""
 
 NAMES = (pointing.NAME, reasoning.NAME, spreading.NAME)
 
@@ -55,11 +58,24 @@ def find_rules(task: Task, budget: SolveBudget, door: Door) -> reasoning.Reasone
     return found
 
 
-def answers(task: Task, ballots: Sequence[Ballot], reasoned: reasoning.Reasoned) -> Attempts:
-    """The network's votes with the rules beside them."""
-    return tuple(
-        reasoning.beside(reasoned.ballots[n], attempts(ballot, task, n)) for n, ballot in enumerate(ballots)
-    )
+def answers(
+    task: Task,
+    ballots: Sequence[Ballot],
+    reasoned: reasoning.Reasoned,
+    metadata: Mapping[str, str],
+) -> Attempts:
+    """The likeliest two of the network's and the rules' candidates. metadata: what tells of the adaptation,
+    the same here and where it was downloaded. Raises BadWeights."""
+    try:
+        name, demo_fit = metadata["hypothesis"], float(metadata[DEMO_FIT])
+    except (KeyError, ValueError) as error:
+        raise BadWeights(f"the adaptation's metadata lacks or spoils {error}") from error
+    found = []
+    for n, ballot in enumerate(ballots):
+        chances = [*of_each(ballot.candidates(), name, demo_fit), 0.0, 0.0]
+        network = list(zip(attempts(ballot, task, n), chances, strict=False))
+        found.append(reasoning.beside(reasoned.ballots[n], network))
+    return tuple(found)
 
 
 def by_pointer(task: Task, budget: SolveBudget, door: Door) -> Solution | None:

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from gpu_runner.solver import BadTask, BadWeights, Interrupted, SolveBudget, engine, predict, solve
+from gpu_runner.solver import BadTask, BadWeights, Interrupted, SolveBudget, engine, predict, reasoning, solve
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import read_checkpoint, write_checkpoint
 
@@ -132,6 +132,22 @@ def test_a_task_starts_at_the_tokens_that_explain_its_demonstrations_best(checkp
     assert {name for name, _ in nearest} == {"a", "b", "c"}
     assert [value for _, value in nearest] == sorted(value for _, value in nearest)
     assert predict(TASK, found.adapted, found.adapted_metadata) == found.attempts
+
+
+def test_slow_rules_take_nothing_from_the_search_for_the_nearest_tokens(checkpoint, monkeypatch):
+    weights, late = read_checkpoint(checkpoint).weights, 0.0
+    tokens = torch.stack([weights["mean_tokens"] * k for k in (1, -2)])
+    write_checkpoint(checkpoint, CONFIGS["tiny"], weights, tokens=tokens, task_ids=["a", "b"])
+
+    def slow_rules(task, **_):
+        nonlocal late
+        late += 11.0
+        return reasoning.Reasoned((), tuple(() for _ in task.tests))
+
+    monkeypatch.setattr(reasoning, "reason", slow_rules)
+    budget = SolveBudget(seconds=100, max_steps=2)
+    found = solve(TASK, budget, checkpoint, clock=lambda: late)
+    assert {name for name, _ in found.metrics["nearest_pretraining_tasks"]} == {"a", "b"}
 
 
 def test_tokens_without_their_task_ids_are_refused(checkpoint):

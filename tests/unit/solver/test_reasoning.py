@@ -7,9 +7,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_runner.solver import BadWeights, Interrupted, SolveBudget, predict, reasoning, solve, spreading
+from gpu_runner.solver import (
+    BadWeights,
+    Interrupted,
+    SolveBudget,
+    predict,
+    reasoning,
+    small,
+    solve,
+    spreading,
+)
+from gpu_runner.solver.decode import Ballot
 from gpu_runner.solver.model import CONFIGS, Solver
-from gpu_runner.solver.reasoning import FEWEST, PLAUSIBLE, SURE_SHARE, SURE_WEIGHT, Reasoned, Voted
+from gpu_runner.solver.reasoning import FEWEST, SURE_SHARE, SURE_WEIGHT, Reasoned, Voted
 from gpu_runner.solver.rules.reason import Explanation, rule_from_json
 from gpu_runner.solver.task import Task
 from gpu_runner.solver.weights import write_checkpoint
@@ -111,18 +121,43 @@ ballots = st.lists(
 ).map(lambda found: tuple(sorted(found, key=lambda one: -one.weight)))
 
 
-@given(ballots, small_pairs)
-def test_beside_the_network_there_are_always_two_different_attempts(found, network):
-    first, second = reasoning.beside(found, network)
+chances = st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)).map(lambda pair: sorted(pair, reverse=True))
+
+
+@given(ballots, small_pairs, chances)
+def test_beside_the_network_the_likeliest_two_different_grids_are_the_attempts(found, network, chances):
+    first, second = reasoning.beside(found, list(zip(network, chances, strict=True)))
     assert first != second
+    ruled = [one.grid for one in found[:2]]
+    assert first in (*ruled, *network)
+    assert second in (*ruled, *network)
     if not found:
         assert (first, second) == network
-    elif found[0].weight >= PLAUSIBLE:
-        assert first == found[0].grid
-        assert second in network
-    else:
+    elif chances[0] == 0.0:
+        assert first == ruled[0]
+    elif chances[1] == 1.0 and network[0] not in ruled:
         assert first == network[0]
-        assert second == (found[0].grid if found[0].grid != network[0] else network[1])
+
+
+def test_a_grid_that_rules_and_network_both_give_comes_before_either_alone():
+    found = (Voted([[1]], 0.05, 0.5, 3), Voted([[2]], 0.05, 0.5, 3))
+    (likely, _) = reasoning.chances_of(found)
+    attempts = reasoning.beside(found, [([[3]], likely * 1.01), ([[2]], likely * 0.9)])
+    assert attempts == ([[2]], [[3]])
+
+
+def test_a_network_that_does_not_fit_its_demonstrations_comes_after_rules_that_do():
+    ballot = Ballot()
+    for colours in ([9], [9], [8]):
+        ballot.add(torch.nn.functional.one_hot(torch.tensor([colours]), 10).float().mul(4).log_softmax(-1))
+    task = asked([[1]])
+    found = Reasoned((), ((Voted([[1]], 0.1, 0.6, 3), Voted([[2]], 0.07, 0.4, 3)),))
+    told = {"hypothesis": "specific", small.DEMO_FIT: "0.05"}
+    assert small.answers(task, [ballot], found, told) == (([[1]], [[2]]),)
+    told = {"hypothesis": "specific", small.DEMO_FIT: "1.0"}
+    assert [[9]] in small.answers(task, [ballot], found, told)[0]
+    with pytest.raises(BadWeights, match="demo_fit"):
+        small.answers(task, [ballot], found, {"hypothesis": "specific"})
 
 
 @given(ballots.filter(bool))
