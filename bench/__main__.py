@@ -6,6 +6,7 @@
     python -m bench table                # the Markdown table of what was measured so far
     python -m bench calibrate FILE.json  # the solver's confidence, fitted to evaluations; --help tells more
     python -m bench rules DIR            # what the small rules alone answer, and how often they are right
+    python -m bench precision            # the solver's steps on this CPU: fp32 beside bf16
     python -m bench gpu                  # the solver's steps on a GPU: eager, as graphs, stacked
     python -m bench compressarc --help   # CompressARC and arcspot on the same tasks and seconds
 
@@ -34,7 +35,7 @@ OUT = PROJECT / "bench" / "out"
 ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
 
 
-OTHERS = ("calibrate", "compressarc", "gpu", "rules")
+OTHERS = ("calibrate", "compressarc", "gpu", "precision", "rules")
 """Modules with options of their own, loaded when they are asked for: some need torch."""
 
 
