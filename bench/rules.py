@@ -1,7 +1,7 @@
 """What the small rules alone answer: no network, no other hypothesis.
 
     python -m bench rules DIR
-    python -m bench rules DIR --seconds 24 --json rules.json
+    python -m bench rules DIR --seconds 18 --json rules.json
 
 DIR holds task files with known test outputs. They are taken away before a rule is looked for and come back
 only to score. Printed are pass@1 and pass@2 (a task that no rule explains scores 0), how often the rules were
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="task files with known test outputs")
     parser.add_argument(
-        "--seconds", type=float, default=24.0, help="for each task at most (24: 2 min's fifth)"
+        "--seconds", type=float, default=48.0, help="for each task at most (48: two fifths of 2 min)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="every task's figures")

@@ -30,7 +30,8 @@ NAMES = (pointing.NAME, reasoning.NAME, spreading.NAME)
 
 
 def find_rules(task: Task, budget: SolveBudget, door: Door) -> reasoning.Reasoned:
-    """The rules found for the task: those an earlier call found, else within a fifth of the budget."""
+    """The rules found for the task: those an earlier call found, else within two fifths of the budget: they are worth more than
+    so much more training, where there is little time."""
     known = door.journal.found("rules")
     if known is not None:
         with understood():
@@ -48,7 +49,7 @@ def find_rules(task: Task, budget: SolveBudget, door: Door) -> reasoning.Reasone
             nonlocal goes
             if goes:  # once time is up no further piece begins, however often it is asked for
                 door.check("reason", 0.0, None)
-                goes = door.fits("reason", within=door.watch.left() - 0.8 * budget.seconds)
+                goes = door.fits("reason", within=door.watch.left() - 0.6 * budget.seconds)
             return goes
 
         door.watch.begin()
@@ -98,7 +99,7 @@ def by_rules_or_spreader(
     """The answer of sure rules, else of the spreader; None where the network has to work."""
     if reasoned.sure(len(task.demos)):
         return _by_reason(task, budget, reasoned, seconds=door.watch.used())
-    left, go_on = _share(budget, door, 0.4, "spread")
+    left, go_on = _share(budget, door, 0.5, "spread")
     with threads_for(task.half, budget.device):
         spread = spreading.spread(task, seed=budget.seed, go_on=go_on) if left() > 0 else None
     if spread is None:
