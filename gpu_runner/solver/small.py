@@ -30,8 +30,8 @@ NAMES = (pointing.NAME, reasoning.NAME, spreading.NAME)
 
 
 def find_rules(task: Task, budget: SolveBudget, door: Door) -> reasoning.Reasoned:
-    """The rules found for the task: those an earlier call found, else within two fifths of the budget: they are worth more than
-    so much more training, where there is little time."""
+    """The rules found for the task: those an earlier call found, else within two fifths of the budget. Where
+    there is little time they are worth more than so much more training."""
     known = door.journal.found("rules")
     if known is not None:
         with understood():

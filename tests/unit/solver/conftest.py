@@ -5,7 +5,7 @@ from gpu_runner.solver import threads  # isort: skip  # before torch is loaded
 import pytest
 import torch
 
-from gpu_runner.solver import precision
+from gpu_runner.solver import precision, reasoning
 
 assert threads.SMALL_HALF
 
@@ -30,3 +30,13 @@ def single_precision():
 def bf16(monkeypatch):
     """As on a CPU that multiplies bf16."""
     monkeypatch.setattr(precision, "multiplies_bf16", lambda: True)
+
+
+@pytest.fixture
+def no_rules(monkeypatch):
+    """For tests of the network: the search for rules takes seconds and finds none."""
+
+    def none(task, **_):
+        return reasoning.Reasoned((), tuple(() for _ in task.tests))
+
+    monkeypatch.setattr(reasoning, "reason", none)

@@ -39,6 +39,7 @@ def well_formed(attempts, tests):
             assert all(0 <= cell <= 9 for row in grid for cell in row)
 
 
+@pytest.mark.usefixtures("no_rules")
 def test_every_test_input_gets_two_different_attempts(checkpoint):
     found = solve(TASK, QUICK, checkpoint)
     well_formed(found.attempts, 2)
@@ -61,11 +62,13 @@ def test_test_outputs_have_no_influence_at_all(checkpoint):
     assert all(torch.equal(one.adapted[k], two.adapted[k]) for k in one.adapted)
 
 
+@pytest.mark.usefixtures("no_rules")
 def test_downloaded_weights_predict_the_same_answers(checkpoint):
     found = solve(TASK, QUICK, checkpoint)
     assert predict(TASK, found.adapted, found.adapted_metadata) == found.attempts
 
 
+@pytest.mark.usefixtures("no_rules")
 def test_weights_of_another_task_are_refused(checkpoint):
     found = solve(TASK, QUICK, checkpoint)
     other = {"train": [{"input": [[1] * 20], "output": [[1]]}], "test": [{"input": [[1] * 20]}]}
@@ -83,6 +86,7 @@ def test_a_deadline_already_past_still_gives_a_valid_answer(checkpoint, seconds)
     assert predict(TASK, found.adapted, found.adapted_metadata) == found.attempts
 
 
+@pytest.mark.usefixtures("no_rules")
 def test_a_missing_checkpoint_is_a_warning_and_random_weights(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(engine, "DEFAULT_CONFIG", "tiny")
     found = solve(TASK, QUICK, tmp_path / "none.safetensors")
@@ -116,12 +120,14 @@ def test_an_output_of_unknown_size_is_no_crash(checkpoint):
     well_formed(solve(task, QUICK, checkpoint).attempts, 1)
 
 
+@pytest.mark.usefixtures("no_rules")
 def test_a_rejected_hypothesis_gives_way_to_the_next(checkpoint):
     metrics = solve(TASK, QUICK, checkpoint).metrics
     assert [r["hypothesis"] for r in metrics["rejected"]] == ["exchangeable"]
     assert metrics["hypothesis"] == "specific"
 
 
+@pytest.mark.usefixtures("no_rules")
 def test_a_task_starts_at_the_tokens_that_explain_its_demonstrations_best(checkpoint):
     found = solve(TASK, QUICK, checkpoint)
     assert found.metrics["nearest_pretraining_tasks"] == []
