@@ -20,6 +20,7 @@ import numpy as np
 
 from . import trees
 from .before import CHANGES
+from .drawing import drawings, drawn_from_json
 from .grids import Cells, Mask
 from .mosaics import Mosaic, mosaics
 from .selecting import FAMILIES, Choice, choices
@@ -36,6 +37,9 @@ MOST_CELLS = 1800
 
 WEAK = 0.1
 """Weight of all explanations below which changed inputs are looked at too."""
+
+DOUBTFUL = 1.0
+"""Weight of all explanations below which pictures are drawn."""
 
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
@@ -163,6 +167,8 @@ def rule_from_json(told: Any) -> Rule:
                     return After(change, later)
             case ["cut", [str(family), str(how), str(trait), int(value)], tree] if family in FAMILIES:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
+            case ["followed" | "drawn" | "redrawn", *_]:
+                return drawn_from_json(told)
             case ["mosaic", [int(cover), int(piece)]]:
                 return Uncovered(Mosaic(cover, bool(piece)))
     except (TypeError, KeyError) as error:
@@ -183,6 +189,9 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
+    if go_on() and sum(one.weight for one in found) < DOUBTFUL:
+        drawn = drawings(pairs, tests, rng, go_on, _allowed)
+        found += [Explanation(rule, weight) for rule, weight in drawn]
     if sum(one.weight for one in found) < WEAK:
         found += _after_changes(pairs, tests, rng, go_on)
     if not found and go_on():

@@ -1,0 +1,290 @@
+"""Rules that draw: steps one after the other (`steps`), and trees that choose among what steps have drawn.
+
+A few hundred pictures of every demonstration are drawn by one step or two. One that is the output everywhere
+is a rule. Of the others those that tell most of the cells that change become sources for a tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from . import trees
+from .grids import Cells, Mask
+from .scenes import ANY
+from .sights import Sheet, look
+from .steps import STEPS, Move, Path, followed, path_from_json, path_to_json, stepped
+
+Pairs = Sequence[tuple[Cells, Cells]]
+GoOn = Callable[[], bool]
+Allowed = Callable[[int, Sequence[str], np.random.Generator], Mask | None]
+Weighed = tuple["Followed | Drawn | Redrawn", float]
+
+FIRST = 40
+"""Pictures of one step that are kept, the best."""
+
+CONTINUED = 6
+"""Pictures of one step that a second step is tried on."""
+
+SOURCES = 10
+"""Pictures among which a tree may choose."""
+
+GROWN = 10
+"""Trees that are tried over a sheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Steps one after the other."""
+
+    path: Path
+
+    def answer(self, grid: Cells) -> Cells | None:
+        return followed(grid, self.path)
+
+    def to_json(self) -> Any:
+        return ["followed", path_to_json(self.path)]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A tree over what a cell sees, and over what several paths have drawn there."""
+
+    paths: tuple[Path, ...]
+    tree: trees.Node
+
+    def answer(self, grid: Cells) -> Cells | None:
+        sheet = _sheet_with(self.paths, grid.tobytes(), grid.shape)
+        return None if sheet is None else _told(self.tree, sheet)
+
+    def to_json(self) -> Any:
+        return ["drawn", [path_to_json(path) for path in self.paths], self.tree.to_json()]
+
+
+@dataclass(frozen=True, slots=True)
+class Redrawn:
+    """A tree over what a cell sees once a path has been followed."""
+
+    path: Path
+    tree: trees.Node
+
+    def answer(self, grid: Cells) -> Cells | None:
+        sheet = _sheet_after(self.path, grid.tobytes(), grid.shape)
+        return None if sheet is None else _told(self.tree, sheet)
+
+    def to_json(self) -> Any:
+        return ["redrawn", path_to_json(self.path), self.tree.to_json()]
+
+
+def drawn_from_json(told: Any) -> Followed | Drawn | Redrawn:
+    """Raises ValueError on what none of the three wrote."""
+    match told:
+        case ["followed", path]:
+            return Followed(path_from_json(path))
+        case ["drawn", [*paths], tree]:
+            return Drawn(tuple(path_from_json(path) for path in paths), trees.from_json(tree))
+        case ["redrawn", path, tree]:
+            return Redrawn(path_from_json(path), trees.from_json(tree))
+    raise ValueError("a rule of this kind draws nothing")
+
+
+def _told(tree: trees.Node, sheet: Sheet) -> Cells | None:
+    try:
+        return trees.answer(tree, sheet)
+    except KeyError:
+        return None
+
+
+def sheet_with(grid: Cells, drawn: Sequence[Cells | None]) -> Sheet | None:
+    """What a cell sees, and its colour in each picture; None where a picture is missing."""
+    sheet = look(grid)
+    for n, picture in enumerate(drawn):
+        if picture is None:
+            return None
+        sheet.source(f"picture {n}", picture)
+    return sheet
+
+
+def sheet_after(grid: Cells, drawn: Cells) -> Sheet:
+    """What a cell sees in the picture, and the colour that was there before."""
+    sheet = look(drawn)
+    sheet.source("before", grid)
+    return sheet
+
+
+@lru_cache(maxsize=8)
+def _sheet_with(paths: tuple[Path, ...], cells: bytes, shape: tuple[int, ...]) -> Sheet | None:
+    """A dozen trees look at the same sheet of a test, and one takes tenths of a second."""
+    grid = np.frombuffer(cells, np.int64).reshape(shape)
+    return sheet_with(grid, [followed(grid, path) for path in paths])
+
+
+@lru_cache(maxsize=8)
+def _sheet_after(path: Path, cells: bytes, shape: tuple[int, ...]) -> Sheet | None:
+    grid = np.frombuffer(cells, np.int64).reshape(shape)
+    drawn = followed(grid, path)
+    return None if drawn is None else sheet_after(grid, drawn)
+
+
+@dataclass(slots=True)
+class Picture:
+    """What a path draws of the demonstrations, then of the tests. wrong: demonstrated cells that differ."""
+
+    path: Path
+    grids: list[Cells]
+    wrong: int
+
+
+def drawings(
+    pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn, allowed: Allowed
+) -> list[Weighed]:
+    """The rules of this kind that answer all demonstrations, where input and output have one shape."""
+    if any(source.shape != target.shape for source, target in pairs):
+        return []
+    exact, partial = pictures(pairs, tests, go_on)
+    found: list[Weighed] = [(Followed(one.path), EXACT[len(one.path)]) for one in exact]
+    if not partial:
+        return found
+    chosen = telling(pairs, partial)
+    found += _among(pairs, chosen, rng, go_on, allowed)
+    closest = sorted(partial, key=lambda one: one.wrong)[:AFTER]
+    for one in closest:
+        found += _after(pairs, one, rng, go_on, allowed)
+    return found
+
+
+EXACT = {1: 0.9, 2: 0.25}
+"""Weight of an exact path by its steps: the more were tried, the more fit by chance."""
+
+AFTER = 3
+"""Pictures that a tree takes a second look at."""
+
+
+def pictures(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> tuple[list[Picture], list[Picture]]:
+    """(those that are the outputs, the best others) of all that one step draws, or two."""
+    grids = [source for source, _ in pairs] + list(tests)
+    targets = [target for _, target in pairs]
+    wrong = sum(int((s != t).sum()) for s, t in pairs)
+    start = Picture((), grids, wrong)
+    seen = {_key(grids)}
+    first = list(_drawn_from(start, targets, _moves(pairs), seen, go_on))
+    exact = [one for one in first if not one.wrong]
+    if exact:
+        return exact, []
+    first.sort(key=lambda one: one.wrong)
+    second: list[Picture] = []
+    for one in first[:CONTINUED]:
+        second += _drawn_from(one, targets, _moves(pairs), seen, go_on)
+    exact = [one for one in second if not one.wrong]
+    return exact, first[:FIRST] + second
+
+
+def _moves(pairs: Pairs) -> list[Move]:
+    """Every step with every colour that all demonstrated inputs have."""
+    common = set(range(10)).intersection(*({*source.ravel().tolist()} for source, _ in pairs))
+    return [(name, colour) for name in STEPS for colour in (ANY, *sorted(common))]
+
+
+def _drawn_from(
+    start: Picture, targets: Sequence[Cells], moves: Sequence[Move], seen: set[bytes], go_on: GoOn
+) -> Iterator[Picture]:
+    """The new pictures that one more step draws, if it draws something right that was wrong in the first
+    demonstration (most draw nothing there and are not tried on the others)."""
+    before, target = start.grids[0], targets[0]
+    left = before != target
+    for n, move in enumerate(moves):
+        if n % 32 == 0 and not go_on():
+            return
+        told = stepped(before, move)
+        if told is None or told.shape != before.shape:
+            continue
+        if not (told == target)[left].any():
+            continue
+        grids = [told]
+        for grid in start.grids[1:]:
+            more = stepped(grid, move)
+            if more is None:
+                break
+            grids.append(more)
+        key = _key(grids)
+        if len(grids) < len(start.grids) or key in seen:
+            continue
+        seen.add(key)
+        wrong = sum(int((g != t).sum()) for g, t in zip(grids, targets, strict=False))
+        yield Picture((*start.path, move), grids, wrong)
+
+
+def _key(grids: Sequence[Cells]) -> bytes:
+    return b"".join(grid.astype(np.int8).tobytes() for grid in grids)
+
+
+def telling(pairs: Pairs, partial: Sequence[Picture]) -> list[Picture]:
+    """The pictures that together tell most of the cells that change, each the best beside those before."""
+    own, target = _flat([s for s, _ in pairs]), _flat([t for _, t in pairs])
+    changed = own != target
+    flat = np.stack([_flat(one.grids[: len(pairs)]) for one in partial])
+    right = (flat == target) & changed
+    false = ((flat != own) & (flat != target)).sum(1)
+    open_ = changed.copy()
+    found: list[Picture] = []
+    for _ in range(SOURCES):
+        gain = (right & open_).sum(1)
+        value = gain * gain / (gain + false + 1.0)
+        best = int(value.argmax())
+        if gain[best] <= 0:
+            break
+        found.append(partial[best])
+        open_ &= ~right[best]
+        if not open_.any():
+            open_ = changed.copy()
+            false = np.where([any(one is p for p in found) for one in partial], 10**9, false)
+    return found
+
+
+def _among(
+    pairs: Pairs, chosen: Sequence[Picture], rng: np.random.Generator, go_on: GoOn, allowed: Allowed
+) -> list[Weighed]:
+    sheets = []
+    for n, (source, _) in enumerate(pairs):
+        if not go_on():
+            return []
+        sheet = sheet_with(source, [one.grids[n] for one in chosen])
+        assert sheet is not None
+        sheets.append(sheet)
+    paths = tuple(one.path for one in chosen)
+    return [(Drawn(paths, tree), weight) for tree, weight in _forest(pairs, sheets, rng, go_on, allowed)]
+
+
+def _after(
+    pairs: Pairs, one: Picture, rng: np.random.Generator, go_on: GoOn, allowed: Allowed
+) -> list[Weighed]:
+    sheets = []
+    for (source, _), drawn in zip(pairs, one.grids, strict=False):
+        if not go_on():
+            return []
+        sheets.append(sheet_after(source, drawn))
+    return [
+        (Redrawn(one.path, tree), 0.5 * weight)
+        for tree, weight in _forest(pairs, sheets, rng, go_on, allowed)
+    ]
+
+
+def _forest(
+    pairs: Pairs, sheets: Sequence[Sheet], rng: np.random.Generator, go_on: GoOn, allowed: Allowed
+) -> list[tuple[trees.Node, float]]:
+    """Trees that explain all demonstrations, and their weights."""
+    learner = trees.Learner(trees.Table.of(sheets), _flat([target for _, target in pairs]))
+    found: dict[trees.Node, float] = {}
+    for n in range(GROWN):
+        tree = learner.grow(allowed(n, learner.names, rng)) if go_on() else None
+        if tree is not None:
+            found[tree] = found.get(tree, 0.0) + 0.5 * 2.0 ** -trees.leaves(tree)
+    return list(found.items())
+
+
+def _flat(grids: Sequence[Cells]) -> Cells:
+    return np.concatenate([grid.ravel() for grid in grids])
