@@ -17,7 +17,18 @@ from . import trees
 from .grids import Cells, Mask
 from .scenes import ANY
 from .sights import Sheet, look
-from .steps import STEPS, Move, Path, followed, path_from_json, path_to_json, stepped
+from .steps import (
+    PAINTED,
+    RESTORED,
+    STEPS,
+    Move,
+    Path,
+    finished,
+    followed,
+    path_from_json,
+    path_to_json,
+    stepped,
+)
 
 Pairs = Sequence[tuple[Cells, Cells]]
 GoOn = Callable[[], bool]
@@ -27,8 +38,10 @@ Weighed = tuple["Followed | Drawn | Redrawn", float]
 FIRST = 40
 """Pictures of one step that are kept, the best."""
 
-CONTINUED = 6
+CONTINUED = 4
 """Pictures of one step that a second step is tried on."""
+
+FINISHES = (PAINTED, RESTORED)
 
 SOURCES = 10
 """Pictures among which a tree may choose."""
@@ -146,7 +159,7 @@ def drawings(
     if any(source.shape != target.shape for source, target in pairs):
         return []
     exact, partial = pictures(pairs, tests, go_on)
-    found: list[Weighed] = [(Followed(one.path), EXACT[len(one.path)]) for one in exact]
+    found: list[Weighed] = [(Followed(one.path), EXACT[len(one.path)]) for one in exact[:8]]
     if not partial:
         return found
     chosen = telling(pairs, partial)
@@ -157,7 +170,7 @@ def drawings(
     return found
 
 
-EXACT = {1: 0.9, 2: 0.25}
+EXACT = {1: 0.9, 2: 0.25, 3: 0.15}
 """Weight of an exact path by its steps: the more were tried, the more fit by chance."""
 
 AFTER = 3
@@ -166,56 +179,109 @@ AFTER = 3
 
 def pictures(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> tuple[list[Picture], list[Picture]]:
     """(those that are the outputs, the best others) of all that one step draws, or two."""
-    grids = [source for source, _ in pairs] + list(tests)
-    targets = [target for _, target in pairs]
-    wrong = sum(int((s != t).sum()) for s, t in pairs)
-    start = Picture((), grids, wrong)
-    seen = {_key(grids)}
-    first = list(_drawn_from(start, targets, _moves(pairs), seen, go_on))
+    studio = Studio(pairs, tests, go_on)
+    start = Picture((), studio.grids, 0)
+    moves = _moves(pairs)
+    first = list(studio.drawn_from(start, moves))
     exact = [one for one in first if not one.wrong]
     if exact:
         return exact, []
     first.sort(key=lambda one: one.wrong)
     second: list[Picture] = []
-    for one in first[:CONTINUED]:
-        second += _drawn_from(one, targets, _moves(pairs), seen, go_on)
+    for one in [*first[:CONTINUED], *studio.prepared(start)]:
+        if not any(move[0] in FINISHES for move in one.path):
+            second += studio.drawn_from(one, studio.lively)
     exact = [one for one in second if not one.wrong]
     return exact, first[:FIRST] + second
 
 
 def _moves(pairs: Pairs) -> list[Move]:
     """Every step with every colour that all demonstrated inputs have."""
-    common = set(range(10)).intersection(*({*source.ravel().tolist()} for source, _ in pairs))
-    return [(name, colour) for name in STEPS for colour in (ANY, *sorted(common))]
+    return [(name, colour) for name in STEPS for colour in (ANY, *_common([s for s, _ in pairs]))]
 
 
-def _drawn_from(
-    start: Picture, targets: Sequence[Cells], moves: Sequence[Move], seen: set[bytes], go_on: GoOn
-) -> Iterator[Picture]:
-    """The new pictures that one more step draws, if it draws something right that was wrong in the first
-    demonstration (most draw nothing there and are not tried on the others)."""
-    before, target = start.grids[0], targets[0]
-    left = before != target
-    for n, move in enumerate(moves):
-        if n % 32 == 0 and not go_on():
-            return
-        told = stepped(before, move)
-        if told is None or told.shape != before.shape:
-            continue
-        if not (told == target)[left].any():
-            continue
-        grids = [told]
-        for grid in start.grids[1:]:
-            more = stepped(grid, move)
-            if more is None:
-                break
-            grids.append(more)
-        key = _key(grids)
-        if len(grids) < len(start.grids) or key in seen:
-            continue
-        seen.add(key)
-        wrong = sum(int((g != t).sum()) for g, t in zip(grids, targets, strict=False))
-        yield Picture((*start.path, move), grids, wrong)
+def _common(grids: Sequence[Cells]) -> list[int]:
+    return sorted(set(range(10)).intersection(*({*grid.ravel().tolist()} for grid in grids)))
+
+
+class Studio:
+    """Where pictures of one task are drawn, none twice."""
+
+    def __init__(self, pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> None:
+        self.grids = [source for source, _ in pairs] + list(tests)
+        self.targets = [target for _, target in pairs]
+        self.go_on = go_on
+        self.seen = {_key(self.grids)}
+        self.lively: list[Move] = []
+        """Moves that draw something of their own in the first demonstration."""
+        self.left = pairs[0][0] != pairs[0][1]
+        shades = [target[source != target] for source, target in pairs]
+        self.shades = _common([shade for shade in shades if shade.size])
+
+    def prepared(self, start: Picture) -> Iterator[Picture]:
+        """Pictures with less on them, for a second step."""
+        removals = [("colour removed", colour) for colour in _common(self.grids)]
+        removals += [("colour alone", colour) for colour in _common(self.grids)]
+        for move in [*removals, ("no objects that are single", ANY), ("only groups that are largest", ANY)]:
+            grids = self._grids(start, move)
+            if grids is not None and _key(grids) not in self.seen and len(np.unique(grids[0])) > 1:
+                yield Picture((move,), grids, 0)
+
+    def drawn_from(self, start: Picture, moves: Sequence[Move]) -> Iterator[Picture]:
+        """The new pictures that one more step draws, if it draws something right that was wrong in the first
+        demonstration (most draw nothing there and are not tried on the others)."""
+        own, target = self.grids[0], self.targets[0]
+        tried: set[bytes] = set()
+        for n, move in enumerate(moves):
+            if n % 32 == 0 and not self.go_on():
+                return
+            told = stepped(start.grids[0], move)
+            if told is None or told.shape != own.shape or np.array_equal(told, start.grids[0]):
+                continue
+            if not start.path:
+                key = told.tobytes()
+                if key not in tried:
+                    self.lively.append(move)
+                tried.add(key)
+            ends = [end for end in self._ends(own, told, start) if self._helps(own, told, target, end)]
+            grids = self._grids(start, move) if ends else None
+            if grids is None:
+                continue
+            for end in ends:
+                done = [
+                    grid if end is None else finished(before, grid, end)
+                    for before, grid in zip(self.grids, grids, strict=True)
+                ]
+                key = _key(done)
+                if key not in self.seen:
+                    self.seen.add(key)
+                    wrong = sum(int((g != t).sum()) for g, t in zip(done, self.targets, strict=False))
+                    yield Picture((*start.path, move, *([] if end is None else [end])), done, wrong)
+
+    def _ends(self, own: Cells, told: Cells, start: Picture) -> Iterator[Move | None]:
+        """Ways to finish a picture: as it is, in one colour, with what was there before."""
+        yield None
+        if start.path:
+            yield (RESTORED, 0)
+        for shade in self.shades:
+            yield (PAINTED, shade)
+
+    def _helps(self, own: Cells, told: Cells, target: Cells, end: Move | None) -> bool:
+        if end is not None:
+            told = finished(own, told, end)
+        right = int((told == target)[self.left].sum())
+        if end is None or not right:
+            return right > 0
+        return 2 * right >= int((told != own).sum())
+
+    def _grids(self, start: Picture, move: Move) -> list[Cells] | None:
+        grids: list[Cells] = []
+        for grid in start.grids:
+            told = stepped(grid, move)
+            if told is None or told.shape != grid.shape:
+                return None
+            grids.append(told)
+        return grids
 
 
 def _key(grids: Sequence[Cells]) -> bytes:

@@ -40,6 +40,9 @@ def fills() -> dict[str, Step]:
         found[f"boxes of {name} filled"] = _boxes(kind, 0, inside=True)
         found[f"boxes around {name}"] = _boxes(kind, 1, inside=False)
         found[f"wide boxes around {name}"] = _boxes(kind, 2, inside=False)
+    for tall, wide in ((2, 2), (3, 3), (1, 3), (3, 1), (2, 3), (3, 2)):
+        found[f"only in blocks of {tall}×{wide}"] = _opened(tall, wide, False)
+        found[f"ground in blocks of {tall}×{wide}"] = _opened(tall, wide, True)
     for name, ways in (("sides", FOUR), ("corners", DIAGONAL), ("neighbours", EIGHT)):
         found[f"grown to {name}"] = _grown(ways)
         found[f"hollowed by {name}"] = _hollowed(ways)
@@ -232,3 +235,27 @@ def _largest_boxes(free: Mask) -> tuple[int, list[tuple[int, int, int, int]]]:
                 if area == best:
                     found.append((bottom + 1 - low, left, bottom + 1, right + 1))
     return best, found
+
+
+def _opened(tall: int, wide: int, empty: bool) -> Step:
+    """Only cells that lie in a block of their own colour stay; `empty`: ground in such a block takes the
+    colour."""
+
+    def step(scene: Scene, colour: int) -> Cells | None:
+        if empty and colour == ANY:
+            return None
+        kept = np.zeros(scene.grid.shape, bool)
+        for shade in [scene.ground] if empty else np.unique(scene.grid[scene.seeds(colour)]).tolist():
+            mine = (scene.grid == shade).astype(np.int64)
+            whole = np.ones(mine.shape, bool)
+            for dr in range(tall):
+                for dc in range(wide):
+                    whole &= shifted(mine, dr, dc, 0) == 1
+            for dr in range(tall):
+                for dc in range(wide):
+                    kept |= shifted(whole.astype(np.int64), -dr, -dc, 0) == 1
+        if empty:
+            return np.where(kept, colour, scene.grid)
+        return np.where(scene.seeds(colour) & ~kept, scene.ground, scene.grid)
+
+    return step

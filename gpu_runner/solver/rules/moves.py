@@ -225,7 +225,8 @@ def _drawn_out(scene: Scene, colour: int) -> Cells | None:
 
 
 def _drawn_home(scene: Scene, colour: int) -> Cells:
-    """Single cells go to the largest object of their own colour; those that face none vanish."""
+    """Single cells go to the nearest object of their own colour that they face, whatever lies between; those
+    that face none vanish."""
     objects = scene.parts(OBJECTS)
     canvas = scene.grid.copy()
     single = [part for part in objects if part.size == 1 and scene.own(part, colour)]
@@ -233,10 +234,9 @@ def _drawn_home(scene: Scene, colour: int) -> Cells:
         canvas[part.rows, part.columns] = scene.ground
     for part in single:
         like = [one for one in objects if one.size > 1 and one.colours[0] == part.colours[0]]
-        if not like:
-            continue
-        way = _toward(part, max(like, key=lambda one: one.size))
-        if way != (0, 0):
-            far = _room(canvas, part, way, scene.ground)
-            canvas[part.rows + far * way[0], part.columns + far * way[1]] = part.colours
+        facing = [one for one in like if _toward(part, one) != (0, 0)]
+        if facing:
+            home = min(facing, key=lambda one: _gap(part, one))
+            far, way = _gap(part, home), _toward(part, home)
+            paint(canvas, part.rows + far * way[0], part.columns + far * way[1], part.colours)
     return canvas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import NONE, Cells
+from .grids import NONE, Cells, places
 from .images import images
 from .scenes import ANY, Scene, Step
 
@@ -18,6 +18,7 @@ def patterns() -> dict[str, Step]:
         "rows continued": _lines(False),
         "columns continued": _lines(True),
         "tiles continued": _tiled,
+        "stripes continued": _striped,
         "columns sorted": _sorted(False, 1),
         "columns sorted back": _sorted(False, -1),
         "rows sorted": _sorted(True, 1),
@@ -73,6 +74,26 @@ def _tiled(scene: Scene, colour: int) -> Cells | None:
         if (table[rows % p, columns % q] == shades).all() and (table != NONE).all():
             told: Cells = table[every[0] % p, every[1] % q]
             return told
+    return None
+
+
+def _striped(scene: Scene, colour: int) -> Cells | None:
+    """Rows, columns or diagonals of one colour each that come again and again: the shortest such period that
+    agrees with all known cells and tells all others."""
+    gap = scene.ground if colour == ANY else colour
+    grid = scene.grid
+    row, column = places(grid.shape)
+    known = grid != gap
+    if known.sum() < 2:
+        return None
+    for period in range(1, max(grid.shape)):
+        for a, b in ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1)):
+            which: Cells = (a * row + b * column) % period
+            table = np.full(period, NONE, np.int64)
+            table[which[known]] = grid[known]
+            if (table != NONE).all() and (table[which] == grid)[known].all():
+                told: Cells = table[which]
+                return told
     return None
 
 

@@ -22,6 +22,7 @@ from . import trees
 from .before import CHANGES
 from .drawing import drawings, drawn_from_json
 from .grids import Cells, Mask
+from .growing import Repeated, repetitions
 from .mosaics import Mosaic, mosaics
 from .selecting import FAMILIES, Choice, choices
 from .sights import Sheet, look
@@ -169,6 +170,8 @@ def rule_from_json(told: Any) -> Rule:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
             case ["followed" | "drawn" | "redrawn", *_]:
                 return drawn_from_json(told)
+            case ["repeated", tree]:
+                return Repeated(trees.from_json(tree))
             case ["mosaic", [int(cover), int(piece)]]:
                 return Uncovered(Mosaic(cover, bool(piece)))
     except (TypeError, KeyError) as error:
@@ -190,8 +193,9 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
     if go_on() and sum(one.weight for one in found) < DOUBTFUL:
+        grown = repetitions(pairs, rng, go_on, _allowed)
         drawn = drawings(pairs, tests, rng, go_on, _allowed)
-        found += [Explanation(rule, weight) for rule, weight in drawn]
+        found += [Explanation(rule, weight) for rule, weight in (*grown, *drawn)]
     if sum(one.weight for one in found) < WEAK:
         found += _after_changes(pairs, tests, rng, go_on)
     if not found and go_on():

@@ -49,6 +49,11 @@ def shapes() -> dict[str, Step]:
     found["stamped"] = _stamped(turned=False)
     found["stamped turned"] = _stamped(turned=True)
     found["stamped on cells"] = _on_cells
+    found["stamped at sizes"] = _stamped(turned=False, times=(1, 2, 3, 4))
+    found["like shapes exchanged"] = _exchanged
+    for kind, name in ((OBJECTS, "objects"), (GROUPS, "groups")):
+        found[f"{name} turned onto themselves"] = _onto_itself(kind)
+    found["all turned onto itself"] = _onto_itself(None)
     return found
 
 
@@ -221,7 +226,7 @@ def _swapped(scene: Scene, colour: int) -> Cells:
     return canvas
 
 
-def _stamped(turned: bool) -> Step:
+def _stamped(turned: bool, times: tuple[int, ...] = (1,)) -> Step:
     """The most colourful group laid wherever its rare cells lie again: all but those of its main colour."""
 
     def step(scene: Scene, colour: int) -> Cells | None:
@@ -232,19 +237,22 @@ def _stamped(turned: bool) -> Step:
         canvas = scene.grid.copy()
         for model in groups:
             if len(set(model.colours.tolist())) == best or model.size > 4:
-                _stamp(canvas, scene, model, colour, TURNS if turned else TURNS[:1])
+                for n in times:
+                    _stamp(canvas, scene, model, colour, TURNS if turned else TURNS[:1], n)
         return canvas
 
     return step
 
 
-def _stamp(canvas: Cells, scene: Scene, model: Component, colour: int, turns: tuple[Turn, ...]) -> None:
+def _stamp(
+    canvas: Cells, scene: Scene, model: Component, colour: int, turns: tuple[Turn, ...], times: int = 1
+) -> None:
     main = main_colour(model) if colour == ANY else colour
     height, width = scene.grid.shape
     free = scene.grid.copy()
     free[model.rows, model.columns] = scene.ground
     for turn in turns:
-        cut = turn(_cut(scene, model))
+        cut = np.kron(turn(_cut(scene, model)), np.ones((times, times), np.int64))
         rows, columns = np.nonzero((cut != scene.ground) & (cut != main))
         if not len(rows):
             return
@@ -274,3 +282,62 @@ def _on_cells(scene: Scene, colour: int) -> Cells | None:
             rows, columns = model.rows - middle[0] + part.rows[0], model.columns - middle[1] + part.columns[0]
             paint(canvas, rows, columns, model.colours)
     return canvas
+
+
+def _exchanged(scene: Scene, colour: int) -> Cells:
+    """Groups of one colour (or of the colour) take the pattern of a colourful group of the same outline."""
+    canvas = scene.grid.copy()
+    groups = scene.parts(GROUPS)
+    models = [part for part in groups if len(set(part.colours.tolist())) > 1]
+    for part in groups:
+        if len(set(part.colours.tolist())) > 1 or not scene.own(part, colour):
+            continue
+        for model in models:
+            if part.shape == model.shape and (part.mask() == model.mask()).all():
+                top, left, _, _ = part.box
+                canvas[part.rows, part.columns] = _cut(scene, model)[part.rows - top, part.columns - left]
+    return canvas
+
+
+def _onto_itself(kind: int | None) -> Step:
+    """Quarter turns about the middle on which most cells agree, drawn on the ground."""
+
+    def step(scene: Scene, colour: int) -> Cells:
+        canvas = scene.grid.copy()
+        if kind is None:
+            cells = [np.nonzero(scene.seeds(colour))]
+        else:
+            cells = [(part.rows, part.columns) for part in scene.parts(kind) if scene.own(part, colour)]
+        for rows, columns in cells:
+            if 4 <= len(rows) <= 200:
+                _turned_about(canvas, scene, rows, columns)
+        return canvas
+
+    return step
+
+
+def _turned_about(canvas: Cells, scene: Scene, rows: Cells, columns: Cells) -> None:
+    """Twice the middle is (a, b); a cell (r, c) goes to (a - b + 2c) / 2, (a + b - 2r) / 2."""
+    height, width = canvas.shape
+    best, found = len(rows) // 3, None
+    spots = {(int(r), int(c)): int(scene.grid[r, c]) for r, c in zip(rows, columns, strict=True)}
+    low, high = int(rows.min() + rows.max()), int(columns.min() + columns.max())
+    for a in range(low - 6, low + 7):
+        for b in range(high - 6, high + 7):
+            if (a + b) % 2:
+                continue
+            y, x = (a - b) // 2 + columns, (a + b) // 2 - rows
+            fits = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            there = [spots.get(spot) for spot in zip(y[fits].tolist(), x[fits].tolist(), strict=True)]
+            mine = scene.grid[rows[fits], columns[fits]].tolist()
+            agreed = sum(one == two for one, two in zip(there, mine, strict=True))
+            if agreed > best:
+                best, found = agreed, (a, b)
+    if found is None:
+        return
+    a, b = found
+    shades = scene.grid[rows, columns]
+    y, x = rows, columns
+    for _ in range(3):
+        y, x = (a - b) // 2 + x, (a + b) // 2 - y
+        paint(canvas, y, x, shades, ~scene.filled)

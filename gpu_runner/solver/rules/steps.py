@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .fills import fills
-from .grids import Cells
+from .grids import Cells, background
 from .moves import moves
 from .patterns import patterns
 from .scenes import ANY, Step, scene_of
@@ -30,14 +30,27 @@ def stepped(grid: Cells, move: Move) -> Cells | None:
     return None if told is None else np.ascontiguousarray(told, np.int64)
 
 
+PAINTED = "painted"
+"""Instead of a last step: whatever the steps before have changed takes one colour."""
+
+RESTORED = "restored"
+"""Instead of a last step: where the steps before left ground, the grid is as it was."""
+
+
 def followed(grid: Cells, path: Path) -> Cells | None:
     """The grid after all steps."""
+    told: Cells | None = grid
     for move in path:
-        told = stepped(grid, move)
         if told is None:
             return None
-        grid = told
-    return grid
+        told = finished(grid, told, move) if move[0] in (PAINTED, RESTORED) else stepped(told, move)
+    return told
+
+
+def finished(before: Cells, after: Cells, move: Move) -> Cells:
+    if move[0] == PAINTED:
+        return np.where(after != before, move[1], before)
+    return np.where(after == background(before), before, after)
 
 
 def path_from_json(told: Any) -> Path:
@@ -48,6 +61,8 @@ def path_from_json(told: Any) -> Path:
     for one in told:
         match one:
             case [str(name), int(colour)] if name in STEPS and ANY <= colour <= 9:
+                found.append((name, colour))
+            case [str(name), int(colour)] if name in (PAINTED, RESTORED) and 0 <= colour <= 9:
                 found.append((name, colour))
             case _:
                 raise ValueError(f"a rule has no step {one!r}"[:80])

@@ -38,6 +38,7 @@ def strokes() -> dict[str, Step]:
     found["pointers followed back"] = _pointers(-1, own=False)
     found["pointers followed in the main colour"] = _pointers(1, own=True)
     found["corners drawn on"] = _corners
+    found["first hit coloured"] = _hits
     for name, turn in (("left", 1), ("right", -1)):
         for way in ("up", "down", "left", "right"):
             found[f"walks {way} turning {name}"] = _walks(WAYS[way][0], turn)
@@ -190,6 +191,22 @@ def _corners(scene: Scene, colour: int) -> Cells:
                 start = np.zeros(scene.grid.shape, bool)
                 start[r, c] = scene.grid[r, c] == part.colours[0]
                 cast(canvas, scene.grid, start, (dr, dc), scene.ground, UNTIL)
+    return canvas
+
+
+def _hits(scene: Scene, colour: int) -> Cells:
+    """What a single cell faces takes that cell's colour where it is nearest."""
+    canvas = scene.grid.copy()
+    height, width = canvas.shape
+    for part in scene.parts(GROUPS):
+        if part.size != 1 or not scene.own(part, colour):
+            continue
+        for dr, dc in FOUR:
+            y, x = int(part.rows[0]) + dr, int(part.columns[0]) + dc
+            while 0 <= y < height and 0 <= x < width and not scene.filled[y, x]:
+                y, x = y + dr, x + dc
+            if 0 <= y < height and 0 <= x < width:
+                canvas[y, x] = part.colours[0]
     return canvas
 
 
