@@ -114,7 +114,8 @@ def _told(tree: trees.Node, sheet: Sheet) -> Cells | None:
 
 def sheet_with(grid: Cells, drawn: Sequence[Cells | None]) -> Sheet | None:
     """What a cell sees, and its colour in each picture; None where a picture is missing."""
-    sheet = look(grid)
+    seen = _seen(grid.tobytes(), grid.shape)
+    sheet = Sheet(dict(seen.sources), dict(seen.facts))
     for n, picture in enumerate(drawn):
         if picture is None:
             return None
@@ -127,6 +128,11 @@ def sheet_after(grid: Cells, drawn: Cells) -> Sheet:
     sheet = look(drawn)
     sheet.source("before", grid)
     return sheet
+
+
+@lru_cache(maxsize=8)
+def _seen(cells: bytes, shape: tuple[int, ...]) -> Sheet:
+    return look(np.frombuffer(cells, np.int64).reshape(shape))
 
 
 @lru_cache(maxsize=8)
@@ -162,8 +168,14 @@ def drawings(
     found: list[Weighed] = [(Followed(one.path), EXACT[len(one.path)]) for one in exact[:8]]
     if not partial:
         return found
-    chosen = telling(pairs, partial)
-    found += _among(pairs, chosen, rng, go_on, allowed)
+    plain = [one for one in partial if one.path[-1][0] not in FINISHES]
+    tried: set[tuple[Path, ...]] = set()
+    for some in (plain, partial):
+        chosen = telling(pairs, some) if some else []
+        paths = tuple(one.path for one in chosen)
+        if chosen and paths not in tried:
+            found += _among(pairs, chosen, rng, go_on, allowed)
+        tried.add(paths)
     closest = sorted(partial, key=lambda one: one.wrong)[:AFTER]
     for one in closest:
         found += _after(pairs, one, rng, go_on, allowed)

@@ -237,20 +237,28 @@ def _stamped(turned: bool, times: tuple[int, ...] = (1,)) -> Step:
         canvas = scene.grid.copy()
         for model in groups:
             if len(set(model.colours.tolist())) == best or model.size > 4:
-                for n in times:
-                    _stamp(canvas, scene, model, colour, TURNS if turned else TURNS[:1], n)
+                free = scene.grid.copy()
+                free[model.rows, model.columns] = scene.ground
+                for n in sorted(times, reverse=True):
+                    _stamp(canvas, free, scene, model, colour, TURNS if turned else TURNS[:1], n)
         return canvas
 
     return step
 
 
 def _stamp(
-    canvas: Cells, scene: Scene, model: Component, colour: int, turns: tuple[Turn, ...], times: int = 1
+    canvas: Cells,
+    free: Cells,
+    scene: Scene,
+    model: Component,
+    colour: int,
+    turns: tuple[Turn, ...],
+    times: int,
 ) -> None:
+    """Lay the model, so many times as large, where its rare cells are found in `free`, and take them away
+    there: a smaller one may not be found in them again."""
     main = main_colour(model) if colour == ANY else colour
     height, width = scene.grid.shape
-    free = scene.grid.copy()
-    free[model.rows, model.columns] = scene.ground
     for turn in turns:
         cut = np.kron(turn(_cut(scene, model)), np.ones((times, times), np.int64))
         rows, columns = np.nonzero((cut != scene.ground) & (cut != main))
@@ -264,6 +272,8 @@ def _stamp(
                 continue
             if (free[y, x] == shades).all():
                 _lay(canvas, cut, int(r - rows[0]), int(c - columns[0]), scene.ground)
+                if times > 1:
+                    free[y, x] = scene.ground
 
 
 def _on_cells(scene: Scene, colour: int) -> Cells | None:

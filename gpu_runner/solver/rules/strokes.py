@@ -195,8 +195,10 @@ def _corners(scene: Scene, colour: int) -> Cells:
 
 
 def _hits(scene: Scene, colour: int) -> Cells:
-    """What a single cell faces takes that cell's colour where it is nearest."""
+    """A larger group that a single cell faces takes that cell's colour where it is nearest."""
     canvas = scene.grid.copy()
+    sizes = np.array([part.size for part in scene.parts(GROUPS)])
+    label = scene.labels(GROUPS)
     height, width = canvas.shape
     for part in scene.parts(GROUPS):
         if part.size != 1 or not scene.own(part, colour):
@@ -205,7 +207,7 @@ def _hits(scene: Scene, colour: int) -> Cells:
             y, x = int(part.rows[0]) + dr, int(part.columns[0]) + dc
             while 0 <= y < height and 0 <= x < width and not scene.filled[y, x]:
                 y, x = y + dr, x + dc
-            if 0 <= y < height and 0 <= x < width:
+            if 0 <= y < height and 0 <= x < width and sizes[label[y, x]] > 1:
                 canvas[y, x] = part.colours[0]
     return canvas
 
