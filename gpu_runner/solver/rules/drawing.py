@@ -46,6 +46,9 @@ FINISHES = (PAINTED, RESTORED)
 SOURCES = 10
 """Pictures among which a tree may choose."""
 
+UNSURE = 0.3
+"""What the choice among so many pictures costs a tree's weight."""
+
 GROWN = 10
 """Trees that are tried over a sheet."""
 
@@ -165,7 +168,10 @@ def drawings(
     if any(source.shape != target.shape for source, target in pairs):
         return []
     exact, partial = pictures(pairs, tests, go_on)
-    found: list[Weighed] = [(Followed(one.path), EXACT[len(one.path)]) for one in exact[:8]]
+    exact.sort(key=lambda one: len(one.path))
+    found: list[Weighed] = [
+        (Followed(one.path), EXACT[len(one.path)] * 0.5**n) for n, one in enumerate(exact[:MOST_EXACT])
+    ]
     if not partial:
         return found
     plain = [one for one in partial if one.path[-1][0] not in FINISHES]
@@ -182,8 +188,12 @@ def drawings(
     return found
 
 
-EXACT = {1: 0.9, 2: 0.25, 3: 0.15}
-"""Weight of an exact path by its steps: the more were tried, the more fit by chance."""
+MOST_EXACT = 8
+"""Exact paths that vote; no two answer the tests alike."""
+
+EXACT = {1: 0.95, 2: 0.95, 3: 0.5}
+"""Weight of the first exact path by its moves, of each further one half: thousands were tried, so that none is
+sure alone."""
 
 AFTER = 3
 """Pictures that a tree takes a second look at."""
@@ -204,7 +214,7 @@ def pictures(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> tuple[list[Pi
         if not any(move[0] in FINISHES for move in one.path):
             second += studio.drawn_from(one, studio.lively)
     exact = [one for one in second if not one.wrong]
-    return exact, first[:FIRST] + second
+    return exact, first[:FIRST] + [one for one in second if one.wrong]
 
 
 def _moves(pairs: Pairs) -> list[Move]:
@@ -360,7 +370,7 @@ def _forest(
     for n in range(GROWN):
         tree = learner.grow(allowed(n, learner.names, rng)) if go_on() else None
         if tree is not None:
-            found[tree] = found.get(tree, 0.0) + 0.5 * 2.0 ** -trees.leaves(tree)
+            found[tree] = found.get(tree, 0.0) + UNSURE * 2.0 ** -trees.leaves(tree)
     return list(found.items())
 
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from .fills import fills
 from .grids import Cells, background
+from .likes import likes
 from .moves import moves
 from .patterns import patterns
 from .scenes import ANY, Step, scene_of
 from .shapes import shapes
 from .strokes import strokes
 
-STEPS: dict[str, Step] = strokes() | fills() | moves() | shapes() | patterns()
+STEPS: dict[str, Step] = strokes() | fills() | moves() | shapes() | patterns() | likes()
 
 Move = tuple[str, int]
 """A step's name and its colour, or ANY."""
