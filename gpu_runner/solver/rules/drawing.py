@@ -192,8 +192,8 @@ MOST_EXACT = 8
 """Exact paths that vote; no two answer the tests alike."""
 
 EXACT = {1: 0.95, 2: 0.95, 3: 0.5}
-"""Weight of the first exact path by its moves, of each further one half: thousands were tried, so that none is
-sure alone."""
+"""Weight of the first exact path by its moves, of each further one half. Thousands were tried, so that none
+is sure alone."""
 
 AFTER = 3
 """Pictures that a tree takes a second look at."""
