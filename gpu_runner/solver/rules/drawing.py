@@ -255,7 +255,7 @@ class Studio:
         own, target = self.grids[0], self.targets[0]
         tried: set[bytes] = set()
         for n, move in enumerate(moves):
-            if n % 32 == 0 and not self.go_on():
+            if n % 8 == 0 and not self.go_on():
                 return
             told = stepped(start.grids[0], move)
             if told is None or told.shape != own.shape or np.array_equal(told, start.grids[0]):
