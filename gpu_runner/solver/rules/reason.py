@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import trees
+from .agreeing import agreed
 from .before import CHANGES
 from .drawing import drawings, drawn_from_json
 from .grids import Cells, Mask
@@ -38,9 +39,6 @@ MOST_CELLS = 1800
 
 WEAK = 0.1
 """Weight of all explanations below which changed inputs are looked at too."""
-
-DOUBTFUL = 1.0
-"""Weight of all explanations below which pictures are drawn."""
 
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
@@ -192,7 +190,7 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
-    if go_on() and sum(one.weight for one in found) < DOUBTFUL:
+    if go_on() and not agreed([(one.rule, one.weight) for one in found], tests):
         grown = repetitions(pairs, rng, go_on, _allowed)
         drawn = drawings(pairs, tests, rng, go_on, _allowed)
         found += [Explanation(rule, weight) for rule, weight in (*grown, *drawn)]

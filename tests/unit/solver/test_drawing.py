@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_runner.solver.rules.agreeing import agreed
 from gpu_runner.solver.rules.drawing import Drawn, Followed, Redrawn, drawings
 from gpu_runner.solver.rules.grids import EIGHT, FOUR, NONE
 from gpu_runner.solver.rules.growing import Repeated, repetitions, rounds
@@ -202,6 +203,18 @@ def test_a_rule_over_sights_that_a_grid_does_not_have_has_no_answer():
 def test_a_damaged_drawing_is_a_value_error(told):
     with pytest.raises(ValueError, match="rule"):
         rule_from_json(told)
+
+
+# When drawings are asked for
+
+
+def test_rules_agree_where_one_answer_has_weight_and_nearly_all_votes_for_every_test():
+    tests = [cells("12"), cells("30")]
+    same, other = Followed(()), Followed((("grid rolled right", ANY),))
+    assert agreed([(same, 0.6), (Followed((("rays up", ANY),)), 0.5)], tests)
+    assert not agreed([(same, 0.9)], tests)
+    assert not agreed([(same, 2.0), (other, 0.5)], tests)
+    assert not agreed([(Followed((("healed", ANY),)), 3.0)], tests)
 
 
 # Rules that are repeated
