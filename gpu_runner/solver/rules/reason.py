@@ -19,8 +19,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import trees
+from .agreeing import agreed
 from .before import CHANGES
+from .drawing import drawings, drawn_from_json
 from .grids import Cells, Mask
+from .growing import Repeated, repetitions
 from .mosaics import Mosaic, mosaics
 from .selecting import FAMILIES, Choice, choices
 from .sights import Sheet, look
@@ -163,6 +166,10 @@ def rule_from_json(told: Any) -> Rule:
                     return After(change, later)
             case ["cut", [str(family), str(how), str(trait), int(value)], tree] if family in FAMILIES:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
+            case ["followed" | "drawn" | "redrawn", *_]:
+                return drawn_from_json(told)
+            case ["repeated", tree]:
+                return Repeated(trees.from_json(tree))
             case ["mosaic", [int(cover), int(piece)]]:
                 return Uncovered(Mosaic(cover, bool(piece)))
     except (TypeError, KeyError) as error:
@@ -183,6 +190,10 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
+    if go_on() and not agreed([(one.rule, one.weight) for one in found], tests):
+        grown = repetitions(pairs, rng, go_on, _allowed)
+        drawn = drawings(pairs, tests, rng, go_on, _allowed)
+        found += [Explanation(rule, weight) for rule, weight in (*grown, *drawn)]
     if sum(one.weight for one in found) < WEAK:
         found += _after_changes(pairs, tests, rng, go_on)
     if not found and go_on():

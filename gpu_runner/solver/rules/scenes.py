@@ -1,0 +1,92 @@
+"""A grid with what steps ask of it again and again: its ground, its parts, its cells of a colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from .grids import NONE, Cells, Component, Mask, background, components
+
+ANY = -1
+"""Instead of a colour: every colour but the ground."""
+
+OBJECTS, SIDE_OBJECTS, GROUPS, SIDE_GROUPS, ROOMS, WIDE_ROOMS = range(6)
+"""Parts: of one colour (joined also by corners, or by sides only), of any colours, and the ground's."""
+
+KINDS = {
+    OBJECTS: (True, True), SIDE_OBJECTS: (False, True), GROUPS: (True, False), SIDE_GROUPS: (False, False),
+    ROOMS: (False, True), WIDE_ROOMS: (True, True),
+}  # fmt: skip
+
+
+class Scene:
+    """One grid, H × W, not to be changed; its parts are found when first asked for."""
+
+    def __init__(self, grid: Cells) -> None:
+        self.grid = grid
+        self.ground = background(grid)
+        self.filled: Mask = grid != self.ground
+        self._parts: dict[int, tuple[list[Component], Cells]] = {}
+
+    def parts(self, kind: int) -> list[Component]:
+        return self._found(kind)[0]
+
+    def labels(self, kind: int) -> Cells:
+        """The number of each cell's part, NONE where it has none."""
+        return self._found(kind)[1]
+
+    def seeds(self, colour: int) -> Mask:
+        """The cells of a colour, or of any but the ground."""
+        return self.filled if colour == ANY else self.filled & (self.grid == colour)
+
+    def own(self, part: Component, colour: int) -> bool:
+        """Whether a part shows the colour."""
+        return colour == ANY or bool((part.colours == colour).any())
+
+    def blank(self) -> Cells:
+        return np.full_like(self.grid, self.ground)
+
+    def _found(self, kind: int) -> tuple[list[Component], Cells]:
+        if kind not in self._parts:
+            eight, by_colour = KINDS[kind]
+            within = ~self.filled if kind in (ROOMS, WIDE_ROOMS) else self.filled
+            self._parts[kind] = components(self.grid, eight=eight, by_colour=by_colour, within=within)
+        return self._parts[kind]
+
+
+Step = Callable[[Scene, int], Cells | None]
+"""step(scene, colour): another grid of the same shape, made of what has the colour; None where it says
+nothing. The scene stays as it is."""
+
+
+def scene_of(grid: Cells) -> Scene:
+    """The scene of a grid, kept for a while: dozens of steps look at the same few."""
+    return _scene(grid.tobytes(), grid.shape)
+
+
+@lru_cache(maxsize=128)
+def _scene(cells: bytes, shape: tuple[int, ...]) -> Scene:
+    grid = np.frombuffer(cells, np.int64).reshape(shape)
+    return Scene(grid)
+
+
+def paint(canvas: Cells, rows: Cells, columns: Cells, colours: Cells | int, only: Mask | None = None) -> None:
+    """Colour cells of a canvas; those beyond its edge, or where `only` is false, are left out."""
+    height, width = canvas.shape
+    fits = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    if only is not None:
+        fits[fits] = only[rows[fits], columns[fits]]
+    canvas[rows[fits], columns[fits]] = colours[fits] if isinstance(colours, np.ndarray) else colours
+
+
+def main_colour(part: Component) -> int:
+    return int(np.bincount(part.colours, minlength=10).argmax())
+
+
+def minor_colour(part: Component) -> int:
+    """The rarest colour of a part; NONE where it has but one."""
+    counts = np.bincount(part.colours, minlength=10)
+    some = np.flatnonzero(counts)
+    return int(some[counts[some].argmin()]) if len(some) > 1 else NONE
