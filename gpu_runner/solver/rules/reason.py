@@ -20,6 +20,8 @@ import numpy as np
 
 from . import trees
 from .before import CHANGES
+from .composing import composed
+from .composing import read as read_composed
 from .grids import Cells, Mask
 from .mosaics import Mosaic, mosaics
 from .selecting import FAMILIES, Choice, choices
@@ -36,6 +38,9 @@ MOST_CELLS = 1800
 
 WEAK = 0.1
 """Weight of all explanations below which changed inputs are looked at too."""
+
+ENOUGH = 1.0
+"""Weight of all explanations below which programs are looked for, where outputs have other shapes."""
 
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
@@ -150,6 +155,9 @@ class Uncovered:
 def rule_from_json(told: Any) -> Rule:
     """Raises ValueError on what no rule wrote."""
     try:
+        by_program = read_composed(told)
+        if by_program is not None:
+            return by_program
         match told:
             case ["seen", view, tree]:
                 return Seen(view_named(view), trees.from_json(tree))
@@ -183,6 +191,9 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
+    if sum(one.weight for one in found) < ENOUGH and any(s.shape != t.shape for s, t in pairs):
+        drawn = composed(pairs, tests, go_on, lambda n, names: _allowed(n, names, rng))
+        found += [Explanation(rule, weight) for rule, weight in drawn]
     if sum(one.weight for one in found) < WEAK:
         found += _after_changes(pairs, tests, rng, go_on)
     if not found and go_on():
