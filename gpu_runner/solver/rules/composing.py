@@ -113,9 +113,14 @@ def composed(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn, part: Part) -> l
     targets = [target for _, target in pairs]
     found = search([*(source for source, _ in pairs), *tests], targets, go_on, MOST_TRIED)
     if found.exact:
-        proof = min(1.0, sum(target.size for target in targets) / PROVING)
+        proof = proof_of(targets)
         return [(Composed(program), proof * _weight(program)) for program in found.exact[:8]]
     return list(_redrawn(pairs, found.shaped, go_on, part).values())
+
+
+def proof_of(targets: Sequence[Cells]) -> float:
+    """What a rule's exactness is worth: less than 1 where few cells are demonstrated."""
+    return min(1.0, sum(target.size for target in targets) / PROVING)
 
 
 def _weight(program: Program) -> float:
