@@ -18,8 +18,8 @@ from .grids import NONE, Cells, Mask
 from .programs import Program, program_from_json, search
 from .sights import Sheet, look
 
-MOST_TRIED = 20_000
-"""Steps tried in a search: some three seconds."""
+MOST_TRIED = 14_000
+"""Steps tried in a search: two or three seconds."""
 
 BASES = 5
 """Drawings that a tree looks at as a whole."""

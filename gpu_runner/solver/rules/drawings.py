@@ -117,9 +117,17 @@ def _ground_zero(cells: Cells) -> Cells:
 
 def _enclosed(cells: Cells) -> Mask:
     """Empty cells from which no way leads out, side by side."""
-    padded = np.pad(cells == 0, 1, constant_values=True)
-    found, label = components(padded.astype(np.int64), eight=False, by_colour=True, within=padded)
-    return ((label != 0) & padded)[1:-1, 1:-1] if found else np.zeros(cells.shape, bool)
+    empty = np.pad(cells == 0, 1, constant_values=True)
+    outside = np.zeros_like(empty)
+    outside[[0, -1]] = True
+    outside[:, [0, -1]] = True
+    reached = 0
+    while reached != (reached := int(outside.sum())):
+        for grown, there in ((outside[1:], outside[:-1]), (outside[:-1], outside[1:]),
+                             (outside[:, 1:], outside[:, :-1]), (outside[:, :-1], outside[:, 1:])):  # fmt: skip
+            grown |= there
+            outside &= empty
+    return (empty & ~outside)[1:-1, 1:-1]
 
 
 def _filled(cells: Cells) -> Cells:
@@ -338,14 +346,17 @@ def acts(colours: Sequence[int] = tuple(range(1, COLOURS))) -> Iterator[tuple[st
     yield "colours by frequency across", 3, False, _by_frequency(False)
     yield "colours by frequency down", 3, False, _by_frequency(True)
     yield "without noise", 3, True, _without_noise
-    yield "pattern continued", 4, True, _restored(continued)
-    yield "mirrored onto itself", 4, True, _restored(mirrored)
+    yield "pattern continued", SLOW, True, _restored(continued)
+    yield "mirrored onto itself", SLOW, True, _restored(mirrored)
     yield from ((f"fallen {name}", 4, True, _fallen(n)) for n, name in enumerate(FALLS))
     for colour in colours:
         yield f"only {colour}", 4, True, _only(_named(colour))
         yield f"without {colour}", 4, True, _without(_named(colour))
         yield f"in {colour}", 4, True, _in_colour(colour)
 
+
+SLOW = 5
+"""What steps cost that take hundredths of a second; they are only taken early."""
 
 HALVES = ("upper", "lower", "left", "right")
 FALLS = ("down", "up", "left", "right")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .assembling import assembly_steps
-from .drawings import draw_steps
+from .drawings import SLOW, draw_steps
 from .grids import Cells
 from .pieces import Piece, Pieces, Step, cutters
 
@@ -107,7 +107,7 @@ def search(
         cost, _, names, values = heapq.heappop(heap)
         for name, known in _next(values, steps):
             dear = cost + known.cost
-            if dear > DEAREST:
+            if dear > DEAREST or (known.cost >= SLOW and len(names) > 1):
                 continue
             last = len(names) + 1 == LONGEST
             found.tried += 1
