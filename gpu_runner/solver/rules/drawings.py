@@ -123,11 +123,14 @@ def _enclosed(cells: Cells) -> Mask:
     outside[:, [0, -1]] = True
     reached = 0
     while reached != (reached := int(outside.sum())):
-        for grown, there in ((outside[1:], outside[:-1]), (outside[:-1], outside[1:]),
-                             (outside[:, 1:], outside[:, :-1]), (outside[:, :-1], outside[:, 1:])):  # fmt: skip
+        for grown, there in (
+            (outside[1:], outside[:-1]), (outside[:-1], outside[1:]),
+            (outside[:, 1:], outside[:, :-1]), (outside[:, :-1], outside[:, 1:]),
+        ):  # fmt: skip
             grown |= there
             outside &= empty
-    return (empty & ~outside)[1:-1, 1:-1]
+    enclosed: Mask = (empty & ~outside)[1:-1, 1:-1]
+    return enclosed
 
 
 def _filled(cells: Cells) -> Cells:
