@@ -110,6 +110,8 @@ def search(
             if dear > DEAREST or (known.cost >= SLOW and len(names) > 1):
                 continue
             last = len(names) + 1 == LONGEST
+            if last and known.stays and values[0][0].cells.shape != targets[0].shape:
+                continue
             found.tried += 1
             new = _applied(known.step, values, grids, targets if last else None)
             if found.tried % 50 == 0 and not go_on():
