@@ -43,8 +43,8 @@ WEAK = 0.1
 ENOUGH = 1.0
 """Weight of all explanations below which programs are looked for, where outputs have other shapes."""
 
-SIZED = 0.5
-"""What the choice of a canvas's size costs a rule's weight; a less plain one costs twice as much."""
+SIZED = 0.3
+"""What the choice of a canvas's size costs a rule's weight, a less plain one twice as much: none is sure of itself."""
 
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
@@ -195,10 +195,10 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
-    if sum(one.weight for one in found) < ENOUGH and any(s.shape != t.shape for s, t in pairs):
-        found += _drawn(pairs, tests, rng, go_on)
     if sum(one.weight for one in found) < WEAK:
         found += _after_changes(pairs, tests, rng, go_on)
+    if sum(one.weight for one in found) < ENOUGH and any(s.shape != t.shape for s, t in pairs):
+        found += _drawn(pairs, tests, rng, go_on)
     if not found and go_on():
         found = _looked_again(pairs, tests, rng, go_on)
     alive = [one for one in found if any(one.rule.answer(test) is not None for test in tests)]
