@@ -44,7 +44,7 @@ ENOUGH = 1.0
 """Weight of all explanations below which programs are looked for, where outputs have other shapes."""
 
 SIZED = 0.3
-"""What the choice of a canvas's size costs a rule's weight, a less plain one twice as much: none is sure of itself."""
+"""What the choice of a canvas's size costs a rule's weight, so that none is sure alone."""
 
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
