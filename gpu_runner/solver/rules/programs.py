@@ -113,9 +113,9 @@ def search(
             if last and known.stays and values[0][0].cells.shape != targets[0].shape:
                 continue
             found.tried += 1
-            new = _applied(known.step, values, grids, targets if last else None)
-            if found.tried % 50 == 0 and not go_on():
+            if (found.tried % 8 == 0 or known.cost >= SLOW) and not go_on():
                 return found
+            new = _applied(known.step, values, grids, targets if last else None)
             if new is None:
                 continue
             key = _key(new)
