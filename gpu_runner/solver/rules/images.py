@@ -20,20 +20,20 @@ def images(grid: Cells, ground: int) -> Iterator[tuple[str, Cells]]:
     objects, _ = components(grid, eight=True, by_colour=True, within=filled)
     groups, _ = components(grid, eight=True, by_colour=False, within=filled)
     for n, name in enumerate(FALLS):
-        yield f"sand fallen {name}", _sand(grid, ground, n)
+        yield f"sand fallen {name}", sand_fallen(grid, ground, n)
         yield f"objects fallen {name}", _fallen(grid, ground, n)
     for name, parts in (("object", objects), ("group", groups)):
         yield f"{name}s mirrored left-right", _each(grid, ground, parts, lambda cut: cut[:, ::-1])
         yield f"{name}s mirrored top-bottom", _each(grid, ground, parts, lambda cut: cut[::-1])
         yield f"{name}s half turned", _each(grid, ground, parts, lambda cut: cut[::-1, ::-1])
-    yield "pattern continued", _continued(grid, ground)
-    yield "mirrored onto itself", _mirrored(grid, ground)
+    yield "pattern continued", continued(grid, ground)
+    yield "mirrored onto itself", mirrored(grid, ground)
     yield "attracted", _attracted(grid, ground, objects)
     yield "stamped", _stamped(grid, ground, groups)
     yield from _legends(grid, groups)
 
 
-def _sand(grid: Cells, ground: int, direction: int) -> Cells:
+def sand_fallen(grid: Cells, ground: int, direction: int) -> Cells:
     """Every filled cell falls by itself."""
     turned = _down(grid, direction)
     order = np.argsort(turned != ground, axis=0, kind="stable")
@@ -110,7 +110,7 @@ def _each(grid: Cells, ground: int, parts: list[Component], turn: Callable[[Cell
     return result
 
 
-def _continued(grid: Cells, ground: int) -> Cells:
+def continued(grid: Cells, ground: int) -> Cells:
     """Ground cells filled by the translations under which no two filled cells differ."""
     height, width = grid.shape
     known = grid != ground
@@ -151,7 +151,7 @@ def _agreed(grid: Cells, known: Mask, down: int, across: int) -> bool:
     return bool((known[inside] == there[inside]).all())
 
 
-def _mirrored(grid: Cells, ground: int) -> Cells:
+def mirrored(grid: Cells, ground: int) -> Cells:
     """Ground cells filled from mirror images about the axes on which the filled cells agree best."""
     height, width = grid.shape
     known = grid != ground

@@ -21,6 +21,9 @@ import numpy as np
 from . import trees
 from .agreeing import agreed
 from .before import CHANGES
+from .canvas import canvases
+from .composing import composed, proof_of
+from .composing import read as read_composed
 from .drawing import drawings, drawn_from_json
 from .grids import Cells, Mask
 from .growing import Repeated, repetitions
@@ -39,6 +42,12 @@ MOST_CELLS = 1800
 
 WEAK = 0.1
 """Weight of all explanations below which changed inputs are looked at too."""
+
+ENOUGH = 1.0
+"""Weight of all explanations below which programs are looked for, where outputs have other shapes."""
+
+SIZED = 0.3
+"""What the choice of a canvas's size costs a rule's weight, so that none is sure alone."""
 
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
@@ -153,6 +162,9 @@ class Uncovered:
 def rule_from_json(told: Any) -> Rule:
     """Raises ValueError on what no rule wrote."""
     try:
+        by_program = read_composed(told)
+        if by_program is not None:
+            return by_program
         match told:
             case ["seen", view, tree]:
                 return Seen(view_named(view), trees.from_json(tree))
@@ -196,10 +208,25 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
         found += [Explanation(rule, weight) for rule, weight in (*grown, *drawn)]
     if sum(one.weight for one in found) < WEAK:
         found += _after_changes(pairs, tests, rng, go_on)
+    if sum(one.weight for one in found) < ENOUGH and any(s.shape != t.shape for s, t in pairs):
+        found += _drawn(pairs, tests, rng, go_on)
     if not found and go_on():
         found = _looked_again(pairs, tests, rng, go_on)
     alive = [one for one in found if any(one.rule.answer(test) is not None for test in tests)]
     return sorted(alive, key=lambda one: -one.weight)[:KEPT]
+
+
+def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn) -> list[Explanation]:
+    """Where outputs have other shapes: on a canvas whose sides follow from numbers, and by programs."""
+    found: list[Explanation] = []
+    proof = SIZED * proof_of([target for _, target in pairs])
+    for n, view in enumerate(canvases(pairs, tests) if go_on() else ()):
+        sized = _grown(view, pairs, tests, rng, go_on)
+        found += [Explanation(one.rule, proof * 0.5**n * one.weight) for one in sized]
+    if sum(one.weight for one in found) < ENOUGH:
+        drawn = composed(pairs, tests, go_on, lambda n, names: _allowed(n, names, rng))
+        found += [Explanation(rule, weight) for rule, weight in drawn]
+    return found
 
 
 def _explained(
@@ -275,7 +302,7 @@ def _grown(
 ) -> list[Explanation]:
     """Trees over a view: as it is, and learned from eight sides at once: that asks more and proves more."""
     found: dict[str, Explanation] = {}
-    plain = view.name != "summary" and (view.name != "same" or view.numbers[0] == PLAIN)
+    plain = view.name not in ("summary", "canvas") and (view.name != "same" or view.numbers[0] == PLAIN)
     sided = plain and view.name == "same" and sum(s.size for s, _ in pairs) <= MOST_CELLS
     for sides in (1, SIDES) if sided else (1,):
         turned = [(_turned(s, n), _turned(t, n)) for s, t in pairs for n in range(sides)]

@@ -1,0 +1,152 @@
+"""Programs over pieces of a grid: what their steps do, how they are found, and what a tree adds."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_runner.solver.rules import composing, trees
+from gpu_runner.solver.rules.composing import Composed, Redrawn, composed
+from gpu_runner.solver.rules.programs import STEPS, Program, search
+from gpu_runner.solver.rules.reason import explain, rule_from_json
+
+
+def cells(*rows):
+    """One grid from rows of digits."""
+    return np.array([[int(cell) for cell in row] for row in rows], np.int64)
+
+
+def always():
+    return True
+
+
+def every_fact(n, names):
+    return None
+
+
+def drawn(grid, *steps):
+    found = Program(steps).answer(grid)
+    return None if found is None else ["".join(map(str, row)) for row in found.tolist()]
+
+
+OBJECTS = cells("110002", "110000", "000030", "004030")
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (("objects", "most cells"), ["11", "11"]),
+        (("objects", "dot", "stacked down"), ["1", "2", "3", "4"]),
+        (("objects", "sorted down by cells", "dot", "stacked across"), ["1324"]),
+        (("objects", "kept if single", "overlaid"), ["0002", "0000", "0000", "4000"]),
+        (("colours", "together, last on top", "trimmed", "left half"), ["110", "110", "000", "004"]),
+        (("objects", "a diagonal of as many"), ["1000", "0100", "0010", "0001"]),
+        (("halves across", "together, in one"), ["112", "110", "030", "034"]),
+        (("objects", "fewest top"), None),  # two of them, and they do not look the same
+        (("only the rarest colour", "trimmed"), ["2"]),
+        (("halves down", "last", "without empty lines"), ["03", "43"]),
+        (("objects", "alone in size"), None),
+    ],
+)
+def test_steps_follow_each_other(steps, expected):
+    assert drawn(OBJECTS, *steps) == expected
+
+
+def test_a_step_that_does_not_apply_leaves_no_answer():
+    assert drawn(cells("123"), "panels") is None
+    assert drawn(cells("123"), "stacked down") is None
+    assert drawn(cells("000"), "times its colours") is None
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(0, 999),
+    st.lists(st.sampled_from(sorted(STEPS)), max_size=3),
+)
+def test_whatever_the_steps_an_answer_is_a_grid_of_colours(height, width, seed, steps):
+    grid = np.random.default_rng(seed).choice([0, 0, 0, 1, 2, 5], (height, width))
+    before = grid.copy()
+    for name in STEPS:
+        found = Program((*steps, name)).answer(grid)
+        if found is not None:
+            assert found.ndim == 2
+            assert found.size
+            assert found.min() >= 0
+            assert found.max() <= 9
+    assert np.array_equal(grid, before)
+
+
+COUNTED = [
+    (cells("30003", "33000", "00300"), cells("30", "03")),
+    (cells("4000", "0040", "4000"), cells("400", "040", "004")),
+    (cells("0070", "0000"), cells("7")),
+]
+
+
+def test_the_search_finds_programs_for_all_demonstrations_cheapest_first():
+    found = search([source for source, _ in COUNTED], [target for _, target in COUNTED], always, 5000)
+    assert Program(("objects", "a diagonal of as many")) in found.exact
+    for program in found.exact:
+        assert all(np.array_equal(program.answer(source), target) for source, target in COUNTED)
+    stopped = search(
+        [source for source, _ in COUNTED], [target for _, target in COUNTED], lambda: False, 5000
+    )
+    assert (stopped.exact, stopped.shaped) == ([], [])
+
+
+def test_programs_of_which_none_is_told_apart_by_any_input_are_followed_once():
+    grids = [source for source, _ in COUNTED]
+    found = search(grids, [np.array([[9]])] * 3, always, 3000)
+    drawings = [tuple(program.answer(grid).tobytes() for grid in grids) for program, _ in found.shaped]
+    assert len(set(drawings)) == len(drawings)
+
+
+def test_a_tree_over_what_a_program_draws_learns_the_rest():
+    def rule(grid):
+        trimmed = Program(("objects", "most cells")).answer(grid)
+        return np.where(trimmed == 0, 7, trimmed)
+
+    grids = [cells("1100", "1000", "0002"), cells("30000", "00440", "04400"), cells("600", "055", "500"),
+             cells("20000", "02808", "00888")]  # fmt: skip
+    pairs = [(grid, rule(grid)) for grid in grids[:3]]
+    found = composed(pairs, grids[3:], always, every_fact)
+    assert found
+    best, weight = max(found, key=lambda one: one[1])
+    assert isinstance(best, Redrawn)
+    assert weight > 0
+    assert np.array_equal(best.answer(grids[3]), rule(grids[3]))
+    for one, _ in found:
+        assert rule_from_json(json.loads(json.dumps(one.to_json()))) == one
+
+
+def test_what_a_program_draws_explains_a_task():
+    found = explain(COUNTED, [cells("2020", "0000", "0202")], np.random.default_rng(0), always)
+    assert any(isinstance(one.rule, Composed) for one in found)
+    assert np.array_equal(found[0].rule.answer(cells("2020", "0000", "0202")), np.eye(4, dtype=int) * 2)
+
+
+def test_a_single_drawn_cell_proves_less_than_a_grid():
+    few = [(source, target[:1, :1]) for source, target in COUNTED]
+    most = max(weight for _, weight in composed(few, [], always, every_fact))
+    assert most <= 0.5
+
+
+@pytest.mark.parametrize(
+    "told",
+    [["program", "objects"], ["program", ["objects", "guess"]], ["program", [1]],
+     ["redrawn", ["objects"], [["x"]], "own"],
+     ["redrawn", ["objects"], [], ["own"]], ["redrawn", ["objects"], None, "own"]],
+)  # fmt: skip
+def test_a_damaged_program_is_a_value_error(told):
+    with pytest.raises(ValueError, match="rule"):
+        rule_from_json(told)
+
+
+def test_a_tree_that_asks_for_what_no_sheet_has_gives_no_answer():
+    rule = Redrawn(Program(("objects", "most cells")), (), trees.Leaf("nothing known"))
+    assert rule.answer(OBJECTS) is None
+    assert composing.sheet_of(cells("000"), Program(("objects",)), ()) is None
