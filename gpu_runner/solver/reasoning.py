@@ -20,7 +20,8 @@ from .confidence import of_each
 from .decode import Candidate
 from .errors import BadWeights
 from .rules.grids import Cells
-from .rules.reason import Explanation, explain, rule_from_json
+from .rules.kinds import rule_from_json
+from .rules.reason import Explanation, explain
 from .task import Task
 
 NAME = "rules"

@@ -14,7 +14,7 @@ import numpy as np
 
 from .grids import NONE, Cells, background, components
 from .sights import COLOURS, Sheet, look
-from .views import MAX_SIDE, VIEWS, Pairs, View, summary
+from .views import MAX_SIDE, Pairs, View, summary
 
 Formula = Callable[[int], float]
 
@@ -85,9 +85,6 @@ def canvas(number: int, formula: int, across: int, across_formula: int) -> View:
         return None if height is None or width is None else _sheet(grid, height, width)
 
     return View("canvas", (number, formula, across, across_formula), sheet)
-
-
-VIEWS["canvas"] = canvas  # here, for `views` cannot know of what is built upon it
 
 
 def canvases(pairs: Pairs, tests: Sequence[Cells]) -> Iterator[View]:

@@ -10,11 +10,8 @@ as its rule is short (minimum description length: each further leaf halves it).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,20 +19,20 @@ from . import trees
 from .agreeing import agreed
 from .before import CHANGES
 from .canvas import canvases
-from .composing import composed, proof_of
-from .composing import read as read_composed
-from .drawing import drawings, drawn_from_json
-from .grids import Cells, Mask
-from .growing import Repeated, repetitions
-from .mosaics import Mosaic, mosaics
-from .selecting import FAMILIES, Choice, choices
-from .sights import Sheet, look
-from .views import PICTURED, PLAIN, Pairs, View, same, view_named, views_for
+from .drawing.growing import repetitions
+from .drawing.rules import drawings
+from .facts import allowed
+from .grids import Cells
+from .kinds import After, Again, Cut, Rule, Seen, Uncovered
+from .mosaics import mosaics
+from .programs.rules import composed, proof_of
+from .selecting import Choice, choices
+from .sights import Sheet, look, second_look
+from .views import PICTURED, PLAIN, Pairs, View, same, views_for
 
 GROWN = 12
 """Trees tried for a view, each but the first over a random part of the facts."""
 
-SHARES = (0.3, 0.5, 0.7, 0.9)
 SIDES = 8
 MOST_CELLS = 1800
 """Demonstrated cells up to which a task is also learned from all eight sides at once."""
@@ -64,131 +61,6 @@ MOST_CHOICES = 12
 GoOn = Callable[[], bool]
 
 
-class Rule(Protocol):
-    """Answers a grid, or knows that it cannot."""
-
-    def answer(self, grid: Cells) -> Cells | None: ...
-
-    def to_json(self) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A tree over the cells of a view."""
-
-    view: View
-    tree: trees.Node
-
-    def answer(self, grid: Cells) -> Cells | None:
-        sheet = _sheet_of(self.view.name, self.view.numbers, grid.tobytes(), grid.shape)
-        return None if sheet is None else _told(self.tree, sheet)
-
-    def to_json(self) -> Any:
-        return ["seen", self.view.to_json(), self.tree.to_json()]
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """A second look at what a first, rough tree makes of the grid."""
-
-    first: Seen
-    tree: trees.Node
-
-    def answer(self, grid: Cells) -> Cells | None:
-        rough = self.first.answer(grid)
-        return None if rough is None else _told(self.tree, second_look(grid, rough))
-
-    def to_json(self) -> Any:
-        return ["again", self.first.to_json(), self.tree.to_json()]
-
-
-@dataclass(frozen=True, slots=True)
-class After:
-    """A rule that looks at the grid after a change."""
-
-    change: str
-    rule: Seen | Cut
-
-    def answer(self, grid: Cells) -> Cells | None:
-        changed = CHANGES[self.change](grid)
-        return None if changed is None else self.rule.answer(changed)
-
-    def to_json(self) -> Any:
-        return ["after", self.change, self.rule.to_json()]
-
-
-def second_look(grid: Cells, rough: Cells) -> Sheet:
-    """The sights of the rough answer, and the colour that was there before."""
-    sheet = look(rough)
-    sheet.source("before", grid)
-    return sheet
-
-
-@lru_cache(maxsize=16)
-def _sheet_of(name: str, numbers: tuple[int, ...], cells: bytes, shape: tuple[int, ...]) -> Sheet | None:
-    """A view's sheet of a grid: dozens of rules look at the same few, and one takes tenths of a second."""
-    return view_named((name, *numbers)).sheet(np.frombuffer(cells, np.int64).reshape(shape))
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A part of the grid as it is, or recoloured by a tree over its cells."""
-
-    choice: Choice
-    tree: trees.Node | None
-
-    def answer(self, grid: Cells) -> Cells | None:
-        part = self.choice.cut(grid)
-        if part is None or self.tree is None:
-            return part
-        return _told(self.tree, look(part, place=False))
-
-    def to_json(self) -> Any:
-        choice = [self.choice.family, self.choice.how, self.choice.trait, self.choice.value]
-        return ["cut", choice, None if self.tree is None else self.tree.to_json()]
-
-
-@dataclass(frozen=True, slots=True)
-class Uncovered:
-    mosaic: Mosaic
-
-    def answer(self, grid: Cells) -> Cells | None:
-        return self.mosaic.answer(grid)
-
-    def to_json(self) -> Any:
-        return ["mosaic", self.mosaic.to_json()]
-
-
-def rule_from_json(told: Any) -> Rule:
-    """Raises ValueError on what no rule wrote."""
-    try:
-        by_program = read_composed(told)
-        if by_program is not None:
-            return by_program
-        match told:
-            case ["seen", view, tree]:
-                return Seen(view_named(view), trees.from_json(tree))
-            case ["again", first, tree]:
-                rough = rule_from_json(first)
-                if isinstance(rough, Seen):
-                    return Again(rough, trees.from_json(tree))
-            case ["after", str(change), rule] if change in CHANGES:
-                later = rule_from_json(rule)
-                if isinstance(later, Seen | Cut):
-                    return After(change, later)
-            case ["cut", [str(family), str(how), str(trait), int(value)], tree] if family in FAMILIES:
-                return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
-            case ["followed" | "drawn" | "redrawn", *_]:
-                return drawn_from_json(told)
-            case ["repeated", tree]:
-                return Repeated(trees.from_json(tree))
-            case ["mosaic", [int(cover), int(piece)]]:
-                return Uncovered(Mosaic(cover, bool(piece)))
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"a rule is damaged: {error!r}") from error
-    raise ValueError(f"no rule: {json.dumps(told)[:80]}")
-
-
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """A rule that answers every demonstration, and the weight of its vote."""
@@ -203,8 +75,8 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
     if go_on() and not agreed([(one.rule, one.weight) for one in found], tests):
-        grown = repetitions(pairs, rng, go_on, _allowed)
-        drawn = drawings(pairs, tests, rng, go_on, _allowed)
+        grown = repetitions(pairs, rng, go_on, allowed)
+        drawn = drawings(pairs, tests, rng, go_on, allowed)
         found += [Explanation(rule, weight) for rule, weight in (*grown, *drawn)]
     if sum(one.weight for one in found) < WEAK:
         found += _after_changes(pairs, tests, rng, go_on)
@@ -224,7 +96,7 @@ def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on
         sized = _grown(view, pairs, tests, rng, go_on)
         found += [Explanation(one.rule, proof * 0.5**n * one.weight) for one in sized]
     if sum(one.weight for one in found) < ENOUGH:
-        drawn = composed(pairs, tests, go_on, lambda n, names: _allowed(n, names, rng))
+        drawn = composed(pairs, tests, go_on, lambda n, names: allowed(n, names, rng))
         found += [Explanation(rule, weight) for rule, weight in drawn]
     return found
 
@@ -313,7 +185,7 @@ def _grown(
         for n in range(GROWN if sides == 1 else GROWN // 2):
             if not go_on():
                 break
-            tree = learner.grow(_allowed(n, learner.names, rng))
+            tree = learner.grow(allowed(n, learner.names, rng))
             if tree is None:
                 continue
             weight = 2.0 ** -trees.leaves(tree) * (4.0 if sides > 1 else 1.0)
@@ -356,7 +228,7 @@ def _looked_again(
                 continue
             again = trees.Learner(trees.Table.of(looks), wanted)
             for n in range(GROWN // 2):
-                tree = again.grow(_allowed(n, again.names, rng)) if go_on() else None
+                tree = again.grow(allowed(n, again.names, rng)) if go_on() else None
                 if tree is None:
                     continue
                 rule = Again(Seen(view, rough), tree)
@@ -364,28 +236,6 @@ def _looked_again(
                 key = json.dumps(rule.to_json())
                 found[key] = Explanation(rule, weight + (found[key].weight if key in found else 0.0))
     return list(found.values())
-
-
-COLOURED = re.compile(r"(?: is| has|sees) [0-9]\b|grid has")
-KINDS = (
-    re.compile(r"object|group|room|own"),
-    re.compile(r"seen|sees|between|nearest|next|distance|middle|own"),
-    re.compile(r"filled|alike|next|neighbour|own|ring|edge|corner"),
-)
-
-
-def _allowed(n: int, names: Sequence[str], rng: np.random.Generator) -> Mask | None:
-    """The facts that the n-th tree may use: all; those that name no colour; one kind; else a random part, in
-    every other tree of those that name no colour: a test may show other colours than the demonstrations."""
-    if n == 0:
-        return None
-    colourless = np.array([not COLOURED.search(name) for name in names], bool)
-    if n == 1:
-        return colourless
-    if n < 2 + len(KINDS):
-        return np.array([KINDS[n - 2].search(name) is not None for name in names], bool)
-    part: Mask = rng.random(len(names)) < rng.choice(SHARES)
-    return part & colourless if n % 2 else part
 
 
 def _sheets(view: View, pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[Sheet] | None:
@@ -408,13 +258,6 @@ def _sheets(view: View, pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> li
     if any(sheet.shape != target.shape for sheet, (_, target) in zip(known, pairs, strict=True)):
         return None
     return known
-
-
-def _told(tree: trees.Node, sheet: Sheet) -> Cells | None:
-    try:
-        return trees.answer(tree, sheet)
-    except KeyError:  # a grid with other layers than the demonstrations has other sights
-        return None
 
 
 def _flat(grids: Sequence[Cells]) -> Cells:

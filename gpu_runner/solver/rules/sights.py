@@ -334,3 +334,10 @@ def expand(sheet: Sheet) -> Iterator[tuple[str, Mask]]:
             yield f"{name} is there", values != NONE
             if own is not None:
                 yield f"{name} is own", values == own
+
+
+def second_look(grid: Cells, drawn: Cells) -> Sheet:
+    """The sights of what has been made of a grid, and the colour that was there before."""
+    sheet = look(drawn)
+    sheet.source("before", grid)
+    return sheet

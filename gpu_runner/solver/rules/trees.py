@@ -187,3 +187,12 @@ def _bits(right: Matrix, count: Matrix) -> Matrix:
         two = np.where(wrong > 0, wrong * np.log2(wrong / count), 0.0)
     found: Matrix = -(one + two)
     return found
+
+
+def told(tree: Node, sheet: Sheet) -> Cells | None:
+    """`answer`, or None where the sheet lacks what the tree asks for: a grid with other layers than the
+    demonstrations has other sights, and a damaged tree asks for what no sheet has."""
+    try:
+        return answer(tree, sheet)
+    except KeyError:
+        return None

@@ -24,7 +24,7 @@ Shape = tuple[int, int]
 @dataclass(frozen=True, slots=True)
 class View:
     """sheet(grid): the sights of each output cell, None where the view does not fit the grid.
-    name and numbers tell which one it is, for `view_named`."""
+    name and numbers tell which one it is, for `kinds.view_named`."""
 
     name: str
     numbers: tuple[int, ...]
@@ -32,17 +32,6 @@ class View:
 
     def to_json(self) -> Any:
         return [self.name, *self.numbers]
-
-
-def view_named(told: Sequence[Any]) -> View:
-    """The view that `to_json` told of. Raises ValueError."""
-    name, numbers = told[0], tuple(int(number) for number in told[1:])
-    make = VIEWS.get(name)
-    if make is None:
-        raise ValueError(f"no view is called {name!r}")
-    if not all(0 <= number <= MAX_SIDE for number in numbers):
-        raise ValueError(f"the view {name!r} has numbers beyond 0..{MAX_SIDE}: {numbers}")
-    return make(*numbers)
 
 
 def views_for(pairs: Pairs) -> Iterator[View]:

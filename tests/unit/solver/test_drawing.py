@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_runner.solver.rules.agreeing import agreed
-from gpu_runner.solver.rules.drawing import Drawn, Followed, Redrawn, drawings
+from gpu_runner.solver.rules.drawing.growing import Repeated, repetitions, rounds
+from gpu_runner.solver.rules.drawing.rules import Drawn, Followed, Redrawn, drawings
+from gpu_runner.solver.rules.drawing.scenes import ANY
+from gpu_runner.solver.rules.drawing.steps import PAINTED, RESTORED, STEPS, followed, path_from_json, stepped
 from gpu_runner.solver.rules.grids import EIGHT, FOUR, NONE
-from gpu_runner.solver.rules.growing import Repeated, repetitions, rounds
-from gpu_runner.solver.rules.reason import rule_from_json
-from gpu_runner.solver.rules.scenes import ANY
-from gpu_runner.solver.rules.steps import PAINTED, RESTORED, STEPS, followed, path_from_json, stepped
+from gpu_runner.solver.rules.kinds import rule_from_json
 from gpu_runner.solver.rules.trees import Leaf, Split
 
 

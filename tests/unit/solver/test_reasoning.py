@@ -20,7 +20,8 @@ from gpu_runner.solver import (
 from gpu_runner.solver.decode import Ballot
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.reasoning import FEWEST, SURE_SHARE, SURE_WEIGHT, Reasoned, Voted
-from gpu_runner.solver.rules.reason import Explanation, rule_from_json
+from gpu_runner.solver.rules.kinds import rule_from_json
+from gpu_runner.solver.rules.reason import Explanation
 from gpu_runner.solver.task import Task
 from gpu_runner.solver.weights import write_checkpoint
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_runner.solver.rules.canvas import FORMULAS, NUMBERS, canvas, canvases, length, numbers_of
-from gpu_runner.solver.rules.reason import explain, rule_from_json
-from gpu_runner.solver.rules.views import view_named
+from gpu_runner.solver.rules.kinds import rule_from_json, view_named
+from gpu_runner.solver.rules.reason import explain
 
 
 def cells(*rows):

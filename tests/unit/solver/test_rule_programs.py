@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_runner.solver.rules import composing, trees
-from gpu_runner.solver.rules.composing import Composed, Redrawn, composed
-from gpu_runner.solver.rules.programs import STEPS, Program, search
-from gpu_runner.solver.rules.reason import explain, rule_from_json
+from gpu_runner.solver.rules import trees
+from gpu_runner.solver.rules.kinds import rule_from_json
+from gpu_runner.solver.rules.programs import rules as composing
+from gpu_runner.solver.rules.programs.rules import Composed, Recomposed, composed
+from gpu_runner.solver.rules.programs.search import STEPS, Program, search
+from gpu_runner.solver.rules.reason import explain
 
 
 def cells(*rows):
@@ -116,7 +118,7 @@ def test_a_tree_over_what_a_program_draws_learns_the_rest():
     found = composed(pairs, grids[3:], always, every_fact)
     assert found
     best, weight = max(found, key=lambda one: one[1])
-    assert isinstance(best, Redrawn)
+    assert isinstance(best, Recomposed)
     assert weight > 0
     assert np.array_equal(best.answer(grids[3]), rule(grids[3]))
     for one, _ in found:
@@ -138,8 +140,8 @@ def test_a_single_drawn_cell_proves_less_than_a_grid():
 @pytest.mark.parametrize(
     "told",
     [["program", "objects"], ["program", ["objects", "guess"]], ["program", [1]],
-     ["redrawn", ["objects"], [["x"]], "own"],
-     ["redrawn", ["objects"], [], ["own"]], ["redrawn", ["objects"], None, "own"]],
+     ["recomposed", ["objects"], [["x"]], "own"],
+     ["recomposed", ["objects"], [], ["own"]], ["recomposed", ["objects"], None, "own"]],
 )  # fmt: skip
 def test_a_damaged_program_is_a_value_error(told):
     with pytest.raises(ValueError, match="rule"):
@@ -147,6 +149,6 @@ def test_a_damaged_program_is_a_value_error(told):
 
 
 def test_a_tree_that_asks_for_what_no_sheet_has_gives_no_answer():
-    rule = Redrawn(Program(("objects", "most cells")), (), trees.Leaf("nothing known"))
+    rule = Recomposed(Program(("objects", "most cells")), (), trees.Leaf("nothing known"))
     assert rule.answer(OBJECTS) is None
     assert composing.sheet_of(cells("000"), Program(("objects",)), ()) is None

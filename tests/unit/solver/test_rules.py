@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from gpu_runner.solver.rules import grids, trees
 from gpu_runner.solver.rules.before import CHANGES
 from gpu_runner.solver.rules.grids import NONE, components
+from gpu_runner.solver.rules.kinds import rule_from_json, view_named
 from gpu_runner.solver.rules.mosaics import Mosaic, mosaics
-from gpu_runner.solver.rules.reason import explain, rule_from_json
+from gpu_runner.solver.rules.reason import explain
 from gpu_runner.solver.rules.selecting import FAMILIES, Choice, choices
 from gpu_runner.solver.rules.sights import Sheet, expand
-from gpu_runner.solver.rules.views import PICTURED, PLACED, PLAIN, VIEWS, same, split, view_named, views_for
+from gpu_runner.solver.rules.views import PICTURED, PLACED, PLAIN, VIEWS, same, split, views_for
 
 
 def cells(*rows):

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from . import trees
-from .grids import NONE, Cells, Mask
-from .programs import Program, program_from_json, search
-from .sights import Sheet, look
+from gpu_runner.solver.rules import trees
+from gpu_runner.solver.rules.grids import NONE, Cells, Mask
+from gpu_runner.solver.rules.sights import Sheet, look
+
+from .search import Program, program_from_json, search
 
 MOST_TRIED = 14_000
 """Steps tried in a search: two or three seconds."""
@@ -55,7 +56,7 @@ class Composed:
 
 
 @dataclass(frozen=True, slots=True)
-class Redrawn:
+class Recomposed:
     """A tree over what a program draws, which may take over colours from others' drawings of that shape."""
 
     base: Program
@@ -64,28 +65,25 @@ class Redrawn:
 
     def answer(self, grid: Cells) -> Cells | None:
         sheet = sheet_of(grid, self.base, self.others)
-        try:
-            return None if sheet is None else trees.answer(self.tree, sheet)
-        except KeyError:  # a damaged tree asks for what no sheet has
-            return None
+        return None if sheet is None else trees.told(self.tree, sheet)
 
     def to_json(self) -> Any:
         return [
-            "redrawn",
+            "recomposed",
             self.base.to_json(),
             [other.to_json() for other in self.others],
             self.tree.to_json(),
         ]
 
 
-def read(told: Any) -> Composed | Redrawn | None:
+def read(told: Any) -> Composed | Recomposed | None:
     """The rule that `to_json` told of; None where it is of another kind. Raises ValueError."""
     match told:
         case ["program", program]:
             return Composed(program_from_json(program))
-        case ["redrawn", base, list(others), tree]:
+        case ["recomposed", base, list(others), tree]:
             drawn = tuple(program_from_json(other) for other in others)
-            return Redrawn(program_from_json(base), drawn, trees.from_json(tree))
+            return Recomposed(program_from_json(base), drawn, trees.from_json(tree))
     return None
 
 
@@ -105,7 +103,7 @@ def sheet_of(grid: Cells, base: Program, others: Sequence[Program]) -> Sheet | N
     return sheet
 
 
-Drawing = Composed | Redrawn
+Drawing = Composed | Recomposed
 
 
 def composed(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn, part: Part) -> list[tuple[Drawing, float]]:
@@ -115,7 +113,7 @@ def composed(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn, part: Part) -> l
     if found.exact:
         proof = proof_of(targets)
         return [(Composed(program), proof * _weight(program)) for program in found.exact[:8]]
-    return list(_redrawn(pairs, found.shaped, go_on, part).values())
+    return list(_recomposed(pairs, found.shaped, go_on, part).values())
 
 
 def proof_of(targets: Sequence[Cells]) -> float:
@@ -127,7 +125,7 @@ def _weight(program: Program) -> float:
     return float(2.0 ** (2 - program.cost / 2))
 
 
-def _redrawn(
+def _recomposed(
     pairs: Pairs, shaped: Sequence[tuple[Program, float]], go_on: GoOn, part: Part
 ) -> dict[str, tuple[Drawing, float]]:
     ranked = [program for program, _ in sorted(shaped, key=lambda one: (-one[1], one[0].cost))]
@@ -152,7 +150,7 @@ def _redrawn(
             used = _sources(tree)
             kept = tuple(other for other in others if " ".join(other.steps) in used)
             weight = 2.0 ** (1 - trees.leaves(tree) - sum(one.cost for one in (base, *kept)) / 4)
-            rule = Redrawn(base, kept, tree)
+            rule = Recomposed(base, kept, tree)
             text = json.dumps(rule.to_json())
             found[text] = (rule, weight + (found[text][1] if text in found else 0.0))
     return found

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from gpu_runner.solver.rules.grids import Cells, background
+
 from .fills import fills
-from .grids import Cells, background
 from .likes import likes
 from .moves import moves
 from .patterns import patterns

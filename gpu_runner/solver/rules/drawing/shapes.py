@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .grids import NONE, Cells, Component, Mask
+from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask
+
 from .scenes import ANY, GROUPS, OBJECTS, Scene, Step, main_colour, minor_colour, paint
 
 Turn = Callable[[Cells], Cells]

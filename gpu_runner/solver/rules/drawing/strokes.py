@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import DIAGONAL, EIGHT, FOUR, NONE, Cells, Mask, shifted
+from gpu_runner.solver.rules.grids import DIAGONAL, EIGHT, FOUR, NONE, Cells, Mask, shifted
+
 from .scenes import ANY, GROUPS, OBJECTS, Scene, Step, main_colour, minor_colour
 
 Ways = tuple[tuple[int, int], ...]

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .drawings import main_colour
-from .grids import Mask, components
+from gpu_runner.solver.rules.grids import Mask, components
+
 from .pieces import Piece
+from .redrawing import main_colour
 
 Measure = Callable[[Piece], int]
 

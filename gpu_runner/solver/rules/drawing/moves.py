@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import DIAGONAL, Cells, Component
+from gpu_runner.solver.rules.grids import DIAGONAL, Cells, Component
+
 from .scenes import ANY, GROUPS, OBJECTS, Scene, Step, paint
 
 DIRECTIONS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}

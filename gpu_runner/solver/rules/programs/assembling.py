@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .drawings import main_colour
-from .grids import Cells
+from gpu_runner.solver.rules.grids import Cells
+
 from .measures import MEASURES, Measure, cell_count, symmetries
 from .pieces import MAX_SIDE, Piece, Pieces, Step, trimmed_piece
+from .redrawing import main_colour
 
 
 def _sorted(measure: Measure, downwards: bool) -> Step:

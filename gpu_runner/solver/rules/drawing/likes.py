@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from .grids import Cells, Component
+from gpu_runner.solver.rules.grids import Cells, Component
+
 from .scenes import ANY, GROUPS, OBJECTS, Scene, Step, main_colour
 
 Match = Callable[[Component, Component], float | None]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from . import trees
-from .grids import EIGHT, FOUR, NONE, Cells, Mask, background, ray, shifted
-from .sights import DIRECTIONS, Sheet
+from gpu_runner.solver.rules import trees
+from gpu_runner.solver.rules.grids import EIGHT, FOUR, NONE, Cells, Mask, background, ray, shifted
+from gpu_runner.solver.rules.sights import DIRECTIONS, Sheet
 
 Pairs = Sequence[tuple[Cells, Cells]]
 GoOn = Callable[[], bool]

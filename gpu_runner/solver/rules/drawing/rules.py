@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from . import trees
-from .grids import Cells, Mask
+from gpu_runner.solver.rules import trees
+from gpu_runner.solver.rules.grids import Cells, Mask
+from gpu_runner.solver.rules.sights import Sheet, look, second_look
+
 from .scenes import ANY
-from .sights import Sheet, look
 from .steps import (
     PAINTED,
     RESTORED,
@@ -75,7 +76,7 @@ class Drawn:
 
     def answer(self, grid: Cells) -> Cells | None:
         sheet = _sheet_with(self.paths, grid.tobytes(), grid.shape)
-        return None if sheet is None else _told(self.tree, sheet)
+        return None if sheet is None else trees.told(self.tree, sheet)
 
     def to_json(self) -> Any:
         return ["drawn", [path_to_json(path) for path in self.paths], self.tree.to_json()]
@@ -90,7 +91,7 @@ class Redrawn:
 
     def answer(self, grid: Cells) -> Cells | None:
         sheet = _sheet_after(self.path, grid.tobytes(), grid.shape)
-        return None if sheet is None else _told(self.tree, sheet)
+        return None if sheet is None else trees.told(self.tree, sheet)
 
     def to_json(self) -> Any:
         return ["redrawn", path_to_json(self.path), self.tree.to_json()]
@@ -108,13 +109,6 @@ def drawn_from_json(told: Any) -> Followed | Drawn | Redrawn:
     raise ValueError("a rule of this kind draws nothing")
 
 
-def _told(tree: trees.Node, sheet: Sheet) -> Cells | None:
-    try:
-        return trees.answer(tree, sheet)
-    except KeyError:
-        return None
-
-
 def sheet_with(grid: Cells, drawn: Sequence[Cells | None]) -> Sheet | None:
     """What a cell sees, and its colour in each picture; None where a picture is missing."""
     seen = _seen(grid.tobytes(), grid.shape)
@@ -123,13 +117,6 @@ def sheet_with(grid: Cells, drawn: Sequence[Cells | None]) -> Sheet | None:
         if picture is None:
             return None
         sheet.source(f"picture {n}", picture)
-    return sheet
-
-
-def sheet_after(grid: Cells, drawn: Cells) -> Sheet:
-    """What a cell sees in the picture, and the colour that was there before."""
-    sheet = look(drawn)
-    sheet.source("before", grid)
     return sheet
 
 
@@ -149,7 +136,7 @@ def _sheet_with(paths: tuple[Path, ...], cells: bytes, shape: tuple[int, ...]) -
 def _sheet_after(path: Path, cells: bytes, shape: tuple[int, ...]) -> Sheet | None:
     grid = np.frombuffer(cells, np.int64).reshape(shape)
     drawn = followed(grid, path)
-    return None if drawn is None else sheet_after(grid, drawn)
+    return None if drawn is None else second_look(grid, drawn)
 
 
 @dataclass(slots=True)
@@ -354,7 +341,7 @@ def _after(
     for (source, _), drawn in zip(pairs, one.grids, strict=False):
         if not go_on():
             return []
-        sheets.append(sheet_after(source, drawn))
+        sheets.append(second_look(source, drawn))
     return [
         (Redrawn(one.path, tree), 0.5 * weight)
         for tree, weight in _forest(pairs, sheets, rng, go_on, allowed)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import DIAGONAL, EIGHT, FOUR, NONE, Cells, Component, Mask, components, shifted
+from gpu_runner.solver.rules.grids import (
+    DIAGONAL,
+    EIGHT,
+    FOUR,
+    NONE,
+    Cells,
+    Component,
+    Mask,
+    components,
+    shifted,
+)
+
 from .scenes import (
     ANY,
     GROUPS,

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .grids import Cells, Mask, components
-from .images import continued, mirrored, sand_fallen
+from gpu_runner.solver.rules.grids import Cells, Mask, components
+from gpu_runner.solver.rules.images import continued, mirrored, sand_fallen
+
 from .pieces import COLOURS, MAX_SIDE, Act, Pieces, Step, each, trimmed_piece
 
 

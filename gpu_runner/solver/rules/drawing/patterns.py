@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import NONE, Cells, places
-from .images import images
+from gpu_runner.solver.rules.grids import NONE, Cells, places
+from gpu_runner.solver.rules.images import images
+
 from .scenes import ANY, Scene, Step
 
 OLD = ("pattern continued", "mirrored onto itself", "stamped", "attracted")

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from gpu_runner.solver.rules.grids import Cells
+
 from .assembling import assembly_steps
-from .drawings import SLOW, draw_steps
-from .grids import Cells
 from .pieces import Piece, Pieces, Step, cutters
+from .redrawing import SLOW, draw_steps
 
 
 @dataclass(frozen=True, slots=True)

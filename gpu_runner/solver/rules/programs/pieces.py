@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .grids import Cells, Component, components
-from .views import split
+from gpu_runner.solver.rules.grids import Cells, Component, components
+from gpu_runner.solver.rules.views import split
 
 MAX_SIDE = 30
 MOST_PIECES = 60

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .grids import NONE, Cells, Component, Mask, background, components
+from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask, background, components
 
 ANY = -1
 """Instead of a colour: every colour but the ground."""
