@@ -120,7 +120,7 @@ class Pretraining:
         self.steps = self.samples = self.flops = 0
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
-        self.started_from: dict[str, str] | None = None
+        self.started_from: dict[str, Any] | None = None
         self._began = self._counters()
 
     def _live(self) -> list[Tensor]:
@@ -259,9 +259,10 @@ class Pretraining:
         self.history = state.get("history", [before])
         self._began = self._counters()
 
-    def start_from(self, known: Checkpoint) -> None:
+    def start_from(self, known: Checkpoint, card: dict[str, Any] | None = None) -> None:
         """Take the weights of a checkpoint, and its tokens for the tasks it names: to all four variants of a
-        task where it has one set a task, else variant by variant (`write_stable`). Raises BadWeights."""
+        task where it has one set a task, else variant by variant (`write_stable`). `card` is the checkpoint's own,
+        where it has one: what went into it before. Raises BadWeights."""
         if known.config != self.settings.config:
             raise BadWeights(f"{known.name} is a {known.config.name}, not a {self.settings.config.name}")
         self.model.load_state_dict(known.weights)
@@ -275,6 +276,8 @@ class Pretraining:
         for mine, live in zip(self.average, self._live(), strict=True):
             mine.copy_(live.detach())
         self.started_from = {"file": known.name, "sha256": known.sha256}
+        if card is not None and card.get("sha256") == known.sha256:
+            self.started_from |= {name: card[name] for name in TOLD_BEFORE if name in card}
 
     def write_stable(self, path: Path) -> str:
         """Weights and the tokens of all variants, as they are: what `--init` can go on from."""
@@ -433,7 +436,7 @@ def export(run: Pretraining, out: Path, *, loops: int | None) -> dict[str, Any]:
         "rate": settings.rate,
         "batch_tokens": run.batch_tokens,
         "flops": run.flops,
-        "flops_complete": all("flops" in call for call in run.calls()),
+        "flops_complete": all(_flops_known(call) for call in run.calls()),
         "rate_at_end": round(rate_factor(run.steps, run.seconds - run.began_at_s, settings), 4),
         "bucket_mix": {str(2 * h): s for h, s in settings.mix.items()},
         "data": "ARC-AGI-1 training demonstrations (fchollet/ARC-AGI) and RE-ARC pairs (michaelhodel/re-arc)",
@@ -450,6 +453,24 @@ def export(run: Pretraining, out: Path, *, loops: int | None) -> dict[str, Any]:
     beside.write_text(json.dumps(card, indent=2) + "\n")
     beside.replace(out.with_suffix(".json"))
     return card
+
+
+TOLD_BEFORE = ("steps", "samples", "seconds", "flops", "flops_complete", "history")
+"""What a card tells of the work that led to its checkpoint: carried into the card of what starts from it."""
+
+
+def _flops_known(call: dict[str, Any]) -> bool:
+    before = call.get("started_from")
+    return "flops" in call and (before is None or bool(before.get("flops_complete")))
+
+
+def _card_of(checkpoint: Path) -> dict[str, Any] | None:
+    """The card beside a checkpoint; None where there is none that can be read."""
+    try:
+        card = json.loads(checkpoint.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        return None
+    return card if isinstance(card, dict) else None
 
 
 def _replace(path: Path, state: dict[str, Any]) -> None:
@@ -550,7 +571,7 @@ def _pretrain(options: argparse.Namespace) -> int:
         except BadState as why:
             raise BadState(f"cannot go on from {options.state}: {why}") from why
     elif options.init is not None:
-        run.start_from(read_checkpoint(options.init))
+        run.start_from(read_checkpoint(options.init), _card_of(options.init))
     line.keep(f"{len(corpus.task)} pairs, {count_parameters(run.model)} parameters")
     with Stop() as stop:
         card = train(run, out=options.out, state=options.state, stable=options.stable, line=line, stop=stop)

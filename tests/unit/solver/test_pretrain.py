@@ -13,7 +13,7 @@ from gpu_runner.solver.corpus import held_out_of, load_corpus, pools
 from gpu_runner.solver.errors import BadData, BadState, BadWeights, Diverged
 from gpu_runner.solver.flops import step_flops, training_flops
 from gpu_runner.solver.model import CONFIGS, Solver
-from gpu_runner.solver.pretrain import Pretraining, Settings, _replace, main, rate_factor, train
+from gpu_runner.solver.pretrain import Pretraining, Settings, _replace, export, main, rate_factor, train
 from gpu_runner.solver.progress import Line, bar, clock
 from gpu_runner.solver.weights import read_checkpoint, sha256_of, write_checkpoint
 
@@ -120,6 +120,27 @@ def test_a_run_starts_from_a_checkpoint_with_one_set_of_tokens_a_task(data, tmp_
     assert torch.equal(run.tokens[4:], known.tokens[4:5].half().float().expand(4, -1, -1))
     assert all(torch.equal(a, b) for a, b in zip(run.average, run._live(), strict=True))
     assert run.calls()[0]["started_from"] == {"file": path.name, "sha256": sha256_of(path)}
+
+
+def test_the_card_carries_what_went_into_the_checkpoint_it_started_from(data, tmp_path):
+    corpus = load_corpus(data, per_task=9, longest=7, seed=0)
+    known = fresh(corpus)
+    known.step(0.0, None)
+    card = export(known, tmp_path / "known.safetensors", loops=None)
+    checkpoint = read_checkpoint(tmp_path / "known.safetensors")
+    run = fresh(corpus)
+    run.start_from(checkpoint, card)
+    run.step(0.0, None)
+    told = export(run, tmp_path / "run.safetensors", loops=None)
+    before = told["history"][0]["started_from"]
+    assert before["sha256"] == card["sha256"]
+    assert (before["samples"], before["history"]) == (known.samples, card["history"])
+    assert told["flops_complete"]
+    run.start_from(checkpoint, card | {"flops_complete": False})
+    assert not export(run, tmp_path / "run.safetensors", loops=None)["flops_complete"]
+    run.start_from(checkpoint, card | {"sha256": "of another file"})
+    assert run.started_from == {"file": "known.safetensors", "sha256": checkpoint.sha256}
+    assert not export(run, tmp_path / "run.safetensors", loops=None)["flops_complete"]
 
 
 def test_the_stable_copy_brings_back_the_tokens_of_every_variant(data, tmp_path):
