@@ -261,8 +261,8 @@ class Pretraining:
 
     def start_from(self, known: Checkpoint, card: dict[str, Any] | None = None) -> None:
         """Take the weights of a checkpoint, and its tokens for the tasks it names: to all four variants of a
-        task where it has one set a task, else variant by variant (`write_stable`). `card` is the checkpoint's own,
-        where it has one: what went into it before. Raises BadWeights."""
+        task where it has one set a task, else variant by variant (`write_stable`). `card` is the checkpoint's
+        own, where it has one: what went into it before. Raises BadWeights."""
         if known.config != self.settings.config:
             raise BadWeights(f"{known.name} is a {known.config.name}, not a {self.settings.config.name}")
         self.model.load_state_dict(known.weights)
