@@ -19,6 +19,7 @@ from .canvas import COLOURS, MAX_SIDE, Grid
 from .confidence import of_each
 from .decode import Candidate
 from .errors import BadWeights
+from .rules import agreeing
 from .rules.grids import Cells
 from .rules.kinds import rule_from_json
 from .rules.reason import Explanation, explain
@@ -28,8 +29,7 @@ NAME = "rules"
 WEIGHTS = "rule_weights"
 RULES = "rules"
 
-SURE_WEIGHT = 1.0
-SURE_SHARE = 0.9
+SURE_WEIGHT, SURE_SHARE = agreeing.WEIGHT, agreeing.SHARE
 """Of the votes behind the first candidate, from which on the network is not asked. On the training tasks of
 ARC-AGI-1 `python -m bench rules DIR` counts how often the rules are right above and below."""
 
