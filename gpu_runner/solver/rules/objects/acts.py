@@ -6,7 +6,7 @@ An act says which cells it draws. Some draw in the object's own colours; the oth
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ def _recoloured(which: str) -> Act:
         if which in ("minor", "main"):
             keep = (part.colours == things.colours[n]) == (which == "main")
         else:
-            mask = np.pad(things.masks[n], 1)
+            mask = things.padded[n]
             deep = mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
             top, left, _, _ = things.boxes[n]
             keep = deep[part.rows - top, part.columns - left] == (which == "inner")
@@ -80,7 +80,7 @@ def _to_the_edge(things: Things, n: int, way: Way) -> int:
     height, width = things.grid.shape
     down_by = {-1: up, 1: height - down, 0: 99}[way[0]]
     across = {-1: left, 1: width - right, 0: 99}[way[1]]
-    return min(down_by, across)
+    return int(min(down_by, across))
 
 
 def _counts(things: Things, n: int) -> dict[str, int]:
@@ -116,13 +116,15 @@ def _front(things: Things, n: int, way: Way, *, middle: bool) -> tuple[Cells, Ce
     part = things.parts[n]
     up, left, down, right = things.boxes[n]
     if middle:
-        if (way[0] and not way[1] and (right - left) % 2 == 0) or (way[1] and not way[0] and (down - up) % 2 == 0):
+        if (way[0] and not way[1] and (right - left) % 2 == 0) or (
+            way[1] and not way[0] and (down - up) % 2 == 0
+        ):
             return None
         row = {-1: up, 1: down - 1, 0: (up + down - 1) // 2}[way[0]]
         column = {-1: left, 1: right - 1, 0: (left + right - 1) // 2}[way[1]]
         return np.array([row]), np.array([column])
     rows, columns = part.rows - up + 1 + way[0], part.columns - left + 1 + way[1]
-    free = ~np.pad(things.masks[n], 1)[rows, columns]
+    free = ~things.padded[n][rows, columns]
     return part.rows[free], part.columns[free]
 
 
@@ -149,6 +151,8 @@ def _rays(told: Told, how: str, *, middle: bool) -> Act:
             fits &= ~filled
         elif how == "blocked":
             fits &= ~np.maximum.accumulate(filled, axis=1)
+        elif how == "dotted":
+            fits &= ~filled & (far % 2 == 0)
         elif how == "reaching":
             filled &= fits
             reaches = filled.any(1, keepdims=True)
@@ -287,6 +291,30 @@ def _replaced(which: str) -> Act:
     return act
 
 
+LINES = ("blocked", "over ground", "through", "reaching", "dotted")
+
+
+def _all(acts: Sequence[Act]) -> Act:
+    """Several lines at once."""
+
+    def act(things: Things, n: int) -> Stroke | None:
+        told = [stroke for one in acts if (stroke := one(things, n)) is not None]
+        if not told:
+            return None
+        return Stroke(np.concatenate([s.rows for s in told]), np.concatenate([s.columns for s in told]))
+
+    return act
+
+
+SEVERAL = {
+    "across": (FIXED["left"], FIXED["right"]),
+    "up and down": (FIXED["up"], FIXED["down"]),
+    "straight": tuple(FIXED.values()),
+    "slanted": tuple(DIAGONALS.values()),
+    "all around": (*FIXED.values(), *DIAGONALS.values()),
+}
+
+
 def _acts() -> dict[str, Act]:
     found: dict[str, Act] = {"stays": _stays, "vanishes": _vanishes}
     for which in ("all", "minor", "main", "rim", "inner"):
@@ -302,15 +330,26 @@ def _acts() -> dict[str, Act]:
         for about in ("box", "minor"):
             found[f"turned {name} about its {about}"] = _turned(name, keeps=False, about=about)
             found[f"completed {name} about its {about}"] = _turned(name, keeps=True, about=about)
+    for name, several in SEVERAL.items():
+        for how in LINES:
+            found[f"lines {name}, {how}"] = _all([_rays(told, how, middle=False) for told in several])
+            found[f"line {name}, {how}"] = _all([_rays(told, how, middle=True) for told in several])
     for which in ("largest", "patterned"):
         found[f"replaced by the {which}"] = _replaced(which)
     for name, told in (FIXED | TOLD | DIAGONALS).items():
-        for how in ("blocked", "over ground", "through", "reaching"):
+        for how in LINES:
             found[f"lines {name}, {how}"] = _rays(told, how, middle=False)
             found[f"line {name}, {how}"] = _rays(told, how, middle=True)
         for how in ("blocked", "edge"):
             found[f"gone {name}, {how}"] = _gone(told, how)
-        for how in ("copied", "mirrored", "copied with gap", "mirrored with gap", "copied on", "copied on with gap"):
+        for how in (
+            "copied",
+            "mirrored",
+            "copied with gap",
+            "mirrored with gap",
+            "copied on",
+            "copied on with gap",
+        ):
             found[f"{how} {name}"] = _copied(told, how)
         if name not in DIAGONALS:
             for how in COUNTED:

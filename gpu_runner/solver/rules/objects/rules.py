@@ -2,9 +2,9 @@
 
     weighed = acted(pairs, tests, rng, go_on, allowed)
 
-Of every act it is known which objects may have done it: whatever it draws is in the output. The acts that
-together draw most of what changes are taken, each the best beside those before; an object that draws nothing
-by them stays. A tree over the objects' traits has to tell them apart, and all outputs have to come out exactly.
+Of every act it is known which objects may have done it: whatever it draws is in the output. Acts that
+together draw all that changes are taken, each the best beside those before; an object that draws nothing by
+them stays. A tree over the objects' traits has to tell them apart, and every output has to come out exactly.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.grids import NONE, Cells, Mask
 
 from .acts import ACTS, Stroke
-from .things import SHADES, WAYS_OF_PARTING, Things, things_of
+from .things import SHADES, WAYS_OF_PARTING, Things, alike, things_of
 from .traits import facts_of
 
 Pairs = Sequence[tuple[Cells, Cells]]
 GoOn = Callable[[], bool]
 Allowed = Callable[[int, Sequence[str], np.random.Generator], Mask | None]
 
-STARTS = 6
+STARTS = 10
 """Acts with which a choice of acts begins."""
 
 MOST_ACTS = 4
@@ -34,13 +34,17 @@ MOST_ACTS = 4
 
 MOST_LEAVES = 5
 
-GROWN = 4
+GROWN = 6
 """Trees that are tried over one choice of acts."""
 
 UNSURE = 0.3
 """What the choice among some thousand acts costs a rule's weight."""
 
+PROVED, UNPROVED = 2.0, 0.5
+"""What it does to a rule's weight that each demonstration is, or is not, foretold by the others."""
+
 STAYS = "stays"
+DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def acted_from_json(parting: str, told: Any) -> Acted:
         raise ValueError(f"no way to part a grid is called {parting!r}")
     for name in _leaves(tree):
         act, _, shade = name.partition("|")
-        if act not in ACTS or not (not shade or shade in SHADES or (len(shade) == 1 and shade in "0123456789")):
+        if act not in ACTS or (shade and shade not in SHADES and shade not in DIGITS):
             raise ValueError(f"no object does {name!r}")
     return Acted(parting, tree)
 
@@ -238,15 +242,19 @@ def acted(
     if any(source.shape != target.shape for source, target in pairs):
         return []
     found: dict[Acted, float] = {}
+    parted: list[list[Things]] = []
     for parting in WAYS_OF_PARTING:
         things = [things_of(source, parting) for source, _ in pairs]
         known = [one for one in things if one is not None]
         if len(known) < len(pairs) or not go_on():
             continue
+        if parting != "rooms" and any(alike(known, others) for others in parted):
+            continue
+        parted.append(known)
         watched = Watched(pairs, known, go_on)
         for chosen in watched.choices():
             for rule, weight in _grown(watched, chosen, parting, pairs, rng, go_on, allowed):
-                found[rule] = found.get(rule, 0.0) + weight
+                found[rule] = max(found.get(rule, 0.0), weight)
     return [
         (rule, weight)
         for rule, weight in found.items()
@@ -273,8 +281,21 @@ def _grown(
             continue
         rule = Acted(parting, tree)
         if rule in found or all(_same(rule, source, target) for source, target in pairs):
-            found[rule] = found.get(rule, 0.0) + UNSURE * 2.0 ** (1 - trees.leaves(tree))
+            found[rule] = UNSURE * 2.0 ** (1 - trees.leaves(tree))
+    if found and len(pairs) > 2 and go_on():
+        proof = PROVED if _foretold(watched, chosen, parting, pairs) else UNPROVED
+        found = {rule: weight * proof for rule, weight in found.items()}
     return list(found.items())
+
+
+def _foretold(watched: Watched, chosen: Sequence[str], parting: str, pairs: Pairs) -> bool:
+    """Whether a tree over all demonstrations but one draws that one too, whichever is left out."""
+    for left, (source, target) in enumerate(pairs):
+        table, wanted = watched.table(chosen, parting, [n for n in range(len(pairs)) if n != left])
+        tree = trees.Learner(table, wanted, most_leaves=MOST_LEAVES).grow()
+        if tree is None or not _same(Acted(parting, tree), source, target):
+            return False
+    return True
 
 
 def _same(rule: Acted, source: Cells, target: Cells) -> bool:

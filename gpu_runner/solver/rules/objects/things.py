@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -47,6 +47,11 @@ class Things:
         self.boxes = [part.box for part in self.parts]
         self.masks = [part.mask() for part in self.parts]
 
+    @cached_property
+    def padded(self) -> list[Mask]:
+        """The masks with an empty rim."""
+        return [np.pad(mask, 1) for mask in self.masks]
+
     def __len__(self) -> int:
         return len(self.parts)
 
@@ -57,7 +62,8 @@ class Things:
         top, left, bottom, right = (boxes[:, n] for n in range(4))
         down = np.maximum(0, np.maximum(top[:, None] - bottom[None], top[None] - bottom[:, None]))
         across = np.maximum(0, np.maximum(left[:, None] - right[None], left[None] - right[:, None]))
-        return down + across
+        found: Cells = down + across
+        return found
 
     @cached_property
     def largest(self) -> int:
@@ -131,6 +137,11 @@ def _things(cells: bytes, shape: tuple[int, ...], parting: str) -> Things | None
 def things_of(grid: Cells, parting: str) -> Things | None:
     """The objects of a grid; None where it has none or too many."""
     return _things(grid.tobytes(), grid.shape, parting)
+
+
+def alike(some: Sequence[Things], others: Sequence[Things]) -> bool:
+    """Whether two ways to part the same grids give the same objects."""
+    return all(np.array_equal(a.labels, b.labels) for a, b in zip(some, others, strict=True))
 
 
 def around(part: Component, shape: tuple[int, ...], *, corners: bool = True) -> tuple[Cells, Cells]:

@@ -43,9 +43,7 @@ def _numbers(things: Things) -> dict[str, list[int]]:
         "others in box": lying,
         "of its colour": [colours[colour] for colour in things.colours],
         "of its shape": [shapes[shape] for shape in things.shapes],
-        "minor cells": [
-            int((p.colours != c).sum()) for p, c in zip(parts, things.colours, strict=True)
-        ],
+        "minor cells": [int((p.colours != c).sum()) for p, c in zip(parts, things.colours, strict=True)],
         "row": [box[0] for box in boxes],
         "column": [box[1] for box in boxes],
         "distance to the nearest": [
