@@ -124,6 +124,9 @@ class Watched:
         self.changed = [source != target for source, target in pairs]
         self.starts = np.cumsum([0, *(source.size for source, _ in pairs)])
         self.objects = [(d, n) for d, some in enumerate(things) for n in range(len(some))]
+        few = sorted(range(len(things)), key=lambda d: len(things[d]))[:2]
+        self.tasters = [at for at in self.objects if at[0] in few]
+        """The objects of the two demonstrations with the fewest: what none of them does is not looked for."""
         self.shades = {name: [shade(things[d], n) for d, n in self.objects] for name, shade in SHADES.items()}
         self.may: dict[str, Mask] = {}
         """act → the objects that may have done it."""
@@ -135,9 +138,12 @@ class Watched:
             self._watch(name)
 
     def _watch(self, name: str) -> None:
-        seen = [self._seen(name, d, n) for d, n in self.objects]
-        if not any(one is not None and len(one[1]) for one in seen) and name != STAYS:
+        seen = {at: self._seen(name, *at) for at in self.tasters}
+        if name != STAYS and not any(one is not None and len(one[1]) for one in seen.values()):
             return
+        self._note(name, [seen[at] if at in seen else self._seen(name, *at) for at in self.objects])
+
+    def _note(self, name: str, seen: Sequence[tuple[int | None, Cells] | None]) -> None:
         none: Cells = np.zeros(0, np.int64)
         covers = [none if one is None else one[1] for one in seen]
         shades = {one[0] for one in seen if one is not None}
