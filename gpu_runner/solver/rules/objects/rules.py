@@ -43,6 +43,9 @@ UNSURE = 0.3
 PROVED, UNPROVED = 2.0, 0.5
 """What it does to a rule's weight that each demonstration is, or is not, foretold by the others."""
 
+CROWDED = 60
+"""Objects in all demonstrations beyond which some are asked first."""
+
 STAYS = "stays"
 DIGITS = tuple("0123456789")
 
@@ -125,8 +128,10 @@ class Watched:
         self.starts = np.cumsum([0, *(source.size for source, _ in pairs)])
         self.objects = [(d, n) for d, some in enumerate(things) for n in range(len(some))]
         few = sorted(range(len(things)), key=lambda d: len(things[d]))[:2]
-        self.tasters = [at for at in self.objects if at[0] in few]
-        """The objects of the two demonstrations with the fewest: what none of them does is not looked for."""
+        crowded = len(self.objects) > CROWDED
+        self.tasters = [at for at in self.objects if at[0] in few or not crowded]
+        """What none of these does is not looked for: of many objects those of the two demonstrations with the
+        fewest, which saves seconds."""
         self.shades = {name: [shade(things[d], n) for d, n in self.objects] for name, shade in SHADES.items()}
         self.may: dict[str, Mask] = {}
         """act → the objects that may have done it."""
@@ -199,11 +204,11 @@ class Watched:
         covered = np.zeros((len(names), total), bool)
         for k, name in enumerate(names):
             covered[k, np.concatenate(self.covers[name])] = True
-        wanted = np.concatenate([mask.ravel() for mask in self.changed])
+        covered = covered[:, np.concatenate([mask.ravel() for mask in self.changed])]
         order = np.argsort(-covered.sum(1), kind="stable")
         found: list[tuple[str, ...]] = []
         for first in _different(covered, order)[:STARTS]:
-            chosen, open_ = [int(first)], wanted & ~covered[first]
+            chosen, open_ = [int(first)], ~covered[first]
             while open_.any() and len(chosen) < MOST_ACTS:
                 gain = (covered & open_).sum(1)
                 best = int(gain.argmax())
