@@ -20,6 +20,7 @@ from .drawing.growing import Repeated
 from .drawing.rules import drawn_from_json
 from .grids import Cells
 from .mosaics import Mosaic
+from .objects.rules import acted_from_json
 from .programs.rules import read as read_composed
 from .selecting import FAMILIES, Choice
 from .sights import Sheet, look, second_look
@@ -146,6 +147,8 @@ def rule_from_json(told: Any) -> Rule:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
             case ["followed" | "drawn" | "redrawn", *_]:
                 return drawn_from_json(told)
+            case ["acted", str(parting), tree]:
+                return acted_from_json(parting, tree)
             case ["repeated", tree]:
                 return Repeated(trees.from_json(tree))
             case ["mosaic", [int(cover), int(piece)]]:

@@ -25,6 +25,7 @@ from .facts import allowed
 from .grids import Cells
 from .kinds import After, Again, Cut, Rule, Seen, Uncovered
 from .mosaics import mosaics
+from .objects.rules import acted
 from .programs.rules import composed, proof_of
 from .selecting import Choice, choices
 from .sights import Sheet, look, second_look
@@ -78,6 +79,8 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
         grown = repetitions(pairs, rng, go_on, allowed)
         drawn = drawings(pairs, tests, rng, go_on, allowed)
         found += [Explanation(rule, weight) for rule, weight in (*grown, *drawn)]
+        if not agreed([(one.rule, one.weight) for one in found], tests):
+            found += [Explanation(rule, weight) for rule, weight in acted(pairs, tests, rng, go_on, allowed)]
     if sum(one.weight for one in found) < WEAK:
         found += _after_changes(pairs, tests, rng, go_on)
     if sum(one.weight for one in found) < ENOUGH and any(s.shape != t.shape for s, t in pairs):

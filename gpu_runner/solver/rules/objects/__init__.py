@@ -1,0 +1,1 @@
+"""Rules of objects: each does what a tree over its traits says."""

@@ -1,0 +1,363 @@
+"""What an object may do: go, draw lines, be filled, mirrored, framed, replaced.
+
+An act says which cells it draws. Some draw in the object's own colours; the others leave the colour open
+(`SHADES`, or a fixed one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpu_runner.solver.rules.grids import NONE, Cells, Mask
+
+from .things import Things, around
+from .traits import holes
+from .ways import DIAGONALS, FIXED, TOLD, Told, Way
+
+
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """Cells that an object draws; those beyond the edge do not count. colours: as many; None where one colour
+    is still to be chosen. leaves: the object is gone from where it was."""
+
+    rows: Cells
+    columns: Cells
+    colours: Cells | None = None
+    leaves: bool = False
+
+
+Act = Callable[[Things, int], Stroke | None]
+"""act(things, n): what the n-th object draws; None where it cannot do this."""
+
+EMPTY = np.zeros(0, np.int64)
+
+
+def _stays(things: Things, n: int) -> Stroke:
+    return Stroke(EMPTY, EMPTY, EMPTY)
+
+
+def _vanishes(things: Things, n: int) -> Stroke:
+    return Stroke(EMPTY, EMPTY, EMPTY, leaves=True)
+
+
+def _recoloured(which: str) -> Act:
+    """All cells of an object, or those of its minor or main colour, its rim, its inner cells."""
+
+    def act(things: Things, n: int) -> Stroke | None:
+        part = things.parts[n]
+        if which == "all":
+            return Stroke(part.rows, part.columns)
+        if which in ("minor", "main"):
+            keep = (part.colours == things.colours[n]) == (which == "main")
+        else:
+            mask = things.padded[n]
+            deep = mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+            top, left, _, _ = things.boxes[n]
+            keep = deep[part.rows - top, part.columns - left] == (which == "inner")
+        return Stroke(part.rows[keep], part.columns[keep])
+
+    return act
+
+
+def _room(things: Things, n: int, way: Way) -> int:
+    """Steps that the object can go over ground, until something else or the edge is in its way."""
+    part, far = things.parts[n], 0
+    height, width = things.grid.shape
+    while True:
+        rows, columns = part.rows + (far + 1) * way[0], part.columns + (far + 1) * way[1]
+        if rows.min() < 0 or columns.min() < 0 or rows.max() >= height or columns.max() >= width:
+            return far
+        if (things.scene.filled[rows, columns] & (things.labels[rows, columns] != n)).any():
+            return far
+        far += 1
+
+
+def _to_the_edge(things: Things, n: int, way: Way) -> int:
+    up, left, down, right = things.boxes[n]
+    height, width = things.grid.shape
+    down_by = {-1: up, 1: height - down, 0: 99}[way[0]]
+    across = {-1: left, 1: width - right, 0: 99}[way[1]]
+    return int(min(down_by, across))
+
+
+def _counts(things: Things, n: int) -> dict[str, int]:
+    part = things.parts[n]
+    return {
+        "1": 1, "2": 2, "3": 3, "its height": part.shape[0], "its width": part.shape[1],
+        "its colours": len(set(part.colours.tolist())), "its size": part.size,
+    }  # fmt: skip
+
+
+COUNTED = ("1", "2", "3", "its height", "its width", "its colours", "its size")
+
+
+def _gone(told: Told, how: str) -> Act:
+    def act(things: Things, n: int) -> Stroke | None:
+        way = told(things, n)
+        if way is None:
+            return None
+        if how == "blocked":
+            far = _room(things, n, way)
+        elif how == "edge":
+            far = _to_the_edge(things, n, way)
+        else:
+            far = _counts(things, n)[how]
+        part = things.parts[n]
+        return Stroke(part.rows + far * way[0], part.columns + far * way[1], part.colours, leaves=True)
+
+    return act
+
+
+def _front(things: Things, n: int, way: Way, *, middle: bool) -> tuple[Cells, Cells] | None:
+    """The cells of an object from which it may go on in a way; `middle`: the middle one of that side."""
+    part = things.parts[n]
+    up, left, down, right = things.boxes[n]
+    if middle:
+        if (way[0] and not way[1] and (right - left) % 2 == 0) or (
+            way[1] and not way[0] and (down - up) % 2 == 0
+        ):
+            return None
+        row = {-1: up, 1: down - 1, 0: (up + down - 1) // 2}[way[0]]
+        column = {-1: left, 1: right - 1, 0: (left + right - 1) // 2}[way[1]]
+        return np.array([row]), np.array([column])
+    rows, columns = part.rows - up + 1 + way[0], part.columns - left + 1 + way[1]
+    free = ~things.padded[n][rows, columns]
+    return part.rows[free], part.columns[free]
+
+
+def _rays(told: Told, how: str, *, middle: bool) -> Act:
+    """Lines from an object on: until something is in the way, through everything, over ground alone, or of
+    so many cells."""
+
+    def act(things: Things, n: int) -> Stroke | None:
+        way = told(things, n)
+        front = None if way is None else _front(things, n, way, middle=middle)
+        if way is None or front is None:
+            return None
+        height, width = things.grid.shape
+        most = _counts(things, n)[how] if how in COUNTED else max(height, width)
+        far = np.arange(1, most + 1)
+        rows = front[0][:, None] + far * way[0]
+        columns = front[1][:, None] + far * way[1]
+        fits = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        filled = np.zeros_like(fits)
+        filled[fits] = things.scene.filled[rows[fits], columns[fits]]
+        if how == "through":
+            fits &= things.labels[np.where(fits, rows, 0), np.where(fits, columns, 0)] != n
+        elif how == "over ground":
+            fits &= ~filled
+        elif how == "blocked":
+            fits &= ~np.maximum.accumulate(filled, axis=1)
+        elif how == "dotted":
+            fits &= ~filled & (far % 2 == 0)
+        elif how == "reaching":
+            filled &= fits
+            reaches = filled.any(1, keepdims=True)
+            fits &= ~np.maximum.accumulate(filled, axis=1) & reaches
+        return Stroke(rows[fits], columns[fits])
+
+    return act
+
+
+def _copied(told: Told, how: str) -> Act:
+    """A copy beside the object, as it is or mirrored, or copies on and on; with a gap of one cell or none."""
+
+    def act(things: Things, n: int) -> Stroke | None:
+        way = told(things, n)
+        if way is None:
+            return None
+        part = things.parts[n]
+        up, left, down, right = things.boxes[n]
+        gap = 1 if "gap" in how else 0
+        dr, dc = way[0] * (down - up + gap), way[1] * (right - left + gap)
+        rows, columns = part.rows, part.columns
+        if "mirrored" in how:
+            rows = up + down - 1 - rows if way[0] else rows
+            columns = left + right - 1 - columns if way[1] else columns
+        times = np.arange(1, (max(things.grid.shape) if "on" in how.split() else 1) + 1)[:, None]
+        return Stroke(
+            (rows + times * dr).ravel(), (columns + times * dc).ravel(), np.tile(part.colours, len(times))
+        )
+
+    return act
+
+
+def _boxed(which: str) -> Act:
+    """The holes of an object, the open cells of its box, its whole box, rings around."""
+
+    def act(things: Things, n: int) -> Stroke | None:
+        up, left, down, right = things.boxes[n]
+        if which == "holes":
+            rows, columns = np.nonzero(holes(things.masks[n]))
+        elif which == "box left open":
+            rows, columns = np.nonzero(~things.masks[n])
+        elif which == "box":
+            rows, columns = np.nonzero(np.ones_like(things.masks[n]))
+        elif which == "inside of the box":
+            rows, columns = np.nonzero(np.ones((max(0, down - up - 2), max(0, right - left - 2)), bool))
+            rows, columns = rows + 1, columns + 1
+        else:
+            ring = np.ones((down - up + 2, right - left + 2), bool)
+            ring[1:-1, 1:-1] = False
+            rows, columns = np.nonzero(ring)
+            rows, columns = rows - 1, columns - 1
+        return Stroke(rows + up, columns + left)
+
+    return act
+
+
+def _ringed(*, corners: bool, over: bool) -> Act:
+    def act(things: Things, n: int) -> Stroke:
+        rows, columns = around(things.parts[n], things.grid.shape, corners=corners)
+        keep: Mask = over | ~things.scene.filled[rows, columns]
+        return Stroke(rows[keep], columns[keep])
+
+    return act
+
+
+def _turned(name: str, *, keeps: bool, about: str) -> Act:
+    """An object mirrored or turned about the middle of its box, or of its cells of the rarer colour."""
+
+    def act(things: Things, n: int) -> Stroke | None:
+        part = things.parts[n]
+        odd = part.colours == things.minors[n] if about == "minor" else np.ones(part.size, bool)
+        if not odd.any():
+            return None
+        middle_r = int(part.rows[odd].min() + part.rows[odd].max())
+        middle_c = int(part.columns[odd].min() + part.columns[odd].max())
+        two_r, two_c = 2 * part.rows - middle_r, 2 * part.columns - middle_c
+        if (middle_r + middle_c) % 2 and name not in ("left-right", "top-bottom", "half", "both"):
+            return None
+        turns = [TURNS[one](two_r, two_c) for one in MANY.get(name, (name,))]
+        rows = np.concatenate([(r + middle_r) // 2 for r, _ in turns])
+        columns = np.concatenate([(c + middle_c) // 2 for _, c in turns])
+        return Stroke(rows, columns, np.tile(part.colours, len(turns)), leaves=not keeps)
+
+    return act
+
+
+TURNS: dict[str, Callable[[Cells, Cells], tuple[Cells, Cells]]] = {
+    "left-right": lambda r, c: (r, -c),
+    "top-bottom": lambda r, c: (-r, c),
+    "half": lambda r, c: (-r, -c),
+    "quarter": lambda r, c: (c, -r),
+    "quarter back": lambda r, c: (-c, r),
+    "transposed": lambda r, c: (c, r),
+}
+MANY = {"both": ("left-right", "top-bottom", "half"), "round": ("quarter", "half", "quarter back")}
+
+
+def _linked(*, over: bool) -> Act:
+    """Straight lines to the nearest objects of the same colour that it faces, from row to row."""
+
+    def act(things: Things, n: int) -> Stroke:
+        rows, columns = [EMPTY], [EMPTY]
+        up, left, down, right = things.boxes[n]
+        for m in range(len(things)):
+            way = things.toward(n, m) if m != n and things.colours[m] == things.colours[n] else (0, 0)
+            top, lft, bottom, rgt = things.boxes[m]
+            if way[0]:
+                span = np.arange(min(down, bottom), max(up, top)), np.arange(max(left, lft), min(right, rgt))
+            elif way[1]:
+                span = np.arange(max(up, top), min(down, bottom)), np.arange(min(right, rgt), max(left, lft))
+            else:
+                continue
+            rows.append(np.repeat(span[0], len(span[1])))
+            columns.append(np.tile(span[1], len(span[0])))
+        all_rows, all_columns = np.concatenate(rows), np.concatenate(columns)
+        keep = over | ~things.scene.filled[all_rows, all_columns]
+        return Stroke(all_rows[keep], all_columns[keep])
+
+    return act
+
+
+def _replaced(which: str) -> Act:
+    """The largest object, or the one of the most colours, drawn over the middle of this one."""
+
+    def act(things: Things, n: int) -> Stroke | None:
+        other = things.largest if which == "largest" else things.patterned
+        if other in (NONE, n):
+            return None
+        model, (up, left, down, right) = things.parts[other], things.boxes[n]
+        top, lft, bottom, rgt = things.boxes[other]
+        dr, dc = up + down - top - bottom, left + right - lft - rgt
+        if dr % 2 or dc % 2:
+            return None
+        return Stroke(model.rows + dr // 2, model.columns + dc // 2, model.colours, leaves=True)
+
+    return act
+
+
+LINES = ("blocked", "over ground", "through", "reaching", "dotted")
+
+
+def _all(acts: Sequence[Act]) -> Act:
+    """Several lines at once."""
+
+    def act(things: Things, n: int) -> Stroke | None:
+        told = [stroke for one in acts if (stroke := one(things, n)) is not None]
+        if not told:
+            return None
+        return Stroke(np.concatenate([s.rows for s in told]), np.concatenate([s.columns for s in told]))
+
+    return act
+
+
+SEVERAL = {
+    "across": (FIXED["left"], FIXED["right"]),
+    "up and down": (FIXED["up"], FIXED["down"]),
+    "straight": tuple(FIXED.values()),
+    "slanted": tuple(DIAGONALS.values()),
+    "all around": (*FIXED.values(), *DIAGONALS.values()),
+}
+
+
+def _acts() -> dict[str, Act]:
+    found: dict[str, Act] = {"stays": _stays, "vanishes": _vanishes}
+    for which in ("all", "minor", "main", "rim", "inner"):
+        found[f"{which} recoloured"] = _recoloured(which)
+    for which in ("holes", "box left open", "box", "inside of the box", "frame"):
+        found[f"{which} filled"] = _boxed(which)
+    for over in (False, True):
+        top = ", over others" if over else ""
+        found[f"ringed{top}"] = _ringed(corners=True, over=over)
+        found[f"ringed at its sides{top}"] = _ringed(corners=False, over=over)
+        found[f"linked to its like{top}"] = _linked(over=over)
+    for name in (*TURNS, *MANY):
+        for about in ("box", "minor"):
+            found[f"turned {name} about its {about}"] = _turned(name, keeps=False, about=about)
+            found[f"completed {name} about its {about}"] = _turned(name, keeps=True, about=about)
+    for name, several in SEVERAL.items():
+        for how in LINES:
+            found[f"lines {name}, {how}"] = _all([_rays(told, how, middle=False) for told in several])
+            found[f"line {name}, {how}"] = _all([_rays(told, how, middle=True) for told in several])
+    for which in ("largest", "patterned"):
+        found[f"replaced by the {which}"] = _replaced(which)
+    for name, told in (FIXED | TOLD | DIAGONALS).items():
+        for how in LINES:
+            found[f"lines {name}, {how}"] = _rays(told, how, middle=False)
+            found[f"line {name}, {how}"] = _rays(told, how, middle=True)
+        for how in ("blocked", "edge"):
+            found[f"gone {name}, {how}"] = _gone(told, how)
+        for how in (
+            "copied",
+            "mirrored",
+            "copied with gap",
+            "mirrored with gap",
+            "copied on",
+            "copied on with gap",
+        ):
+            found[f"{how} {name}"] = _copied(told, how)
+        if name not in DIAGONALS:
+            for how in COUNTED:
+                found[f"lines {name} by {how}"] = _rays(told, how, middle=False)
+                found[f"gone {name} by {how}"] = _gone(told, how)
+        else:
+            found[f"gone {name} by 1"] = _gone(told, "1")
+    return found
+
+
+ACTS = _acts()

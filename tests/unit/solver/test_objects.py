@@ -1,0 +1,171 @@
+"""Rules in which each object does what a tree over its traits says."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_runner.solver.rules.kinds import rule_from_json
+from gpu_runner.solver.rules.objects.acts import ACTS
+from gpu_runner.solver.rules.objects.rules import Acted, acted, drawn_by
+from gpu_runner.solver.rules.objects.things import MOST, SHADES, WAYS_OF_PARTING, Things, things_of
+from gpu_runner.solver.rules.objects.traits import facts_of
+from gpu_runner.solver.rules.objects.ways import WAYS
+from gpu_runner.solver.rules.trees import Leaf, Split
+
+
+def cells(*rows):
+    """One grid from rows of digits."""
+    return np.array([[int(cell) for cell in row] for row in rows], np.int64)
+
+
+def always():
+    return True
+
+
+def every_fact(n, names, rng):
+    return None
+
+
+def drawn(height, width, colours, seed):
+    return np.random.default_rng(seed).choice(colours, (height, width)).astype(np.int64)
+
+
+def found_for(pairs, tests, go_on=always):
+    return acted(pairs, tests, np.random.default_rng(0), go_on, every_fact)
+
+
+GRIDS = st.builds(
+    drawn,
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.sampled_from([[0, 1], [0, 0, 0, 2, 3], [4, 5]]),
+    st.integers(0, 99),
+)
+
+DONE = {
+    "gone right, blocked": (cells("1000", "0000"), cells("0001", "0000")),
+    "gone from the near edge by 2": (cells("1000", "0000", "0000"), None),
+    "lines down, blocked|2": (cells("110", "000", "030"), cells("110", "220", "230")),
+    "line slanted, over ground|own": (cells("000", "010", "000"), cells("101", "010", "101")),
+    "mirrored right": (cells("1200", "1000"), cells("1221", "1001")),
+    "completed half about its box": (cells("110", "010", "010"), cells("110", "110", "110")),
+    "holes filled|4": (cells("111", "101", "111"), cells("111", "141", "111")),
+    "ringed at its sides|own": (cells("000", "010", "000"), cells("010", "111", "010")),
+    "all recoloured|ground": (cells("101"), cells("000")),
+    "vanishes": (cells("101"), cells("000")),
+    "lines to its minor cells, over ground|minor": (cells("11200"), cells("11222")),
+}
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_an_object_does_what_its_act_says(name):
+    before, after = DONE[name]
+    things = Things(before, "groups")
+    told = drawn_by(
+        things,
+        [name] * len(things) if name.startswith(("all", "van")) else [name] + ["stays"] * (len(things) - 1),
+    )
+    assert (told is None) if after is None else np.array_equal(told, after)
+
+
+@given(GRIDS, st.sampled_from(sorted(WAYS_OF_PARTING)))
+@settings(max_examples=12, deadline=None)
+def test_every_act_of_every_object_draws_a_grid_of_the_same_shape_or_says_nothing(grid, parting):
+    things = things_of(grid, parting)
+    for n in range(min(2, len(things or ()))):
+        rest = ["stays"] * (len(things) - 1)
+        for name in ACTS:
+            stroke = ACTS[name](things, n)
+            for shade in ("", "5") if stroke is not None and stroke.colours is None else ("",):
+                full = f"{name}|{shade}" if shade else name
+                told = drawn_by(things, [*rest[:n], full, *rest[n:]])
+                assert told is None or (told.shape == grid.shape and told.min() >= 0)
+        assert all(-1 <= shade(things, n) <= 9 for shade in SHADES.values())
+        assert all(way(things, n) != (0, 0) for way in WAYS.values())
+
+
+@given(GRIDS, st.sampled_from(sorted(WAYS_OF_PARTING)))
+@settings(max_examples=25, deadline=None)
+def test_objects_have_the_same_traits_in_every_grid(grid, parting):
+    things, known = things_of(grid, parting), things_of(cells("10", "02"), "objects")
+    if things is not None:
+        facts = facts_of(things, parting)
+        assert list(facts) == list(facts_of(known, "objects"))
+        assert all(len(values) == len(things) for values in facts.values())
+
+
+def test_a_grid_without_objects_or_with_too_many_has_none():
+    assert things_of(cells("000"), "objects") is None
+    assert things_of(np.indices((2, MOST + 1)).sum(0) % 2 + np.int64(0), "side objects") is None
+
+
+def largest_falls(grid):
+    """The largest object goes down to the edge, the others turn red."""
+    things = things_of(grid, "objects")
+    sizes = [part.size for part in things.parts]
+    acts = ["gone down, edge" if size == max(sizes) else "all recoloured|2" for size in sizes]
+    return drawn_by(things, acts)
+
+
+SHOWN = [
+    cells("11000", "11003", "00003", "00000", "00040"),
+    cells("00400", "10400", "00400", "00000", "00033"),
+    cells("30011", "00000", "00100", "11100", "00000"),
+]
+ASKED = cells("0666001", "0600001", "0000000", "5000040", "0000000")
+
+
+def test_what_each_object_does_by_its_traits_is_found_and_comes_back_from_json():
+    found = found_for([(grid, largest_falls(grid)) for grid in SHOWN], [ASKED])
+    rule, _ = max(found, key=lambda one: one[1])
+    again = rule_from_json(rule.to_json())
+    assert again == rule
+    assert np.array_equal(again.answer(ASKED), largest_falls(ASKED))
+
+
+def test_whatever_is_found_draws_every_demonstration():
+    pairs = [(grid, largest_falls(grid)) for grid in SHOWN]
+    found = found_for(pairs, [ASKED])
+    assert found
+    assert all(np.array_equal(rule.answer(grid), target) for rule, _ in found for grid, target in pairs)
+
+
+def test_a_rule_that_each_demonstration_foretells_weighs_more():
+    pairs = [(grid, np.where(grid, 2, 0)) for grid in SHOWN]
+    told, few = found_for(pairs, [ASKED]), found_for(pairs[:2], [ASKED])
+    assert max(weight for _, weight in told) > max(weight for _, weight in few)
+
+
+def test_without_time_or_with_other_shapes_no_object_does_anything():
+    pairs = [(grid, largest_falls(grid)) for grid in SHOWN]
+    assert found_for(pairs, [ASKED], lambda: False) == []
+    assert found_for([(SHOWN[0], SHOWN[0][:2])], [ASKED]) == []
+
+
+def test_the_same_seed_finds_the_same_rules():
+    pairs = [(grid, largest_falls(grid)) for grid in SHOWN]
+    assert found_for(pairs, [ASKED]) == found_for(pairs, [ASKED])
+
+
+def test_a_rule_over_a_trait_or_a_colour_that_is_missing_has_no_answer():
+    assert Acted("objects", Split("is blessed", Leaf("stays"), Leaf("stays"))).answer(ASKED) is None
+    assert Acted("objects", Leaf("all recoloured|minor")).answer(ASKED) is None
+    assert Acted("objects", Leaf("all recoloured")).answer(ASKED) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["acted", "herds", "stays"],
+        ["acted", "objects", "flies"],
+        ["acted", "objects", "all recoloured|12"],
+        ["acted", "objects", "all recoloured|²"],
+        ["acted", "objects", ["is solid", "stays"]],
+        ["acted", 3, "stays"],
+        ["acted", "objects", 3],
+    ],
+)
+def test_a_damaged_rule_of_objects_is_a_value_error(told):
+    with pytest.raises(ValueError, match=r"rule|no "):
+        rule_from_json(told)
