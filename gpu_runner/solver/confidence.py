@@ -29,7 +29,7 @@ COEFFICIENTS: Mapping[str, float] = {
     "rules": 0.0,
     "rule_weight": 1.5,
 }
-"""Chosen by judgement, not yet fitted: half the views on one answer of a network that fits its demonstrations
+"""Chosen by judgement; fitted anew to 100 tasks they foretold no better (docs/experiments.md). Half the views on one answer of a network that fits its demonstrations
 is a little less than an even chance; a pointer that also holds in leave-one-out is nearly sure."""
 
 
