@@ -29,8 +29,9 @@ COEFFICIENTS: Mapping[str, float] = {
     "rules": 0.0,
     "rule_weight": 1.5,
 }
-"""Chosen by judgement; fitted anew to 100 tasks they foretold no better (docs/experiments.md). Half the views on one answer of a network that fits its demonstrations
-is a little less than an even chance; a pointer that also holds in leave-one-out is nearly sure."""
+"""Chosen by judgement; fitted anew to 100 tasks they foretold no better (docs/experiments.md). Half the views
+on one answer of a network that fits its demonstrations is a little less than an even chance; a pointer that
+also holds in leave-one-out is nearly sure."""
 
 
 @dataclass(frozen=True, slots=True)
