@@ -13,24 +13,7 @@ from gpu_runner.solver.rules.drawing.steps import PAINTED, RESTORED, STEPS, foll
 from gpu_runner.solver.rules.grids import EIGHT, FOUR, NONE
 from gpu_runner.solver.rules.kinds import rule_from_json
 from gpu_runner.solver.rules.trees import Leaf, Split
-
-
-def cells(*rows):
-    """One grid from rows of digits."""
-    return np.array([[int(cell) for cell in row] for row in rows], np.int64)
-
-
-def always():
-    return True
-
-
-def every_fact(n, names, rng):
-    return None
-
-
-def drawn(height, width, colours, seed):
-    return np.random.default_rng(seed).choice(colours, (height, width)).astype(np.int64)
-
+from tests.unit.solver.small_grids import always, cells, drawn, every_fact
 
 # Steps
 

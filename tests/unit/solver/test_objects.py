@@ -12,23 +12,7 @@ from gpu_runner.solver.rules.objects.things import MOST, SHADES, WAYS_OF_PARTING
 from gpu_runner.solver.rules.objects.traits import facts_of
 from gpu_runner.solver.rules.objects.ways import WAYS
 from gpu_runner.solver.rules.trees import Leaf, Split
-
-
-def cells(*rows):
-    """One grid from rows of digits."""
-    return np.array([[int(cell) for cell in row] for row in rows], np.int64)
-
-
-def always():
-    return True
-
-
-def every_fact(n, names, rng):
-    return None
-
-
-def drawn(height, width, colours, seed):
-    return np.random.default_rng(seed).choice(colours, (height, width)).astype(np.int64)
+from tests.unit.solver.small_grids import always, cells, drawn, every_fact
 
 
 def found_for(pairs, tests, go_on=always):
