@@ -21,6 +21,7 @@ from arcspot_simulator.loop import Loop
 from arcspot_simulator.weather import HOUR, Sky
 
 POLL_S = 10.0
+MOST_SLOTS = 3
 BELIEVE_WITHIN_S = 45.0
 PATIENCE_S = 180.0
 RETRY_S = 5.0
@@ -81,7 +82,8 @@ class Work:
 
 @dataclass
 class SimRunner:
-    """The program on one machine. `sick_at`: the last time anything kept it from being well and heard."""
+    """The program on one machine. `slots`: jobs it does at once; `sick_at`: the last time anything kept it
+    from being well and heard."""
 
     room: Room
     machine: Machine
@@ -100,11 +102,14 @@ class SimRunner:
     deadline: float = 0.0
     stuck: bool = False
     claiming: bool = False
+    polling: bool = False
+    slots: int = 1
     asking: list[float] = field(default_factory=list)
 
     # Boot ------------------------------------------------------------------------------------------------
     def boot(self) -> None:
         weather, rng = self.room.sky.weather, self.room.rng
+        self.slots = rng.randint(1, MOST_SLOTS)
         self.machine.on_end = self._dies
         self.machine.on_notice = self._notice
         if self.room.sky.strikes(weather.boot_dies):
@@ -161,23 +166,33 @@ class SimRunner:
         now = self.room.loop.now
         if self.leaving:
             self._leave(self.leaving)
-        elif self.hands or self.claiming:
+        elif self.claiming:
             return
         elif self.failed_in_a_row >= FAILURES_IN_A_ROW or self.room.sky.strikes(
             self.room.sky.weather.gives_up
         ):
-            self._leave("gave_up")
+            self._leave_when_done("gave_up")
         elif self.waiting:
             self._begin(self.waiting.pop(0))
+            self._turn()
         elif now >= self.deadline - 60:
-            self._leave("deadline")
-        else:
+            self._leave_when_done("deadline")
+        elif len(self.hands) < self.slots and not self.polling:
             self._claim(now)
+
+    def _leave_when_done(self, why: str) -> None:
+        """Jobs under way come to their end; the last of them turns here again."""
+        if not self.hands:
+            self._leave(why)
+
+    def _poll(self) -> None:
+        self.polling = False
+        self._turn()
 
     def _claim(self, now: float) -> None:
         self.claiming = True
         try:
-            answer = self.ask("claim", want=1)
+            answer = self.ask("claim", want=self.slots - len(self.hands))
         except Refused as refused:
             self._shut_down(refused.name)
             return
@@ -193,10 +208,11 @@ class SimRunner:
         self.waiting += answer["leases"]
         if self.waiting:
             self._turn()
-        elif now - self.idle_since >= self.idle_s:
+        elif now - self.idle_since >= self.idle_s and not self.hands:
             self._leave("idle")
         else:
-            self._after(POLL_S, "poll", self._turn)
+            self.polling = True
+            self._after(POLL_S, "poll", self._poll)
 
     def _begin(self, lease: Mapping[str, Any]) -> None:
         work = Work(lease, self.room.loop.now)
@@ -397,7 +413,8 @@ class SimRunner:
         return result
 
     def _spent(self, work: Work) -> float:
-        return round(self.room.loop.now - work.began, 3)
+        """The job's share of the machine's seconds, as if all slots had been in use."""
+        return round((self.room.loop.now - work.began) / self.slots, 3)
 
     def _after(self, seconds: float, name: str, act: Callable[[], object]) -> None:
         def live() -> None:

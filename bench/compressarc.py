@@ -5,6 +5,9 @@
 --checkout is a checkout of iliao2345/CompressARC, whose code arcspot neither ships nor copies; --tasks a
 folder of task files with known test outputs. The two take turns, one process at a time. Their seconds begin
 after Python has loaded torch. Test outputs are taken away before either sees a task.
+
+Every task's result is kept in bench/out/compressarc-BUDGETs.json: Ctrl-C prints what there is, and the same
+command goes on from there. --again begins anew.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--budget", type=float, default=60.0, help="seconds a task, for each of the two")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=PUBLISHED_STEPS, help="CompressARC's most steps")
+    parser.add_argument("--again", action="store_true", help="do not go on from what an earlier run kept")
     options = parser.parse_args(arguments)
     if not options.checkout.is_dir():
         parser.error(f"no folder {options.checkout}; clone iliao2345/CompressARC there")
@@ -59,26 +63,54 @@ def main(arguments: Sequence[str]) -> None:
     if not chosen:
         parser.error(f"no *.json in {options.tasks}")
 
-    rows: dict[str, tuple[Run, Run]] = {}
-    for number, path in enumerate(chosen, 1):
-        read = tasks.read_task_file(path.name, path.read_bytes()).tasks
-        if len(read) != 1 or read[0].test_outputs is None:
-            say(f"{path.name}: left out, it is no single task with known test outputs")
-            continue
-        theirs = compressarc(read[0], options)
-        ours = arcspot(path, options)
-        rows[path.stem] = (theirs, ours)
-        say(f"{number} of {len(chosen)}: {path.stem}: CompressARC {_cell(theirs)}, arcspot {_cell(ours)}")
-    if not rows:
-        parser.error(f"none of the files in {options.tasks} is a task with known test outputs")
-
-    out = PROJECT / "bench" / "out" / "compressarc.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out = PROJECT / "bench" / "out" / f"compressarc-{options.budget:g}s.json"
     about: dict[str, Any] = {"machine": machine(), "commit": commit(PROJECT), "date": today()}
     settings = {"budget_s": options.budget, "seed": options.seed, "steps": options.steps}
-    told = {name: {"compressarc": asdict(t), "arcspot": asdict(o)} for name, (t, o) in rows.items()}
-    out.write_text(json.dumps(about | settings | {"tasks": told}, indent=2) + "\n")
+    kept = {} if options.again else read_kept(out, settings)
+    rows: dict[str, tuple[Run, Run]] = {}
+    try:
+        for number, path in enumerate(chosen, 1):
+            pair = kept.get(path.stem) or measured(path, options)
+            if pair is None:
+                say(f"{path.name}: left out, it is no single task with known test outputs")
+                continue
+            rows[path.stem] = pair
+            told = {name: {"compressarc": asdict(t), "arcspot": asdict(o)} for name, (t, o) in rows.items()}
+            _write(out, about | settings | {"tasks": told})
+            cells = f"CompressARC {_cell(pair[0])}, arcspot {_cell(pair[1])}"
+            say(f"{number} of {len(chosen)}: {path.stem}: {cells}" + " (kept)" * (path.stem in kept))
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+    if not rows:
+        parser.error(f"none of the files in {options.tasks} is a task with known test outputs")
     print(table(rows, budget=options.budget), end="")
+
+
+def measured(path: Path, options: argparse.Namespace) -> tuple[Run, Run] | None:
+    """Both on one task file, CompressARC first; None where it is no single task with known test outputs."""
+    read = tasks.read_task_file(path.name, path.read_bytes()).tasks
+    if len(read) != 1 or read[0].test_outputs is None:
+        return None
+    return compressarc(read[0], options), arcspot(path, options)
+
+
+def read_kept(out: Path, settings: dict[str, Any]) -> dict[str, tuple[Run, Run]]:
+    """What an earlier run with the same settings kept; nothing where there was none."""
+    if not out.exists():
+        return {}
+    told = json.loads(out.read_text())
+    if {name: told.get(name) for name in settings} != settings:
+        return {}
+    return {
+        name: (Run(**pair["compressarc"]), Run(**pair["arcspot"])) for name, pair in told["tasks"].items()
+    }
+
+
+def _write(out: Path, told: dict[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_suffix(".part")
+    beside.write_text(json.dumps(told, indent=2) + "\n")
+    beside.replace(out)
 
 
 def compressarc(task: tasks.Task, options: argparse.Namespace) -> Run:

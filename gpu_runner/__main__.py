@@ -2,7 +2,8 @@
 
 Environment: ARCSPOT_RUNNER_API (function name), ARCSPOT_BUNDLE (unpacked bundle),
 ARCSPOT_WORK (scratch directory), ARCSPOT_LOG (the log file to ship, optional),
-AWS_DEFAULT_REGION, and optionally AWS_ENDPOINT_URL and AWS_EC2_METADATA_SERVICE_ENDPOINT.
+ARCSPOT_AT_ONCE (how many jobs at the same time, optional: by default what the machine
+can take), AWS_DEFAULT_REGION, and optionally AWS_ENDPOINT_URL and AWS_EC2_METADATA_SERVICE_ENDPOINT.
 
 Exit code 0 means it served and said good-bye; bootstrap.sh shuts the machine down in
 every case.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -20,13 +22,14 @@ from gpu_runner.artefacts import Maker
 from gpu_runner.board import Board
 from gpu_runner.checkpoint import Checkpoints
 from gpu_runner.contract import Json
+from gpu_runner.crew import Crew
 from gpu_runner.greeting import greet
 from gpu_runner.heartbeat import Every, beat
 from gpu_runner.identity import proof, sts_endpoint
 from gpu_runner.imds import Imds
 from gpu_runner.interruption import POLL_S, watch_once
 from gpu_runner.logs import SHIP_EVERY_S, LogShipper, log_to
-from gpu_runner.loop import Bench, serve
+from gpu_runner.loop import Bench, OneAfterAnother, serve
 from gpu_runner.solving import Solver
 from gpu_runner.transfer import Transfer, hurried_pool
 from gpu_runner.work import Workshop
@@ -91,10 +94,16 @@ def run(env: Mapping[str, str], *, now: Clock, sleep: Sleep) -> int:
         shipper.ship()
         return give_up(api)
 
+    many = min(terms.parallel, at_once(env, device))
+    crew = Crew(fresh_solver, size=many, launch_id=maker.launch_id) if many > 1 else None
+    hands: Executor = ThreadPoolExecutor(many, thread_name_prefix="job") if crew else OneAfterAnother()
+    if crew is not None:
+        log.info("%d jobs at once", many)
+        crew.start()
     work = Workshop(
         api=api,
         transfer=transfer,
-        solve=solver,
+        solve=crew or solver,
         maker=maker,
         models=Path(__file__).parent / "models",
         scratch=scratch,
@@ -109,9 +118,13 @@ def run(env: Mapping[str, str], *, now: Clock, sleep: Sleep) -> int:
     for thread in beside:
         thread.start()
     try:
-        bench = Bench(api, work, board, terms, now, sleep=board.wake.wait, keeper=checkpoints)
+        bench = Bench(
+            api, work, board, terms, now, sleep=board.wake.wait, at_once=many, hands=hands, keeper=checkpoints
+        )
         why, _ = serve(bench, before_bye=shipper.ship)
     finally:
+        if crew is not None:
+            crew.close()
         for thread in beside:
             thread.stop()
     return 0 if why in ("idle", "deadline", "interrupted") else 1
@@ -126,6 +139,26 @@ def load_solver() -> tuple[Solver | None, str, str]:
     except Exception:
         log.exception("the solver cannot run here")
         return None, "none", "none"
+
+
+def fresh_solver() -> Solver:
+    """The solver in a process of its own, which has to set torch up as the runner did."""
+    device, _ = host.pick_device()
+    return solving.torch_solver(device=device)
+
+
+def at_once(env: Mapping[str, str], device: str) -> int:
+    """How many jobs to do at the same time: ARCSPOT_AT_ONCE where it is set, else what the machine can take.
+
+    Raises ValueError where the variable is no whole number above 0.
+    """
+    told = env.get("ARCSPOT_AT_ONCE", "")
+    if told:
+        if not told.isdecimal() or int(told) < 1:
+            raise ValueError(f"ARCSPOT_AT_ONCE: expected a whole number above 0, found {told!r}")
+        return int(told)
+    cores = len(os.sched_getaffinity(0))
+    return host.at_once(device, cores=cores, free_bytes=host.free_gpu_bytes() if device == "cuda" else 0)
 
 
 def describe(maker: Maker) -> Json:

@@ -13,6 +13,9 @@ from typing import Literal
 
 from gpu_runner.contract import Lease, Progress
 
+# A job that was lost may come back to us under a new fence while work under the old one still ends.
+_Key = tuple[str, int]
+
 StopWhy = Literal["lost", "cancelled", "refused", "interrupted", "deadline"]
 Ending = Literal["refused", "interrupted", "deadline"]
 
@@ -27,7 +30,7 @@ FAREWELL_S = 30.0
 @dataclass(slots=True)
 class _Held:
     lease: Lease
-    taken_at: float
+    spent_s: float = 0.0
     phase: str = "waiting"
     fraction: float = 0.0
     stop: Literal["lost", "cancelled"] | None = None
@@ -35,12 +38,17 @@ class _Held:
 
 @dataclass(slots=True)
 class Board:
-    """Shared by all threads. Every `now` is the runner's own monotonic clock in seconds."""
+    """Shared by all threads. Every `now` is the runner's own monotonic clock in seconds.
+
+    The machine's seconds are shared out evenly among the jobs in hand, so that what the jobs of a launch cost
+    adds up to what the machine cost while it worked.
+    """
 
     deadline_at: float
     wake: threading.Event = field(default_factory=threading.Event)
-    _held: dict[str, _Held] = field(default_factory=dict)
+    _held: dict[_Key, _Held] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _shared_until: float = 0.0
     _refused: bool = False
     _interrupted: bool = False
     _leaving: Literal["draining", "rebalance"] | None = None
@@ -49,22 +57,38 @@ class Board:
     def take(self, lease: Lease, *, now: float) -> None:
         """Hold a job from now on; the heartbeat keeps its lease."""
         with self._lock:
-            self._held[lease.job_id] = _Held(lease, now)
+            self._share_out(now)
+            self._held[_key(lease)] = _Held(lease)
 
-    def drop(self, lease: Lease) -> None:
+    def drop(self, lease: Lease, *, now: float) -> None:
         """Hold the job no longer, whatever became of it."""
         with self._lock:
-            self._held.pop(lease.job_id, None)
+            self._share_out(now)
+            self._held.pop(_key(lease), None)
 
     def in_hand(self, *, now: float) -> list[tuple[Lease, float]]:
-        """The jobs to give back, each with the seconds since it was taken; lost ones are not ours."""
+        """The jobs to give back, each with its share of the machine's seconds; lost ones are not ours."""
         with self._lock:
-            return [(h.lease, now - h.taken_at) for h in self._held.values() if h.stop != "lost"]
+            self._share_out(now)
+            return [(h.lease, h.spent_s) for h in self._held.values() if h.stop != "lost"]
+
+    def spent(self, lease: Lease, *, now: float) -> float:
+        """The job's share of the machine's seconds so far; 0 for one that is not held."""
+        with self._lock:
+            self._share_out(now)
+            held = self._held.get(_key(lease))
+            return 0.0 if held is None else held.spent_s
+
+    def _share_out(self, now: float) -> None:
+        """Book the seconds since the last time. The lock is held."""
+        for held in self._held.values():
+            held.spent_s += (now - self._shared_until) / len(self._held)
+        self._shared_until = now
 
     def report(self, lease: Lease, *, phase: str, fraction: float) -> None:
         """Note where a job is; the next heartbeat carries it."""
         with self._lock:
-            held = self._held.get(lease.job_id)
+            held = self._held.get(_key(lease))
             if held is not None:
                 held.phase, held.fraction = phase, fraction
 
@@ -78,11 +102,13 @@ class Board:
             ]
 
     def mark(self, job_id: str, stop: Literal["lost", "cancelled"]) -> None:
-        """End one job. What is lost stays lost."""
+        """End one job, of several under the same name the oldest. What is lost stays lost."""
         with self._lock:
-            held = self._held.get(job_id)
-            if held is not None and held.stop != "lost":
-                held.stop = stop
+            own = [
+                held for held in self._held.values() if held.lease.job_id == job_id and held.stop != "lost"
+            ]
+            if own:
+                min(own, key=lambda held: held.lease.fence).stop = stop
 
     def refuse(self) -> None:
         """The server wants nothing more to do with us: stop everything."""
@@ -119,6 +145,10 @@ class Board:
     def stop_why(self, lease: Lease, *, now: float) -> StopWhy | None:
         """Why work on this job must end now, or None. A lost or unknown job is lost."""
         with self._lock:
-            held = self._held.get(lease.job_id)
+            held = self._held.get(_key(lease))
             own: StopWhy | None = held.stop if held is not None else "lost"
         return own or self.ending(now=now)
+
+
+def _key(lease: Lease) -> _Key:
+    return lease.job_id, lease.fence

@@ -6,6 +6,9 @@ import importlib.metadata
 import subprocess
 from collections.abc import Callable, Sequence
 
+# Of a GPU's memory for each job: half a GiB for its process, the rest for a batch on the largest canvas.
+JOB_BYTES = 3 * 1024**3
+
 Ask = Callable[[Sequence[str]], str | None]
 
 
@@ -53,6 +56,26 @@ def pick_device() -> tuple[str, str]:
     why = devices.check_device("cuda")
     devices.allow_tf32()
     return "cuda", why
+
+
+def at_once(device: str, *, cores: int, free_bytes: int) -> int:
+    """How many jobs this machine does at the same time, each in a process of its own.
+
+    While one job looks for rules on the CPU others train on the GPU, and a GPU mostly waits for the launches
+    of a single small network. One core is left to the runner itself. On a CPU one job has all cores.
+    """
+    if device != "cuda":
+        return 1
+    return max(1, min(cores - 1, free_bytes // JOB_BYTES))
+
+
+def free_gpu_bytes(ask: Ask = run_quietly) -> int:
+    """Memory that nobody uses on the first GPU; 0 where that cannot be told."""
+    said = _first(ask(["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]))
+    try:
+        return 0 if said is None else int(said) * 1024**2
+    except ValueError:
+        return 0
 
 
 def _first(said: str | None) -> str | None:

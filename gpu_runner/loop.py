@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, ParamSpec, TypeVar
 
 from arcspot.errors import ArcspotError, LaunchClosed, LeaseLost, NotYourself
 from gpu_runner.api import ApiSilent
@@ -33,6 +34,18 @@ HAND_OVER_WITHIN_S = 10.0
 SHIP_WITHIN_S = 20.0
 
 Outcome = Literal["done", "failed", "stopped"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class OneAfterAnother(Executor):
+    """Does what it is handed at once, on the caller's own thread; what it raises comes out here."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 @dataclass(slots=True)
@@ -62,7 +75,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Everything the loop works with, handed in by the door (or a test)."""
+    """Everything the loop works with, handed in by the door (or a test).
+
+    `at_once`: jobs that this machine does at the same time, if the server grants as many; `hands` does them,
+    and has to have a thread for each.
+    """
 
     api: Api
     work: Work
@@ -71,6 +88,7 @@ class Bench:
     now: Callable[[], float]
     sleep: Callable[[float], object]
     at_once: int = 1
+    hands: Executor = field(default_factory=OneAfterAnother)
     keeper: Keeper = field(default_factory=KeepsNothing)
 
 
@@ -99,22 +117,43 @@ def serve(bench: Bench, *, before_bye: Callable[[], object] = lambda: None) -> t
 
 
 def _serve(bench: Bench, tally: Tally) -> ByeWhy:
+    under_way: set[Future[Outcome]] = set()
+    try:
+        return _serve_until_told(bench, tally, under_way)
+    except BaseException:
+        bench.board.refuse()  # stops the other jobs, whose state can be handed over only then
+        wait(under_way)
+        raise
+
+
+def _serve_until_told(bench: Bench, tally: Tally, under_way: set[Future[Outcome]]) -> ByeWhy:
+    """The loop itself. Returns with nothing under way; what is under way when it raises is in the set."""
     board, now, budget_s = bench.board, bench.now, 0.0
+    most = min(bench.at_once, bench.terms.parallel)
     busy_at = now()
     while True:
+        for ended in [each for each in under_way if each.done()]:
+            under_way.remove(ended)
+            tally.count(ended.result())
+            busy_at = now()
         why = _reason_to_leave(bench, tally, budget_s)
-        if why is not None:
+        if why is not None and not under_way:
             return why
-        claimed = _claim(bench)
+        if why is not None or len(under_way) >= most:
+            wait(under_way, POLL_S, FIRST_COMPLETED)
+            continue
+        claimed = _claim(bench, want=most - len(under_way))
         for lease in claimed.leases:
             board.take(lease, now=now())
         for lease in claimed.leases:
             budget_s = lease.budget_s
             if _reason_to_leave(bench, tally, budget_s, waiting=True) is None:
-                tally.count(attempt(bench, lease, trusting=tally.tried == 0))
-                busy_at = now()
+                trusting = tally.tried == 0
+                under_way.add(bench.hands.submit(attempt, bench, lease, trusting=trusting))
         if claimed.drain:
             board.leave("draining", now=now())
+        elif not claimed.leases and under_way:
+            wait(under_way, POLL_S, FIRST_COMPLETED)
         elif not claimed.leases:
             if now() - busy_at >= bench.terms.idle_s:
                 return "idle"
@@ -142,9 +181,8 @@ def _reason_to_leave(bench: Bench, tally: Tally, budget_s: float, *, waiting: bo
     return None
 
 
-def _claim(bench: Bench) -> Claimed:
+def _claim(bench: Bench, *, want: int) -> Claimed:
     """Ask for work. A silent server is like an empty queue: the idle clock runs on."""
-    want = min(bench.at_once, bench.terms.parallel)
     try:
         return bench.api.claim(want=want)
     except ApiSilent as silence:
@@ -155,7 +193,8 @@ def _claim(bench: Bench) -> Claimed:
 def attempt(bench: Bench, lease: Lease, *, trusting: bool) -> Outcome:
     """Do one job and tell the server how it ended.
 
-    `trusting` cuts the solver's time to what is left before the deadline.
+    `trusting` cuts the solver's time to what is left before the deadline. The seconds told are the job's
+    share of the machine's, not those it took: others may be under way beside it.
     Raises NotYourself and LaunchClosed, which end the whole runner.
     """
     board, api, now = bench.board, bench.api, bench.now
@@ -170,9 +209,8 @@ def attempt(bench: Bench, lease: Lease, *, trusting: bool) -> Outcome:
             progress=lambda phase, fraction: board.report(lease, phase=phase, fraction=fraction),
             should_stop=lambda: board.stop_why(lease, now=now()) is not None,
         )
-        prefix = api.complete(
-            lease=lease, files=delivered.files, seconds=now() - began, summary=delivered.summary
-        )
+        seconds = board.spent(lease, now=now())
+        prefix = api.complete(lease=lease, files=delivered.files, seconds=seconds, summary=delivered.summary)
         log.info("done: %s", prefix, extra={"job": lease.job_id})
         outcome: Outcome = "done"
     except (NotYourself, LaunchClosed):
@@ -180,7 +218,8 @@ def attempt(bench: Bench, lease: Lease, *, trusting: bool) -> Outcome:
     except LeaseLost as loss:
         log.warning("lease lost: %s", loss, extra={"job": lease.job_id})
         outcome = "stopped"
-    except Stopped:
+    except Stopped as ended:
+        log.info("%s", ended, extra={"job": lease.job_id})
         outcome = "stopped"
         if not _put_down(bench, lease):
             return outcome
@@ -190,7 +229,7 @@ def attempt(bench: Bench, lease: Lease, *, trusting: bool) -> Outcome:
         outcome = "failed"
     except Exception as fault:
         log.exception("the job failed", extra={"job": lease.job_id})
-        _tell_failure(bench, lease, fault, seconds=now() - began)
+        _tell_failure(bench, lease, fault, seconds=board.spent(lease, now=now()))
         outcome = "failed"
     _drop(bench, lease)
     return outcome
@@ -208,7 +247,7 @@ def _put_down(bench: Bench, lease: Lease) -> bool:
 
 
 def _drop(bench: Bench, lease: Lease) -> None:
-    bench.board.drop(lease)
+    bench.board.drop(lease, now=bench.now())
     bench.keeper.forget(lease)
 
 

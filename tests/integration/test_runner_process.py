@@ -46,6 +46,7 @@ class Cloud:
         self.objects: dict[str, bytes] = {"/task": json.dumps(task).encode()}
         self.jobs = [budget_s]
         self.left: dict[str, Any] | None = None
+        self.in_hand = False
         cloud = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -80,12 +81,12 @@ class Cloud:
         ).start()
 
     def result(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What the server grants: one job, then nothing and a drain."""
+        """What the server grants: one job, then nothing; a drain once nothing is in hand."""
         verb = request["verb"]
         if verb == "hello":
             return {
                 "secret": "s", "deadline_in_s": 600, "idle_s": 1, "heartbeat_s": 0.2, "lease_s": 120,
-                "parallel": 1,
+                "parallel": 8,
             }  # fmt: skip
         if verb == "claim":
             leases = [
@@ -94,7 +95,10 @@ class Cloud:
                  "checkpoint_url": self.left and f"{self.url}/checkpoint/state.safetensors",
                  "checkpoint": self.left}
             ] if self.jobs else []  # fmt: skip
-            return {"leases": leases, "drain": not leases}
+            self.in_hand = self.in_hand or bool(leases)
+            return {"leases": leases, "drain": not self.in_hand}
+        if verb in ("complete", "fail", "release"):
+            self.in_hand = False
         if verb == "heartbeat":
             return {"lost": [], "cancelled": [], "drain": False, "deadline_in_s": 600}
         if verb == "uploads":
@@ -115,7 +119,7 @@ def imds() -> Iterator[FakeImds]:
     server.close()
 
 
-def start(cloud: Cloud, imds: FakeImds, folder: Path) -> subprocess.Popen[str]:
+def start(cloud: Cloud, imds: FakeImds, folder: Path, *, at_once: int = 1) -> subprocess.Popen[str]:
     """Boot the runner as the local instance host does."""
     bin_folder = folder / "bin"
     bin_folder.mkdir()
@@ -134,6 +138,7 @@ def start(cloud: Cloud, imds: FakeImds, folder: Path) -> subprocess.Popen[str]:
         "AWS_SECRET_ACCESS_KEY": "SECRET",
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.url,
         "OMP_NUM_THREADS": "2",
+        "ARCSPOT_AT_ONCE": str(at_once),
     }
     return subprocess.Popen(
         ["bash", ROOT / "gpu_runner" / "bootstrap.sh"],
@@ -167,26 +172,29 @@ def until_it_adapts(cloud: Cloud, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
 def test_after_a_spot_notice_another_runner_goes_on_where_the_first_one_was(
-    imds: FakeImds, tmp_path: Path
+    imds: FakeImds, tmp_path: Path, at_once: int
 ) -> None:
+    """In the runner's own process, and in a worker's."""
     cloud = Cloud(budget_s=300, task=LONG_TASK)
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         folder.mkdir()
-    first = start(cloud, imds, folders[0])
+    first = start(cloud, imds, folders[0], at_once=at_once)
     until_it_adapts(cloud, first)
     imds.documents["meta-data/spot/instance-action"] = '{"action": "terminate"}'
     out, _ = first.communicate(timeout=90)
     (released,) = cloud.said("release")
     (row,) = released["leases"]
     cloud.left = row["checkpoint"]
+    assert cloud.left is not None, out
     assert cloud.left["key"] == "checkpoints/j/1/state.safetensors", out
     assert cloud.left["bytes"] == len(cloud.objects["/checkpoint/state.safetensors"])
 
     del imds.documents["meta-data/spot/instance-action"]
     cloud.jobs = [row["seconds"] + 6]
-    out, _ = start(cloud, imds, folders[1]).communicate(timeout=120)
+    out, _ = start(cloud, imds, folders[1], at_once=at_once).communicate(timeout=120)
     assert "resumed at step" in out
     assert "resumed at step 0 " not in out
     assert len(cloud.said("complete")) == 1

@@ -123,7 +123,7 @@ def test_both_solvers_stand_side_by_side(checkout, tmp_path, monkeypatch, capsys
     assert "| abc | 50% |" in told.out
     assert "by arcspot alone 1" in told.out
     assert "many.json: left out" in told.err
-    assert json.loads((tmp_path / "bench" / "out" / "compressarc.json").read_text())["tasks"]["abc"]
+    assert json.loads((tmp_path / "bench" / "out" / "compressarc-1s.json").read_text())["tasks"]["abc"]
 
 
 def test_a_run_without_an_answer_says_why():

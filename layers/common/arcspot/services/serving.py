@@ -25,6 +25,8 @@ UPLOAD_SECONDS = 15 * 60
 # A heartbeat is written down once in this share of the time after which a runner counts as silent.
 NOTED_SHARE = 0.1
 DOWNLOAD_SECONDS = 60 * 60
+# Jobs that one runner may hold: each of them is an interruption when its machine goes.
+MOST_AT_ONCE = 8
 REQUIRED_FILES = ("prediction.json", "metrics.json", "manifest.json")
 SERVING = (LaunchState.ACTIVE, LaunchState.DRAINING)
 FAILING_BYES = {"interrupted": "RunnerInterrupted", "gave_up": "RunnerGaveUp"}
@@ -93,13 +95,13 @@ class Door:
             "idle_s": self.settings.idle_s,
             "heartbeat_s": self.settings.heartbeat_s,
             "lease_s": self.settings.lease_s,
-            "parallel": 1,
+            "parallel": MOST_AT_ONCE,
         }
 
     def claim(self, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
         if row.drain or row.state is not LaunchState.ACTIVE:
             return {"leases": [], "drain": True}
-        want = max(1, min(8, int(number(request, "want"))))
+        want = max(1, min(MOST_AT_ONCE, int(number(request, "want"))))
         leases: list[dict[str, Any]] = []
         for job in self.ports.store.ready_jobs(want + 8):
             if len(leases) == want:
