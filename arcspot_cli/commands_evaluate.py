@@ -168,6 +168,10 @@ def _compare(a: Path, b: Path, *, seed: int, json_file: Path | None) -> int:
 # --- words ---------------------------------------------------------------------------------
 
 
+def _usd_a_task(column: dict[str, Any]) -> float:
+    return float(column["t4_usd_micros"]) / 1e6 / max(1, int(column["solved"]))
+
+
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
@@ -196,8 +200,11 @@ def _summary(document: dict[str, Any]) -> str:
         row("demonstrations fitted", lambda c: _share(c["demo_fit"])),
         row("seconds, p50 / p90", lambda c: f"{c['seconds_p50'] or 0:.1f} / {c['seconds_p90'] or 0:.1f}"),
         row("seconds in all", lambda c: seconds(c["seconds_total"])),
+        row("of them for rules", lambda c: seconds(c["small_seconds"])),
         row("arithmetic", lambda c: f"{c['flops'] / 1e12:,.1f} TFLOP"),
-        row("on a T4, ESTIMATE", lambda c: f"{seconds(c['t4_seconds'])}, ${c['t4_usd_micros'] / 1e6:.6f}"),
+        row(
+            "on a T4, ESTIMATE", lambda c: f"{seconds(c['t4_seconds'])} of GPU, ${_usd_a_task(c):.6f} a task"
+        ),
     ]
     gain = document.get("gain")
     if gain:

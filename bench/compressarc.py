@@ -6,6 +6,9 @@
 folder of task files with known test outputs. The two take turns, one process at a time. Their seconds begin
 after Python has loaded torch. Test outputs are taken away before either sees a task.
 
+--clock cpu gives each of the two so many seconds of its processor instead of the wall's: the same on a
+machine that does other work, where a process waits for its turn.
+
 Every task's result is kept in bench/out/compressarc-BUDGETs.json: Ctrl-C prints what there is, and the same
 command goes on from there. --again begins anew.
 """
@@ -28,6 +31,8 @@ from bench.machine import commit, machine, today
 PROJECT = Path(__file__).resolve().parents[1]
 ADAPTER = PROJECT / "bench" / "compressarc_adapter.py"
 PUBLISHED_STEPS = 2000
+WAITS = 10.0
+"""So many times its seconds of the processor may a process last."""
 GRACE_S = 120.0
 """Beyond its budget, after which a process is ended: a start of Python and one step on large grids."""
 
@@ -53,6 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--tasks", type=Path, required=True, help="folder of task files")
     parser.add_argument("--limit", type=int, default=20, help="so many tasks, the first by name")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds a task, for each of the two")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="whose seconds are counted")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=PUBLISHED_STEPS, help="CompressARC's most steps")
     parser.add_argument("--again", action="store_true", help="do not go on from what an earlier run kept")
@@ -65,7 +71,12 @@ def main(arguments: Sequence[str]) -> None:
 
     out = PROJECT / "bench" / "out" / f"compressarc-{options.budget:g}s.json"
     about: dict[str, Any] = {"machine": machine(), "commit": commit(PROJECT), "date": today()}
-    settings = {"budget_s": options.budget, "seed": options.seed, "steps": options.steps}
+    settings = {
+        "budget_s": options.budget,
+        "clock": options.clock,
+        "seed": options.seed,
+        "steps": options.steps,
+    }
     kept = {} if options.again else read_kept(out, settings)
     rows: dict[str, tuple[Run, Run]] = {}
     try:
@@ -120,9 +131,9 @@ def compressarc(task: tasks.Task, options: argparse.Namespace) -> Run:
         given.write_text(json.dumps(tasks.without_solutions(tasks.to_json(task))))
         command = (
             *(sys.executable, str(ADAPTER), str(options.checkout.resolve()), str(given)),
-            *(str(options.budget), str(options.steps), str(options.seed), str(out)),
+            *(str(options.budget), str(options.steps), str(options.seed), str(out), options.clock),
         )
-        why = _ended(command, options.budget, folder)
+        why = _ended(command, patience_s(options), folder)
         if why or not out.exists():
             return Run(0.0, False, None, None, why or "it wrote no answer")
         found = json.loads(out.read_text())
@@ -134,10 +145,10 @@ def compressarc(task: tasks.Task, options: argparse.Namespace) -> Run:
 def arcspot(path: Path, options: argparse.Namespace) -> Run:
     """Our solver on one task, as `bench.one_task` runs it."""
     module = (sys.executable, "-m", "bench.one_task")
-    command = (*module, str(path), str(options.budget), str(options.seed))
+    command = (*module, str(path), str(options.budget), str(options.seed), options.clock)
     try:
         ran = subprocess.run(
-            command, capture_output=True, text=True, timeout=options.budget + GRACE_S, cwd=PROJECT
+            command, capture_output=True, text=True, timeout=patience_s(options), cwd=PROJECT
         )
     except subprocess.TimeoutExpired:
         return Run(0.0, False, None, None, "ended after its time")
@@ -145,6 +156,11 @@ def arcspot(path: Path, options: argparse.Namespace) -> Run:
         return Run(0.0, False, None, None, _last_line(ran.stderr))
     found = json.loads(ran.stdout)
     return Run(found["score"], found["right"], found["seconds"], found["steps"])
+
+
+def patience_s(options: argparse.Namespace) -> float:
+    """Seconds of the wall after which a process is ended; one that counts its processor's waits for turns."""
+    return float(options.budget) * (1.0 if options.clock == "wall" else WAITS) + GRACE_S
 
 
 def table(rows: dict[str, tuple[Run, Run]], *, budget: float) -> str:
@@ -180,10 +196,10 @@ def _cell(run: Run) -> str:
     return "right" if run.right else "wrong" if not run.score else f"{run.score:.0%}"
 
 
-def _ended(command: Sequence[str], budget: float, folder: str) -> str:
+def _ended(command: Sequence[str], patience: float, folder: str) -> str:
     """What went wrong, empty where nothing did."""
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=budget + GRACE_S, cwd=folder)
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=patience, cwd=folder)
     except subprocess.TimeoutExpired:
         return "ended after its time"
     return _last_line(ran.stderr) if ran.returncode else ""

@@ -1,6 +1,6 @@
 """Run CompressARC on one task on this CPU until its time is up, and write its two best answers.
 
-    python compressarc_adapter.py CHECKOUT TASK.json SECONDS STEPS SEED OUT.json
+    python compressarc_adapter.py CHECKOUT TASK.json SECONDS STEPS SEED OUT.json [wall|cpu]
 
 Runs by itself: nothing of arcspot is imported, and all of CompressARC comes from CHECKOUT. What is asked of
 it, as its own solve_task.py does: preprocessing.Task(name, problem, None), arc_compressor.ARCCompressor(task)
@@ -17,6 +17,7 @@ import json
 import sys
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,10 @@ class Missing(Exception):
 def main() -> None:
     checkout, task, out = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[6])
     seconds, steps, seed = float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
+    clock = time.process_time if sys.argv[7:] == ["cpu"] else time.monotonic
     try:
         code = load(checkout)
-        found = run(code, task.stem, json.loads(task.read_text()), seconds=seconds, steps=steps, seed=seed)
+        found = run(code, task.stem, json.loads(task.read_text()), seconds, steps, seed, clock)
     except Missing as why:
         sys.exit(f"compressarc: {why}")
     beside = out.with_suffix(".part")
@@ -69,13 +71,19 @@ def load(checkout: Path) -> dict[str, Any]:
 
 
 def run(
-    code: dict[str, Any], name: str, problem: dict[str, Any], *, seconds: float, steps: int, seed: int
+    code: dict[str, Any],
+    name: str,
+    problem: dict[str, Any],
+    seconds: float,
+    steps: int,
+    seed: int,
+    clock: Callable[[], float],
 ) -> dict[str, Any]:
     """Train until the longest of the last steps would no longer fit, `steps` at most."""
     import torch
     import torch._dynamo  # as arcspot does: the first optimiser would load it on the task's time
 
-    began = time.monotonic()
+    began = clock()
     torch.manual_seed(seed)
     task = code["preprocessing"].Task(name, problem, None)
     model = code["arc_compressor"].ARCCompressor(task)
@@ -86,15 +94,15 @@ def run(
     logger.solution_most_frequent = logger.solution_second_most_frequent = nothing
     optimizer = torch.optim.Adam(model.weights_list, lr=RATE, betas=BETAS)
     recent: list[float] = []
-    step, last = 0, time.monotonic()
+    step, last = 0, clock()
     while step < steps and last - began + max(recent[-8:], default=0.0) < seconds:
         code["train"].take_step(task, model, optimizer, step, logger)
-        step, now = step + 1, time.monotonic()
+        step, now = step + 1, clock()
         recent.append(now - last)
         last = now
     pairs = zip(logger.solution_most_frequent, logger.solution_second_most_frequent, strict=True)
     attempts = [[[[int(cell) for cell in row] for row in grid] for grid in pair] for pair in pairs]
-    return {"attempts": attempts, "steps": step, "seconds": round(time.monotonic() - began, 1)}
+    return {"attempts": attempts, "steps": step, "seconds": round(clock() - began, 1)}
 
 
 def _stay_on_the_cpu() -> None:

@@ -30,7 +30,8 @@ class Result:
     """One task's answers and what they are worth.
 
     Shares of test inputs are 0..1, and None where a test's output is not known; `confidence` is that of the
-    least sure test input, None where there is no answer. `votes` has the best candidates of each test input.
+    least sure test input, None where there is no answer. `small_seconds` are those of `seconds` in which
+    small hypotheses were looked for, on the CPU. `votes` has the best candidates of each test input.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Result:
     demo_fit: float | None
     seconds: float
     confidence: float | None
+    small_seconds: float = 0.0
     confidences: list[float] = field(default_factory=list)
     hypothesis: str = ""
     stopped_by: str = ""
@@ -85,7 +87,7 @@ def judge(task: Task, answer: Answer) -> Result:
     scored = scoring.score_task(task, answer.attempts)
     votes = [list(found) for found in metrics.get("votes", [])]
     confidences = [float(sure) for sure in metrics.get("confidence", [])]
-    flops = int(metrics.get("flops", 0))
+    flops, small = int(metrics.get("flops", 0)), float(metrics.get("small_seconds", 0.0))
     return Result(
         id=task.task_id,
         digest=digest(task),
@@ -96,6 +98,7 @@ def judge(task: Task, answer: Answer) -> Result:
         sizes_right=None if truths is None else _sizes_right(answer.attempts, truths),
         demo_fit=metrics.get("demo_fit"),
         seconds=answer.seconds,
+        small_seconds=small,
         confidence=min(confidences, default=None),
         confidences=confidences,
         hypothesis=str(metrics.get("hypothesis", "")),
@@ -104,7 +107,7 @@ def judge(task: Task, answer: Answer) -> Result:
         samples=int(metrics.get("samples", 0)),
         flops=flops,
         t4_seconds=round(t4_seconds(flops), 4),
-        t4_usd_micros=t4_usd_micros(flops),
+        t4_usd_micros=t4_usd_micros(flops, small_seconds=small),
         rejected=list(metrics.get("rejected", [])),
         nearest_pretraining_tasks=list(metrics.get("nearest_pretraining_tasks", [])),
         work=dict(metrics.get("work", {})),
@@ -154,10 +157,15 @@ def t4_seconds(flops: int) -> float:
     return flops / (T4_FLOPS_PER_SECOND * T4_UTILISATION)
 
 
-def t4_usd_micros(flops: int) -> int:
-    """An estimate: what these seconds of a g4dn.xlarge cost on the spot market, disk and address included."""
+def t4_usd_micros(flops: int, *, small_seconds: float) -> int:
+    """An estimate: what a g4dn.xlarge costs meanwhile on the spot market, disk and address included.
+
+    As if it did one job at a time and its cores were as fast as those here: first small hypotheses for
+    `small_seconds`, with an idle GPU, then the arithmetic.
+    """
     price = FALLBACK_ON_DEMAND_USD_MICROS[T4_INSTANCE] // SPOT_SHARE
-    return share_usd_micros(price_usd_micros_per_hour=price, seconds=t4_seconds(flops), disk_gb=DISK_GB)
+    seconds = small_seconds + t4_seconds(flops)
+    return share_usd_micros(price_usd_micros_per_hour=price, seconds=seconds, disk_gb=DISK_GB)
 
 
 ASSUMED = {
@@ -186,6 +194,7 @@ class Totals:
     seconds_total: float
     seconds_p50: float | None
     seconds_p90: float | None
+    small_seconds: float
     flops: int
     t4_seconds: float
     t4_usd_micros: int
@@ -200,7 +209,7 @@ def totals(results: Iterable[Result]) -> Totals:
     """The figures of a set of tasks. A task that failed counts as wrong."""
     each = list(results)
     done = [one for one in each if one.error is None]
-    flops = sum(one.flops for one in each)
+    flops, small = sum(one.flops for one in each), sum(one.small_seconds for one in each)
     seconds = sorted(one.seconds for one in done)
     return Totals(
         solved=len(done),
@@ -215,9 +224,10 @@ def totals(results: Iterable[Result]) -> Totals:
         seconds_total=round(sum(seconds), 3),
         seconds_p50=percentile(seconds, 0.5),
         seconds_p90=percentile(seconds, 0.9),
+        small_seconds=round(small, 3),
         flops=flops,
         t4_seconds=round(t4_seconds(flops), 3),
-        t4_usd_micros=t4_usd_micros(flops),
+        t4_usd_micros=t4_usd_micros(flops, small_seconds=small),
         hypotheses=_by_hypothesis(done),
         stopped_by=dict(sorted(Counter(one.stopped_by for one in done).items())),
     )

@@ -114,8 +114,10 @@ def _tiles(document: dict[str, Any]) -> str:
         ("Seconds a task", _seconds(document["seconds_p50"]), f"p90 {_seconds(document['seconds_p90'])}"),
         (
             "On a T4, estimated",
-            f"${document['t4_usd_micros'] / 1e6:.6f}",
-            f"{duration(document['t4_seconds'])} at {document['estimate']['utilisation']:.0%} of its peak",
+            f"${document['t4_usd_micros'] / 1e6 / max(1, document['solved']):.6f}",
+            f"a task: {duration(document['small_seconds'])} of its cores for all of them, "
+            f"{duration(document['t4_seconds'])} of its GPU at "
+            f"{document['estimate']['utilisation']:.0%} of its peak",
         ),
     ]
     cells = "".join(

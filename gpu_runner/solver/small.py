@@ -178,6 +178,7 @@ def _solution(
         "device": "cpu",
         "seed": budget.seed,
         "seconds": round(seconds, 3),
+        "small_seconds": round(seconds, 3),
         "steps": steps,
         "samples": steps * len(task.demos),
         "stopped_by": "fit",

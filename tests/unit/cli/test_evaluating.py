@@ -159,6 +159,15 @@ def test_the_oracle_finds_the_truth_among_the_candidates(tmp_path: Path) -> None
     assert result.t4_usd_micros == 52, "a second of g4dn.xlarge on the spot market, with disk and address"
 
 
+def test_seconds_in_which_the_gpu_waits_for_rules_are_paid_for_too(tmp_path: Path) -> None:
+    metrics = {"flops": 13 * 10**12, "small_seconds": 9.0}
+    evaluation = solved(put(tmp_path, one=task_json([[7]], [[8]])), Tiny(metrics=metrics))
+    (result,) = evaluation.results()
+    assert (result.small_seconds, result.t4_seconds) == (9.0, pytest.approx(1.0))
+    assert result.t4_usd_micros == pytest.approx(520, abs=5)
+    assert document(evaluation)["t4_usd_micros"] == result.t4_usd_micros
+
+
 def test_without_votes_the_attempts_are_the_candidates(tmp_path: Path) -> None:
     (result,) = solved(put(tmp_path, one=task_json(RIGHT)), Tiny(metrics={"votes": [[]]})).results()
     assert (result.score, result.oracle) == (1.0, 1.0)
