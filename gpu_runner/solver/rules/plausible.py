@@ -24,7 +24,7 @@ Told = Iterator[tuple[str, bool]]
 BROKEN, DOUBTFUL = 0.1, 0.4
 """What a firm and a loose relation that is not kept leave of a weight."""
 
-MOST_BROKEN, MOST_DOUBTFUL = 2, 3
+MOST_BROKEN, MOST_DOUBTFUL = 2, 2
 """Relations that count: many are broken together."""
 
 FEWEST = 2

@@ -52,7 +52,7 @@ SIZED = 0.3
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
 
-KEPT = 16
+KEPT = 24
 """Explanations that vote, the weightiest."""
 
 ROUGH = (2, 3, 4, 6)
