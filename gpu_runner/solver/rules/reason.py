@@ -40,11 +40,8 @@ SIDES = 8
 MOST_CELLS = 1800
 """Demonstrated cells up to which a task is also learned from all eight sides at once."""
 
-WEAK = 0.1
-"""Weight of all explanations below which changed inputs are looked at too."""
-
 ENOUGH = 1.0
-"""Weight of all explanations below which programs are looked for, where outputs have other shapes."""
+"""Weight of what fills a canvas below which programs are looked for, where outputs have other shapes."""
 
 SIZED = 0.3
 """What the choice of a canvas's size costs a rule's weight, so that none is sure alone."""
@@ -91,12 +88,12 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
         found += [Explanation(rule, weight) for rule, weight in (*grown, *drawn)]
         if not settled():
             found += [Explanation(rule, weight) for rule, weight in acted(pairs, tests, rng, go_on, allowed)]
-    if sum(one.weight for one in believed()) < WEAK:
+    if go_on() and not settled():
         found += _after_changes(pairs, tests, rng, go_on)
-    if sum(one.weight for one in believed()) < ENOUGH and any(s.shape != t.shape for s, t in pairs):
+    if go_on() and not settled() and any(s.shape != t.shape for s, t in pairs):
         found += _drawn(pairs, tests, rng, go_on)
-    if not found and go_on():
-        found = _looked_again(pairs, tests, rng, go_on)
+    if go_on() and not settled():
+        found += _looked_again(pairs, tests, rng, go_on)
     return sorted(believed(), key=lambda one: -one.weight)[:KEPT]
 
 
@@ -116,10 +113,9 @@ def _believed(
 def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn) -> list[Explanation]:
     """Where outputs have other shapes: on a canvas whose sides follow from numbers, and by programs."""
     found: list[Explanation] = []
-    proof = SIZED * proof_of([target for _, target in pairs])
     for n, view in enumerate(canvases(pairs, tests) if go_on() else ()):
         sized = _grown(view, pairs, tests, rng, go_on)
-        found += [Explanation(one.rule, proof * 0.5**n * one.weight) for one in sized]
+        found += [Explanation(one.rule, SIZED * 0.5**n * one.weight) for one in sized]
     if sum(one.weight for one in found) < ENOUGH:
         drawn = composed(pairs, tests, go_on, lambda n, names: allowed(n, names, rng))
         found += [Explanation(rule, weight) for rule, weight in drawn]
@@ -217,7 +213,7 @@ def _grown(
             if tree is None:
                 continue
             weight = 2.0 ** -trees.leaves(tree) * (4.0 if sides > 1 else 1.0)
-            weight *= (1.0 if plain else 0.5) * learner.proof(targets, part)
+            weight *= (1.0 if plain else 0.5) * learner.proof(targets, part) * proof_of(targets)
             text = json.dumps(tree.to_json())
             if text in found:
                 weight += found[text].weight
