@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,13 @@ class Component:
     columns: Cells
     colours: Cells
     """The colours of its cells, in the same order."""
-    box: tuple[int, int, int, int]
+    box: tuple[int, int, int, int] = field(init=False)
     """Top, left, bottom, right (exclusive)."""
+
+    def __post_init__(self) -> None:
+        top, left = int(self.rows.min()), int(self.columns.min())
+        box = top, left, int(self.rows.max()) + 1, int(self.columns.max()) + 1
+        object.__setattr__(self, "box", box)
 
     @property
     def size(self) -> int:
@@ -77,13 +82,7 @@ def components(grid: Cells, *, eight: bool, by_colour: bool, within: Mask) -> tu
                     members.append(near)
         where = np.array(members)
         rows, columns = where // wide - 1, where % wide - 1
-        box = (
-            int(rows[0]),  # the first is found from above
-            int(columns.min()),
-            max(members) // wide,
-            int(columns.max()) + 1,
-        )
-        found.append(Component(rows, columns, grid[rows, columns], box))
+        found.append(Component(rows, columns, grid[rows, columns]))
     labels = np.array(marks, np.int64).reshape(height + 2, wide)
     return found, labels[1:-1, 1:-1].copy()
 
