@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,25 +27,23 @@ def background(grid: Cells) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A connected set of cells. rows, columns: where they are; box: top, left, bottom, right (exclusive)."""
+    """A connected set of cells. rows, columns: where they are."""
 
     rows: Cells
     columns: Cells
     colours: Cells
     """The colours of its cells, in the same order."""
+    box: tuple[int, int, int, int] = field(init=False)
+    """Top, left, bottom, right (exclusive)."""
+
+    def __post_init__(self) -> None:
+        top, left = int(self.rows.min()), int(self.columns.min())
+        box = top, left, int(self.rows.max()) + 1, int(self.columns.max()) + 1
+        object.__setattr__(self, "box", box)
 
     @property
     def size(self) -> int:
         return len(self.rows)
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        return (
-            int(self.rows.min()),
-            int(self.columns.min()),
-            int(self.rows.max()) + 1,
-            int(self.columns.max()) + 1,
-        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -64,30 +62,42 @@ def components(grid: Cells, *, eight: bool, by_colour: bool, within: Mask) -> tu
     """Components of the cells in `within`, and each cell's component number, NONE elsewhere; `by_colour`:
     neighbours belong together only if their colours are equal."""
     height, width = grid.shape
-    around = EIGHT if eight else FOUR
-    cells, inside = grid.tolist(), within.tolist()
-    marks = [[NONE] * width for _ in range(height)]
+    # Flat lists with a rim spare the innermost loop all questions about the edge.
+    wide = width + 2
+    steps = [dr * wide + dc for dr, dc in (EIGHT if eight else FOUR)]
+    cells = _rimmed(grid if by_colour else np.zeros_like(grid), 0)
+    open_ = _rimmed(within, False)
+    marks = [NONE] * len(cells)
     found: list[Component] = []
-    for r0 in range(height):
-        for c0 in range(width):
-            if marks[r0][c0] != NONE or not inside[r0][c0]:
-                continue
-            number, queue, members = len(found), deque([(r0, c0)]), []
-            marks[r0][c0] = number
-            while queue:
-                r, c = queue.popleft()
-                members.append((r, c))
-                for dr, dc in around:
-                    y, x = r + dr, c + dc
-                    if not (0 <= y < height and 0 <= x < width) or marks[y][x] != NONE or not inside[y][x]:
-                        continue
-                    if by_colour and cells[y][x] != cells[r][c]:
-                        continue
-                    marks[y][x] = number
-                    queue.append((y, x))
-            where = np.array(members)
-            found.append(Component(where[:, 0], where[:, 1], grid[where[:, 0], where[:, 1]]))
-    return found, np.array(marks, np.int64)
+    for start in np.flatnonzero(_framed(within, False)).tolist():
+        if not open_[start]:
+            continue
+        number, colour, members = len(found), cells[start], [start]
+        open_[start], marks[start] = False, number
+        for at in members:  # which grows meanwhile
+            for step in steps:
+                near = at + step
+                if open_[near] and cells[near] == colour:
+                    open_[near], marks[near] = False, number
+                    members.append(near)
+        where = np.array(members)
+        rows, columns = where // wide - 1, where % wide - 1
+        found.append(Component(rows, columns, grid[rows, columns]))
+    labels = np.array(marks, np.int64).reshape(height + 2, wide)
+    return found, labels[1:-1, 1:-1].copy()
+
+
+def _framed(values: npt.NDArray[Any], rim: int) -> npt.NDArray[Any]:
+    """The values within a rim one cell wide."""
+    height, width = values.shape
+    found = np.full((height + 2, width + 2), rim, values.dtype)
+    found[1:-1, 1:-1] = values
+    return found
+
+
+def _rimmed(values: npt.NDArray[Any], rim: int) -> list[Any]:
+    flat: list[Any] = _framed(values, rim).ravel().tolist()
+    return flat
 
 
 def places(shape: tuple[int, ...]) -> tuple[Cells, Cells]:

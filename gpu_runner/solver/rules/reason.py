@@ -4,7 +4,8 @@
 
 Every explanation answers all demonstrations exactly. Many are tried (trees over different facts, seen from
 eight sides, choices of a part, mosaics), for what one of them overlooks another sees; a vote counts as much
-as its rule is short (minimum description length: each further leaf halves it).
+as its rule is short (minimum description length: each further leaf halves it), as it foretells each
+demonstration from the others, and as its answer keeps what all demonstrations have in common.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .grids import Cells
 from .kinds import After, Again, Cut, Rule, Seen, Uncovered
 from .mosaics import mosaics
 from .objects.rules import acted
+from .plausible import Invariants
 from .programs.rules import composed, proof_of
 from .selecting import Choice, choices
 from .sights import Sheet, look, second_look
@@ -38,11 +40,8 @@ SIDES = 8
 MOST_CELLS = 1800
 """Demonstrated cells up to which a task is also learned from all eight sides at once."""
 
-WEAK = 0.1
-"""Weight of all explanations below which changed inputs are looked at too."""
-
 ENOUGH = 1.0
-"""Weight of all explanations below which programs are looked for, where outputs have other shapes."""
+"""Weight of what fills a canvas below which programs are looked for, where outputs have other shapes."""
 
 SIZED = 0.3
 """What the choice of a canvas's size costs a rule's weight, so that none is sure alone."""
@@ -50,7 +49,7 @@ SIZED = 0.3
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
 
-KEPT = 16
+KEPT = 24
 """Explanations that vote, the weightiest."""
 
 ROUGH = (2, 3, 4, 6)
@@ -75,29 +74,48 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
-    if go_on() and not agreed([(one.rule, one.weight) for one in found], tests):
+    invariants = Invariants(pairs)
+
+    def believed() -> list[Explanation]:
+        return _believed(found, tests, invariants)
+
+    def settled() -> bool:
+        return agreed([(one.rule, one.weight) for one in believed()], tests)
+
+    if go_on() and not settled():
         grown = repetitions(pairs, rng, go_on, allowed)
         drawn = drawings(pairs, tests, rng, go_on, allowed)
         found += [Explanation(rule, weight) for rule, weight in (*grown, *drawn)]
-        if not agreed([(one.rule, one.weight) for one in found], tests):
+        if not settled():
             found += [Explanation(rule, weight) for rule, weight in acted(pairs, tests, rng, go_on, allowed)]
-    if sum(one.weight for one in found) < WEAK:
+    if go_on() and not settled():
         found += _after_changes(pairs, tests, rng, go_on)
-    if sum(one.weight for one in found) < ENOUGH and any(s.shape != t.shape for s, t in pairs):
+    if go_on() and not settled() and any(s.shape != t.shape for s, t in pairs):
         found += _drawn(pairs, tests, rng, go_on)
-    if not found and go_on():
-        found = _looked_again(pairs, tests, rng, go_on)
-    alive = [one for one in found if any(one.rule.answer(test) is not None for test in tests)]
-    return sorted(alive, key=lambda one: -one.weight)[:KEPT]
+    if go_on() and not settled():
+        found += _looked_again(pairs, tests, rng, go_on)
+    return sorted(believed(), key=lambda one: -one.weight)[:KEPT]
+
+
+def _believed(
+    found: Sequence[Explanation], tests: Sequence[Cells], invariants: Invariants
+) -> list[Explanation]:
+    """The explanations that answer at least one test, each as much as its least plausible answer allows."""
+    believed = []
+    for one in found:
+        told = [(test, one.rule.answer(test)) for test in tests]
+        trust = [invariants.trust(test, answer) for test, answer in told if answer is not None]
+        if trust and min(trust) > 0:
+            believed.append(Explanation(one.rule, one.weight * min(trust)))
+    return believed
 
 
 def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn) -> list[Explanation]:
     """Where outputs have other shapes: on a canvas whose sides follow from numbers, and by programs."""
     found: list[Explanation] = []
-    proof = SIZED * proof_of([target for _, target in pairs])
     for n, view in enumerate(canvases(pairs, tests) if go_on() else ()):
         sized = _grown(view, pairs, tests, rng, go_on)
-        found += [Explanation(one.rule, proof * 0.5**n * one.weight) for one in sized]
+        found += [Explanation(one.rule, SIZED * 0.5**n * one.weight) for one in sized]
     if sum(one.weight for one in found) < ENOUGH:
         drawn = composed(pairs, tests, go_on, lambda n, names: allowed(n, names, rng))
         found += [Explanation(rule, weight) for rule, weight in drawn]
@@ -160,9 +178,10 @@ def _chosen(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[Explanati
         if len(tried) > MOST_CHOICES or not go_on():
             break
         sheets = [look(cut, place=False) for cut in cuts[: len(grids)] if cut is not None]
-        tree = trees.Learner(trees.Table.of(sheets), _flat(wanted), most_leaves=6).grow()
+        learner = trees.Learner(trees.Table.of(sheets), _flat(wanted), most_leaves=6)
+        tree = learner.grow()
         if tree is not None:
-            weight = _weight_of(choice, n) * 2.0 ** -trees.leaves(tree)
+            weight = _weight_of(choice, n) * 2.0 ** -trees.leaves(tree) * learner.proof(wanted)
             found.append(Explanation(Cut(choice, tree), weight))
     return found
 
@@ -177,6 +196,7 @@ def _grown(
 ) -> list[Explanation]:
     """Trees over a view: as it is, and learned from eight sides at once: that asks more and proves more."""
     found: dict[str, Explanation] = {}
+    targets = [target for _, target in pairs]
     plain = view.name not in ("summary", "canvas") and (view.name != "same" or view.numbers[0] == PLAIN)
     sided = plain and view.name == "same" and sum(s.size for s, _ in pairs) <= MOST_CELLS
     for sides in (1, SIDES) if sided else (1,):
@@ -188,11 +208,12 @@ def _grown(
         for n in range(GROWN if sides == 1 else GROWN // 2):
             if not go_on():
                 break
-            tree = learner.grow(allowed(n, learner.names, rng))
+            part = allowed(n, learner.names, rng)
+            tree = learner.grow(part)
             if tree is None:
                 continue
             weight = 2.0 ** -trees.leaves(tree) * (4.0 if sides > 1 else 1.0)
-            weight *= 1.0 if plain else 0.5
+            weight *= (1.0 if plain else 0.5) * learner.proof(targets, part) * proof_of(targets)
             text = json.dumps(tree.to_json())
             if text in found:
                 weight += found[text].weight
@@ -212,7 +233,8 @@ def _looked_again(
         sheets = _sheets(view, pairs, tests, go_on)
         if sheets is None:
             break
-        wanted = _flat([target for _, target in pairs])
+        targets = [target for _, target in pairs]
+        wanted = _flat(targets)
         learner = trees.Learner(trees.Table.of(sheets), wanted)
         known: set[str] = set()
         for leaves in ROUGH:
@@ -231,11 +253,13 @@ def _looked_again(
                 continue
             again = trees.Learner(trees.Table.of(looks), wanted)
             for n in range(GROWN // 2):
-                tree = again.grow(allowed(n, again.names, rng)) if go_on() else None
+                part = allowed(n, again.names, rng)
+                tree = again.grow(part) if go_on() else None
                 if tree is None:
                     continue
                 rule = Again(Seen(view, rough), tree)
                 weight = 0.5 * 2.0 ** -(trees.leaves(rough) + trees.leaves(tree))
+                weight *= again.proof(targets, part)
                 key = json.dumps(rule.to_json())
                 found[key] = Explanation(rule, weight + (found[key].weight if key in found else 0.0))
     return list(found.values())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,20 @@ class Sheet:
 def look(grid: Cells, *, place: bool = False, pictures: bool = False) -> Sheet:
     """The sights of a grid; `place`: with facts about absolute places, which seldom carry over;
     `pictures`: with the colours of `images`, among which chance finds some."""
+    plain, ground = _plain(grid.tobytes(), grid.shape), background(grid)
+    sheet = Sheet(dict(plain.sources), dict(plain.facts))
+    if pictures:
+        for name, values in (*images(grid, ground), *rooms(grid, ground)):
+            sheet.source(name, values)
+    if place:
+        _place(sheet, grid)
+    return sheet
+
+
+@lru_cache(maxsize=64)
+def _plain(cells: bytes, shape: tuple[int, ...]) -> Sheet:
+    """The sights that all views share, kept for a while: most grids are looked at several times."""
+    grid = np.frombuffer(cells, np.int64).reshape(shape)
     sheet = Sheet()
     ground = background(grid)
     sheet.source("own", grid)
@@ -67,11 +82,6 @@ def look(grid: Cells, *, place: bool = False, pictures: bool = False) -> Sheet:
     _whole(sheet, grid, ground)
     for name, values in mirrors(grid).items():
         sheet.source(name, values)
-    if pictures:
-        for name, values in (*images(grid, ground), *rooms(grid, ground)):
-            sheet.source(name, values)
-    if place:
-        _place(sheet, grid)
     return sheet
 
 
@@ -273,6 +283,8 @@ def _around(grid: Cells, component: Component) -> list[int]:
 
 def _holes(mask: Mask) -> int:
     """Sets of cells within the box that no side-by-side way leads out of."""
+    if min(mask.shape) < 3 or mask.all():
+        return 0
     padded = np.pad(~mask, 1, constant_values=True)
     found, _ = components(padded.astype(np.int64), eight=False, by_colour=True, within=padded)
     return len(found) - 1
@@ -334,6 +346,20 @@ def expand(sheet: Sheet) -> Iterator[tuple[str, Mask]]:
             yield f"{name} is there", values != NONE
             if own is not None:
                 yield f"{name} is own", values == own
+
+
+def truth(sheet: Sheet, name: str) -> Mask:
+    """The fact of this name among those that `expand` tells. Raises KeyError."""
+    source, _, told = name.rpartition(" is ")
+    values, own = sheet.sources.get(source), sheet.sources.get("own")
+    found: Mask | None = None
+    if values is not None and len(told) == 1 and told in "0123456789":
+        found = values == int(told)
+    elif values is not None and source != "own" and told == "there":
+        found = values != NONE
+    elif values is not None and own is not None and source != "own" and told == "own":
+        found = values == own
+    return sheet.facts[name] if found is None else found
 
 
 def second_look(grid: Cells, drawn: Cells) -> Sheet:

@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .grids import NONE, Cells, Mask
-from .sights import COLOURS, Sheet, expand
+from .sights import COLOURS, Sheet, expand, truth
 
 Matrix = npt.NDArray[np.float32]
+
+UNPROVED, PROVED = 0.1, 2.0
+"""What it does to a tree's weight that no demonstration, or each, is foretold by the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,7 @@ def leaves(node: Node) -> int:
 
 def answer(node: Node, sheet: Sheet) -> Cells | None:
     """The colours of all cells, H × W; None where a leaf's source is missing for one of them."""
-    facts = dict(expand(sheet))
-    shape = next(iter(sheet.facts.values())).shape
+    shape = sheet.shape
     found = np.full(shape, NONE, np.int64)
 
     def fill(at: Node, where: Mask) -> None:
@@ -84,8 +86,9 @@ def answer(node: Node, sheet: Sheet) -> Cells | None:
             values = np.full(shape, int(at.source)) if at.source.isdigit() else sheet.sources[at.source]
             found[where] = values[where]
         else:
-            fill(at.true, where & facts[at.fact])
-            fill(at.false, where & ~facts[at.fact])
+            truths = truth(sheet, at.fact)
+            fill(at.true, where & truths)
+            fill(at.false, where & ~truths)
 
     fill(node, np.ones(shape, bool))
     return None if (found == NONE).any() else found
@@ -102,22 +105,50 @@ class Learner:
         columns += [wanted == c for c in constants]
         self.right = np.stack(columns, 1).astype(np.float32)
         # A fact that says the same as an earlier one everywhere cannot be told from it: the earlier stays.
-        packed = np.packbits(table.facts, axis=0)
-        _, first = np.unique(packed, axis=1, return_index=True)
-        inside = table.facts[:, np.sort(first)]
+        seen: dict[bytes, int] = {}
+        for n, packed in enumerate(np.ascontiguousarray(np.packbits(table.facts, axis=0).T)):
+            seen.setdefault(packed.tobytes(), n)
+        first = np.array(list(seen.values()))
+        inside = table.facts[:, first]
         some = inside.any(0) & ~inside.all(0)
-        self.kept = np.sort(first)[some]
+        self.kept = first[some]
         self.facts = inside[:, some].astype(np.float32)
         self.names = [table.fact_names[n] for n in self.kept]
+        self.places = {name: n for n, name in enumerate(self.names)}
         self.budget = 0
         self.shut: Mask | None = None
+        self.known: dict[bytes, Matrix] = {}
+        """Cells → the bits that each fact leaves open there: trees often begin alike."""
 
     def grow(self, allowed: Mask | None = None) -> Node | None:
         """The tree over all facts, or over the `allowed` ones (bool [facts]); None where it would need too
         many leaves."""
         self.shut = None if allowed is None else ~allowed
         self.budget = self.most_leaves
-        return self._node(np.arange(len(self.right)))
+        return self._node(np.arange(len(self.right)), 0)
+
+    def proof(self, grids: Sequence[Cells], allowed: Mask | None = None) -> float:
+        """What leaving one out makes of the weight of a tree that `grow` has found: does a tree grown alike
+        on the other demonstrations draw the one left out? grids: the demonstrated outputs; the table has
+        the cells of each in turn, or of as many sides of each."""
+        if len(grids) < 2:
+            return 1.0
+        sizes = np.array([grid.size for grid in grids])
+        ends = np.cumsum(sizes) * (len(self.right) // int(sizes.sum()))
+        cells = np.arange(len(self.right))
+        self.shut = None if allowed is None else ~allowed
+        foretold = 0
+        for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+            self.budget = self.most_leaves
+            tree = self._node(np.concatenate([cells[:start], cells[end:]]), 0)
+            foretold += tree is not None and self._explains(tree, cells[start:end])
+        return float(UNPROVED * (PROVED / UNPROVED) ** (foretold / len(grids)))
+
+    def _explains(self, node: Node, where: Cells) -> bool:
+        if isinstance(node, Leaf):
+            return bool(self.right[where, self.sources.index(node.source)].all())
+        side = self.facts[where, self.places[node.fact]] > 0
+        return self._explains(node.true, where[side]) and self._explains(node.false, where[~side])
 
     def sketch(self, most: int) -> Node:
         """The best tree of at most so many leaves, right or not: what a second look may start from."""
@@ -141,20 +172,21 @@ class Learner:
             self._sketched(where[~side], more[1]),
         )
 
-    def _node(self, where: Cells) -> Node | None:
+    def _node(self, where: Cells, open_: int) -> Node | None:
+        """open_: nodes that are still to grow elsewhere, each of which takes a leaf at least."""
         hits = self.right[where].sum(0)
         best = int(hits.argmax())
         if hits[best] == len(where):
             self.budget -= 1
-            return Leaf(self.sources[best]) if self.budget >= 0 else None
-        found = self._split(where, hits) if self.budget > 1 else None
+            return Leaf(self.sources[best]) if self.budget >= open_ else None
+        found = self._split(where, hits) if self.budget > 1 + open_ else None
         if found is None:
             return None
         chosen, side = found
-        true = self._node(where[side])
+        true = self._node(where[side], open_ + 1)
         if true is None:
             return None
-        false = self._node(where[~side])
+        false = self._node(where[~side], open_)
         if false is None:
             return None
         return Split(self.names[chosen], true, false)
@@ -163,20 +195,29 @@ class Learner:
         """The fact that leaves the fewest bits open, and the cells for which it is true."""
         if not self.names:
             return None
-        right = self.right[where]
-        facts = self.facts[where]
+        key = where.tobytes()
+        if key not in self.known:
+            self.known[key] = self._left_open(where, hits)
+        bits = self.known[key]
+        if self.shut is not None:
+            bits = np.where(self.shut, np.inf, bits)
+        chosen = int(bits.argmin())
+        if not np.isfinite(bits[chosen]):
+            return None
+        return chosen, self.facts[where, chosen] > 0
+
+    def _left_open(self, where: Cells, hits: Matrix) -> Matrix:
+        """The bits that each fact leaves open; infinitely many where it parts nothing."""
+        right, facts = self.right, self.facts
+        if len(where) < len(right):
+            right, facts = right[where], facts[where]
         true_count = facts.sum(0)
         true_hits = facts.T @ right
         false_hits = hits - true_hits
         false_count = len(where) - true_count
         bits = _bits(true_hits.max(1), true_count) + _bits(false_hits.max(1), false_count)
         bits[(true_count == 0) | (false_count == 0)] = np.inf
-        if self.shut is not None:
-            bits[self.shut] = np.inf
-        chosen = int(bits.argmin())
-        if not np.isfinite(bits[chosen]):
-            return None
-        return chosen, facts[:, chosen] > 0
+        return bits
 
 
 def _bits(right: Matrix, count: Matrix) -> Matrix:

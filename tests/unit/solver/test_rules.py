@@ -12,7 +12,7 @@ from gpu_runner.solver.rules.kinds import rule_from_json, view_named
 from gpu_runner.solver.rules.mosaics import Mosaic, mosaics
 from gpu_runner.solver.rules.reason import explain
 from gpu_runner.solver.rules.selecting import FAMILIES, Choice, choices
-from gpu_runner.solver.rules.sights import Sheet, expand
+from gpu_runner.solver.rules.sights import Sheet, expand, truth
 from gpu_runner.solver.rules.views import PICTURED, PLACED, PLAIN, VIEWS, same, split, views_for
 
 
@@ -109,6 +109,15 @@ def test_every_grid_has_the_same_sights_in_the_same_order(grid):
         assert all(values.shape == grid.shape for values in sheet.sources.values())
         assert all(values.min() >= NONE and values.max() <= 9 for values in sheet.sources.values())
         assert all(values.shape == grid.shape and values.dtype == bool for values in sheet.facts.values())
+
+
+@settings(max_examples=10, deadline=None)
+@given(any_grid)
+def test_a_fact_asked_for_alone_is_the_one_among_all(grid):
+    sheet = same(PICTURED).sheet(grid)
+    assert all(np.array_equal(truth(sheet, name), values) for name, values in expand(sheet))
+    with pytest.raises(KeyError):
+        truth(sheet, "own is there")
 
 
 def test_a_cell_sees_its_neighbours_and_what_lies_in_its_direction():

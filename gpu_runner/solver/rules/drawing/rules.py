@@ -352,12 +352,15 @@ def _forest(
     pairs: Pairs, sheets: Sequence[Sheet], rng: np.random.Generator, go_on: GoOn, allowed: Allowed
 ) -> list[tuple[trees.Node, float]]:
     """Trees that explain all demonstrations, and their weights."""
-    learner = trees.Learner(trees.Table.of(sheets), _flat([target for _, target in pairs]))
+    targets = [target for _, target in pairs]
+    learner = trees.Learner(trees.Table.of(sheets), _flat(targets))
     found: dict[trees.Node, float] = {}
     for n in range(GROWN):
-        tree = learner.grow(allowed(n, learner.names, rng)) if go_on() else None
+        part = allowed(n, learner.names, rng)
+        tree = learner.grow(part) if go_on() else None
         if tree is not None:
-            found[tree] = found.get(tree, 0.0) + UNSURE * 2.0 ** -trees.leaves(tree)
+            weight = UNSURE * 2.0 ** -trees.leaves(tree) * learner.proof(targets, part)
+            found[tree] = found.get(tree, 0.0) + weight
     return list(found.items())
 
 

@@ -131,7 +131,8 @@ def _recomposed(
     ranked = [program for program, _ in sorted(shaped, key=lambda one: (-one[1], one[0].cost))]
     plain = [program for program, _ in shaped]
     bases = list(dict.fromkeys([*ranked[: BASES - 2], *plain[: BASES - 1]]))[:BASES]
-    wanted = np.concatenate([target.ravel() for _, target in pairs])
+    targets = [target for _, target in pairs]
+    wanted = np.concatenate([target.ravel() for target in targets])
     found: dict[str, tuple[Drawing, float]] = {}
     for base in bases:
         others = [one for one in dict.fromkeys([*plain[: OTHERS // 2], *ranked]) if one != base][:OTHERS]
@@ -144,12 +145,14 @@ def _recomposed(
         table = trees.Table.of(sheets)
         learner = trees.Learner(table, wanted, most_leaves=MOST_LEAVES)
         for n in range(GROWN):
-            tree = learner.grow(part(n, learner.names)) if go_on() else None
+            facts = part(n, learner.names)
+            tree = learner.grow(facts) if go_on() else None
             if tree is None:
                 continue
             used = _sources(tree)
             kept = tuple(other for other in others if " ".join(other.steps) in used)
             weight = 2.0 ** (1 - trees.leaves(tree) - sum(one.cost for one in (base, *kept)) / 4)
+            weight *= learner.proof(targets, facts)
             rule = Recomposed(base, kept, tree)
             text = json.dumps(rule.to_json())
             found[text] = (rule, weight + (found[text][1] if text in found else 0.0))
