@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -63,9 +64,21 @@ class Component:
 def components(grid: Cells, *, eight: bool, by_colour: bool, within: Mask) -> tuple[list[Component], Cells]:
     """Components of the cells in `within`, and each cell's component number, NONE elsewhere; `by_colour`:
     neighbours belong together only if their colours are equal."""
-    height, width = grid.shape
+    grid = np.ascontiguousarray(grid, np.int64)
+    found, marks = _components(grid.tobytes(), np.packbits(within).tobytes(), grid.shape, eight, by_colour)
+    return list(found), marks.copy()
+
+
+@lru_cache(maxsize=1024)
+def _components(
+    told: bytes, told_within: bytes, shape: tuple[int, int], eight: bool, by_colour: bool
+) -> tuple[tuple[Component, ...], Cells]:
+    """Rules ask for those of the same few grids again and again, and a large one takes milliseconds."""
+    height, width = shape
+    grid = np.frombuffer(told, np.int64).reshape(shape)
+    bits = np.unpackbits(np.frombuffer(told_within, np.uint8), count=height * width)
     around = EIGHT if eight else FOUR
-    cells, inside = grid.tolist(), within.tolist()
+    cells, inside = grid.tolist(), bits.reshape(shape).tolist()
     marks = [[NONE] * width for _ in range(height)]
     found: list[Component] = []
     for r0 in range(height):
@@ -87,7 +100,7 @@ def components(grid: Cells, *, eight: bool, by_colour: bool, within: Mask) -> tu
                     queue.append((y, x))
             where = np.array(members)
             found.append(Component(where[:, 0], where[:, 1], grid[where[:, 0], where[:, 1]]))
-    return found, np.array(marks, np.int64)
+    return tuple(found), np.array(marks, np.int64)
 
 
 def places(shape: tuple[int, ...]) -> tuple[Cells, Cells]:

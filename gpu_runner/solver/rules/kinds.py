@@ -21,6 +21,7 @@ from .drawing.rules import drawn_from_json
 from .grids import Cells
 from .mosaics import Mosaic
 from .objects.rules import acted_from_json
+from .picking import picked_from_json
 from .programs.rules import read as read_composed
 from .selecting import FAMILIES, Choice
 from .sights import Sheet, look, second_look
@@ -145,6 +146,8 @@ def rule_from_json(told: Any) -> Rule:
                     return After(change, later)
             case ["cut", [str(family), str(how), str(trait), int(value)], tree] if family in FAMILIES:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
+            case ["picked", *parts]:
+                return picked_from_json(parts)
             case ["followed" | "drawn" | "redrawn", *_]:
                 return drawn_from_json(told)
             case ["acted", str(parting), tree]:

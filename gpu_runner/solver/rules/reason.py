@@ -26,6 +26,7 @@ from .grids import Cells
 from .kinds import After, Again, Cut, Rule, Seen, Uncovered
 from .mosaics import mosaics
 from .objects.rules import acted
+from .picking import picked
 from .programs.rules import composed, proof_of
 from .selecting import Choice, choices
 from .sights import Sheet, look, second_look
@@ -75,6 +76,8 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
+    if any(s.shape != t.shape for s, t in pairs):
+        found += [Explanation(rule, weight) for rule, weight in picked(pairs, tests, go_on)]
     if go_on() and not agreed([(one.rule, one.weight) for one in found], tests):
         grown = repetitions(pairs, rng, go_on, allowed)
         drawn = drawings(pairs, tests, rng, go_on, allowed)
