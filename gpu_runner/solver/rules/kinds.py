@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import trees
+from .arranging import arranged_from_json
 from .before import CHANGES
 from .canvas import canvas
 from .drawing.growing import Repeated
@@ -146,6 +147,8 @@ def rule_from_json(told: Any) -> Rule:
                     return After(change, later)
             case ["cut", [str(family), str(how), str(trait), int(value)], tree] if family in FAMILIES:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
+            case ["arranged", *parts]:
+                return arranged_from_json(parts)
             case ["picked", *parts]:
                 return picked_from_json(parts)
             case ["followed" | "drawn" | "redrawn", *_]:

@@ -118,7 +118,7 @@ class Picked:
     steps: tuple[str, ...]
 
     def answer(self, grid: Cells) -> Cells | None:
-        known = _listed(self.family, grid.tobytes(), grid.shape)
+        known = listed_of(self.family, grid)
         left = np.arange(len(known.parts))
         for trait in (self.first, self.second):
             if trait.how != "any" and trait.name not in known.names:
@@ -139,11 +139,12 @@ def picked_from_json(told: Sequence[Any]) -> Picked:
     match told:
         case [str(family), [*first], [*second], [*steps]] if family in PARTINGS:
             if all(isinstance(step, str) and step in DRAWS for step in steps):
-                return Picked(family, _trait(first), _trait(second), tuple(steps))
+                return Picked(family, trait_from_json(first), trait_from_json(second), tuple(steps))
     raise ValueError("a rule picks no known part")
 
 
-def _trait(told: Sequence[Any]) -> Trait:
+def trait_from_json(told: Sequence[Any]) -> Trait:
+    """Raises ValueError."""
     match told:
         case ["any" | "most" | "fewest" | "only" | "is" as how, str(name), int(value)]:
             return Trait(how, name, value)
@@ -165,6 +166,11 @@ class Listed:
     parts: tuple[Part, ...]
     names: tuple[str, ...]
     numbers: Numbers
+
+
+def listed_of(family: str, grid: Cells) -> Listed:
+    """The parts of a grid; none where there are too many."""
+    return _listed(family, grid.tobytes(), grid.shape)
 
 
 @lru_cache(maxsize=256)
@@ -221,7 +227,7 @@ def picked(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[tuple[Pick
         for grid in (*(source for source, _ in pairs), *tests):
             if not go_on():
                 return []
-            listed.append(_listed(family, grid.tobytes(), grid.shape))
+            listed.append(listed_of(family, grid))
         if any(not one.parts or one.names != listed[0].names for one in listed):
             continue
         for steps, hits in ways.of([one.parts for one in listed[: len(pairs)]], go_on):

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import trees
 from .agreeing import agreed
+from .arranging import arranged
 from .before import CHANGES
 from .canvas import canvases
 from .drawing.growing import repetitions
@@ -78,6 +79,8 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     found += _explained(pairs, tests, rng, go_on)
     if any(s.shape != t.shape for s, t in pairs):
         found += [Explanation(rule, weight) for rule, weight in picked(pairs, tests, go_on)]
+        if not agreed([(one.rule, one.weight) for one in found], tests):
+            found += [Explanation(rule, weight) for rule, weight in arranged(pairs, tests, go_on)]
     if go_on() and not agreed([(one.rule, one.weight) for one in found], tests):
         grown = repetitions(pairs, rng, go_on, allowed)
         drawn = drawings(pairs, tests, rng, go_on, allowed)
