@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.kinds import rule_from_json
 from gpu_runner.solver.rules.programs import rules as composing
-from gpu_runner.solver.rules.programs.rules import Composed, Recomposed, composed
+from gpu_runner.solver.rules.programs.rules import STRETCHED, TILED, Composed, Layer, Recomposed, composed
 from gpu_runner.solver.rules.programs.search import STEPS, Program, search
 from gpu_runner.solver.rules.reason import explain
 
@@ -89,7 +89,7 @@ COUNTED = [
 ]
 
 
-def test_the_search_finds_programs_for_all_demonstrations_cheapest_first():
+def test_the_search_finds_programs_for_all_demonstrations():
     found = search([source for source, _ in COUNTED], [target for _, target in COUNTED], always, 5000)
     assert Program(("objects", "a diagonal of as many")) in found.exact
     for program in found.exact:
@@ -125,6 +125,40 @@ def test_a_tree_over_what_a_program_draws_learns_the_rest():
         assert rule_from_json(json.loads(json.dumps(one.to_json()))) == one
 
 
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (Layer(Program(("trimmed",)), STRETCHED), ["1122", "1122", "3344", "3344"]),
+        (Layer(Program(("trimmed",)), TILED), ["1212", "3434", "1212", "3434"]),
+        (Layer(Program(("trimmed",)), ""), None),
+        (Layer(Program(("panels",)), TILED), None),
+    ],
+)
+def test_a_small_drawing_lies_over_a_larger_one_stretched_or_tiled(layer, expected):
+    grid = cells("000", "012", "034")
+    found = layer.over(grid, (4, 4))
+    wanted = np.full((4, 4), -1) if expected is None else cells(*expected)
+    assert np.array_equal(found, wanted)
+    assert composing.layer_from_json(json.loads(json.dumps(layer.to_json()))) == layer
+
+
+def test_a_small_key_colours_the_quarters_of_a_larger_part():
+    def task(key, part):
+        lines = np.full((9, 9), 8)
+        lines[:2, :2] = key
+        lines[3:, 3:] = np.where(part, 3, 0)
+        lines[:2, 3:], lines[3:, :2] = 0, 0
+        return lines, np.where(part, key.repeat(3, 0).repeat(3, 1), 0)
+
+    rng = np.random.default_rng(4)
+    keys = [cells("12", "45"), cells("61", "27"), cells("45", "91"), cells("97", "64")]
+    shown = [task(key, rng.random((6, 6)) < 0.6) for key in keys]
+    found = composed(shown[:3], [shown[3][0]], always, every_fact)
+    best, _ = max(found, key=lambda one: one[1])
+    assert np.array_equal(best.answer(shown[3][0]), shown[3][1])
+    assert rule_from_json(json.loads(json.dumps(best.to_json()))) == best
+
+
 def test_what_a_program_draws_explains_a_task():
     found = explain(COUNTED, [cells("2020", "0000", "0202")], np.random.default_rng(0), always)
     assert any(isinstance(one.rule, Composed) for one in found)
@@ -141,6 +175,7 @@ def test_a_single_drawn_cell_proves_less_than_a_grid():
     "told",
     [["program", "objects"], ["program", ["objects", "guess"]], ["program", [1]],
      ["recomposed", ["objects"], [["x"]], "own"],
+     ["recomposed", ["objects"], [["tiled", "tiled"]], "own"],
      ["recomposed", ["objects"], [], ["own"]], ["recomposed", ["objects"], None, "own"]],
 )  # fmt: skip
 def test_a_damaged_program_is_a_value_error(told):
