@@ -24,11 +24,12 @@ from .drawing.growing import repetitions
 from .drawing.rules import drawings
 from .facts import allowed
 from .grids import Cells
-from .kinds import After, Again, Cut, Rule, Seen, Uncovered
+from .kinds import After, Again, Continued, Cut, Rule, Seen, Uncovered
 from .mosaics import mosaics
 from .objects.rules import acted
 from .picking import picked
 from .programs.rules import composed, proof_of
+from .programs.search import Program
 from .selecting import Choice, choices
 from .sights import Sheet, look, second_look
 from .views import PICTURED, PLAIN, Pairs, View, same, views_for
@@ -48,6 +49,9 @@ ENOUGH = 1.0
 
 SIZED = 0.3
 """What the choice of a canvas's size costs a rule's weight, so that none is sure alone."""
+
+CONTINUING = 4
+"""Bits of a program that cost the rules which draw on one."""
 
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
@@ -106,8 +110,28 @@ def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on
         found += [Explanation(one.rule, proof * 0.5**n * one.weight) for one in sized]
     if sum(one.weight for one in found) < ENOUGH:
         drawn = composed(pairs, tests, go_on, lambda n, names: allowed(n, names, rng))
-        found += [Explanation(rule, weight) for rule, weight in drawn]
+        found += [Explanation(rule, weight) for rule, weight in drawn.rules]
+        if not agreed([(one.rule, one.weight) for one in found], tests):
+            for program in drawn.near:
+                found += _continued(program, pairs, tests, rng, go_on)
     return found
+
+
+def _continued(
+    program: Program, pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
+) -> list[Explanation]:
+    """What a program has drawn in the right shapes, drawn on."""
+    grids = [program.answer(grid) for grid in (*(source for source, _ in pairs), *tests)]
+    known = [grid for grid in grids if grid is not None]
+    if len(known) < len(grids):
+        return []
+    new = [(grid, target) for grid, (_, target) in zip(known, pairs, strict=False)]
+    asked = known[len(pairs) :]
+    found = _grown(same(PICTURED), new, asked, rng, go_on)
+    if go_on():
+        found += [Explanation(rule, weight) for rule, weight in drawings(new, asked, rng, go_on, allowed)]
+    cost = 2.0 ** -(program.cost / CONTINUING)
+    return [Explanation(Continued(program, one.rule), cost * one.weight) for one in found]
 
 
 def _explained(

@@ -39,6 +39,11 @@ GROWN = 6
 MOST_EXACT = 8
 """Exact programs that vote, the cheapest."""
 
+NEAR = 0.6
+"""Of the demonstrated cells, from which on a program that draws so many is worth continuing."""
+
+MOST_NEAR = 2
+
 PROVING = 12
 """Demonstrated cells below which an exact program proves less: of thousands some draw a few by chance."""
 
@@ -149,15 +154,25 @@ def sheet_of(grid: Cells, base: Program, others: Sequence[Layer]) -> Sheet | Non
 Drawing = Composed | Recomposed
 
 
-def composed(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn, part: Part) -> list[tuple[Drawing, float]]:
-    """Rules that answer every demonstration, with the weights of their votes."""
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """rules: those that answer every demonstration, with the weights of their votes; near: where no program
+    does, those that draw the right shapes and most of the cells, the best first."""
+
+    rules: list[tuple[Drawing, float]]
+    near: list[Program]
+
+
+def composed(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn, part: Part) -> Composition:
     targets = [target for _, target in pairs]
     found = search([*(source for source, _ in pairs), *tests], targets, go_on, MOST_TRIED)
     if found.exact:
         proof = proof_of(targets)
         cheapest = sorted(found.exact, key=lambda program: program.cost)[:MOST_EXACT]
-        return [(Composed(program), proof * _weight(program)) for program in cheapest]
-    return list(_recomposed(pairs, found, go_on, part).values())
+        return Composition([(Composed(program), proof * _weight(program)) for program in cheapest], [])
+    ranked = sorted(found.shaped, key=lambda one: (-one[1], one[0].cost))
+    near = [program for program, right in ranked[:MOST_NEAR] if right >= NEAR]
+    return Composition(list(_recomposed(pairs, found, go_on, part).values()), near)
 
 
 def proof_of(targets: Sequence[Cells]) -> float:
