@@ -81,10 +81,12 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     no."""
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
+    of_parts: list[Explanation] = []
     if any(s.shape != t.shape for s, t in pairs):
-        found += [Explanation(rule, weight) for rule, weight in picked(pairs, tests, go_on)]
-        if not agreed([(one.rule, one.weight) for one in found], tests):
-            found += [Explanation(rule, weight) for rule, weight in arranged(pairs, tests, go_on)]
+        of_parts += [Explanation(rule, weight) for rule, weight in picked(pairs, tests, go_on)]
+        if not agreed([(one.rule, one.weight) for one in (*found, *of_parts)], tests):
+            of_parts += [Explanation(rule, weight) for rule, weight in arranged(pairs, tests, go_on)]
+        found += of_parts
     if go_on() and not agreed([(one.rule, one.weight) for one in found], tests):
         grown = repetitions(pairs, rng, go_on, allowed)
         drawn = drawings(pairs, tests, rng, go_on, allowed)
@@ -93,7 +95,10 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
             found += [Explanation(rule, weight) for rule, weight in acted(pairs, tests, rng, go_on, allowed)]
     if sum(one.weight for one in found) < WEAK:
         found += _after_changes(pairs, tests, rng, go_on)
-    if sum(one.weight for one in found) < ENOUGH and any(s.shape != t.shape for s, t in pairs):
+    # There are so many ways to pick parts that where others doubt that too the rest is heard.
+    others = sum(one.weight for one in found) - sum(one.weight for one in of_parts)
+    doubted = others < ENOUGH and not agreed([(one.rule, one.weight) for one in found], tests)
+    if doubted and any(s.shape != t.shape for s, t in pairs):
         found += _drawn(pairs, tests, rng, go_on)
     if not found and go_on():
         found = _looked_again(pairs, tests, rng, go_on)
