@@ -135,6 +135,7 @@ def _continued(
     found = _grown(same(PICTURED), new, asked, rng, go_on)
     if go_on():
         found += [Explanation(rule, weight) for rule, weight in drawings(new, asked, rng, go_on, allowed)]
+        found += [Explanation(rule, weight) for rule, weight in acted(new, asked, rng, go_on, allowed)]
     cost = 2.0 ** -(program.cost / CONTINUING)
     return [Explanation(Continued(program, one.rule), cost * one.weight) for one in found]
 
