@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,20 @@ class Component:
 def components(grid: Cells, *, eight: bool, by_colour: bool, within: Mask) -> tuple[list[Component], Cells]:
     """Components of the cells in `within`, and each cell's component number, NONE elsewhere; `by_colour`:
     neighbours belong together only if their colours are equal."""
-    height, width = grid.shape
+    grid = np.ascontiguousarray(grid, np.int64)
+    found, marks = _components(grid.tobytes(), np.packbits(within).tobytes(), grid.shape, eight, by_colour)
+    return list(found), marks.copy()
+
+
+@lru_cache(maxsize=1024)
+def _components(
+    told: bytes, told_within: bytes, shape: tuple[int, int], eight: bool, by_colour: bool
+) -> tuple[tuple[Component, ...], Cells]:
+    """Rules ask for those of the same few grids again and again, and a large one takes milliseconds."""
+    height, width = shape
+    grid = np.frombuffer(told, np.int64).reshape(shape)
+    bits = np.unpackbits(np.frombuffer(told_within, np.uint8), count=height * width)
+    within = bits.reshape(shape).astype(bool)
     # Flat lists with a rim spare the innermost loop all questions about the edge.
     wide = width + 2
     steps = [dr * wide + dc for dr, dc in (EIGHT if eight else FOUR)]
@@ -84,7 +98,7 @@ def components(grid: Cells, *, eight: bool, by_colour: bool, within: Mask) -> tu
         rows, columns = where // wide - 1, where % wide - 1
         found.append(Component(rows, columns, grid[rows, columns]))
     labels = np.array(marks, np.int64).reshape(height + 2, wide)
-    return found, labels[1:-1, 1:-1].copy()
+    return tuple(found), labels[1:-1, 1:-1].copy()
 
 
 def _framed(values: npt.NDArray[Any], rim: int) -> npt.NDArray[Any]:

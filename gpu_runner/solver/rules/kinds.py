@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import trees
+from .arranging import arranged_from_json
 from .before import CHANGES
 from .canvas import canvas
 from .drawing.growing import Repeated
@@ -21,7 +22,9 @@ from .drawing.rules import drawn_from_json
 from .grids import Cells
 from .mosaics import Mosaic
 from .objects.rules import acted_from_json
+from .picking import picked_from_json
 from .programs.rules import read as read_composed
+from .programs.search import Program, program_from_json
 from .selecting import FAMILIES, Choice
 from .sights import Sheet, look, second_look
 from .views import MAX_SIDE, VIEWS, View
@@ -91,6 +94,21 @@ class After:
         return ["after", self.change, self.rule.to_json()]
 
 
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """A rule for grids whose shape stays, on what a program draws."""
+
+    program: Program
+    rule: Rule
+
+    def answer(self, grid: Cells) -> Cells | None:
+        drawn = self.program.answer(grid)
+        return None if drawn is None else self.rule.answer(drawn)
+
+    def to_json(self) -> Any:
+        return ["continued", self.program.to_json(), self.rule.to_json()]
+
+
 @lru_cache(maxsize=16)
 def _sheet_of(name: str, numbers: tuple[int, ...], cells: bytes, shape: tuple[int, ...]) -> Sheet | None:
     """A view's sheet of a grid: dozens of rules look at the same few, and one takes tenths of a second."""
@@ -145,6 +163,14 @@ def rule_from_json(told: Any) -> Rule:
                     return After(change, later)
             case ["cut", [str(family), str(how), str(trait), int(value)], tree] if family in FAMILIES:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
+            case ["continued", program, rule]:
+                later = rule_from_json(rule)
+                if not isinstance(later, Continued):
+                    return Continued(program_from_json(program), later)
+            case ["arranged", *parts]:
+                return arranged_from_json(parts)
+            case ["picked", *parts]:
+                return picked_from_json(parts)
             case ["followed" | "drawn" | "redrawn", *_]:
                 return drawn_from_json(told)
             case ["acted", str(parting), tree]:

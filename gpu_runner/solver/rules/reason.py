@@ -18,17 +18,20 @@ import numpy as np
 
 from . import trees
 from .agreeing import agreed
+from .arranging import arranged
 from .before import CHANGES
 from .canvas import canvases
 from .drawing.growing import repetitions
 from .drawing.rules import drawings
 from .facts import allowed
 from .grids import Cells
-from .kinds import After, Again, Cut, Rule, Seen, Uncovered
+from .kinds import After, Again, Continued, Cut, Rule, Seen, Uncovered
 from .mosaics import mosaics
 from .objects.rules import acted
+from .picking import picked
 from .plausible import Invariants
 from .programs.rules import composed, proof_of
+from .programs.search import Program
 from .selecting import Choice, choices
 from .sights import Sheet, look, second_look
 from .views import PICTURED, PLAIN, Pairs, View, same, views_for
@@ -45,6 +48,9 @@ ENOUGH = 1.0
 
 SIZED = 0.3
 """What the choice of a canvas's size costs a rule's weight, so that none is sure alone."""
+
+CONTINUING = 4
+"""Bits of a program that cost the rules which draw on one."""
 
 LATER = 0.25
 """What a change before costs a rule's weight: there are a dozen to choose from."""
@@ -75,6 +81,7 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
     found += _explained(pairs, tests, rng, go_on)
     invariants = Invariants(pairs)
+    reshaped = any(source.shape != target.shape for source, target in pairs)
 
     def believed() -> list[Explanation]:
         return _believed(found, tests, invariants)
@@ -82,6 +89,10 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
     def settled() -> bool:
         return agreed([(one.rule, one.weight) for one in believed()], tests)
 
+    if reshaped and go_on():
+        found += [Explanation(rule, weight) for rule, weight in picked(pairs, tests, go_on)]
+        if not settled():
+            found += [Explanation(rule, weight) for rule, weight in arranged(pairs, tests, go_on)]
     if go_on() and not settled():
         grown = repetitions(pairs, rng, go_on, allowed)
         drawn = drawings(pairs, tests, rng, go_on, allowed)
@@ -90,7 +101,7 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
             found += [Explanation(rule, weight) for rule, weight in acted(pairs, tests, rng, go_on, allowed)]
     if go_on() and not settled():
         found += _after_changes(pairs, tests, rng, go_on)
-    if go_on() and not settled() and any(s.shape != t.shape for s, t in pairs):
+    if go_on() and not settled() and reshaped:
         found += _drawn(pairs, tests, rng, go_on)
     if go_on() and not settled():
         found += _looked_again(pairs, tests, rng, go_on)
@@ -118,8 +129,29 @@ def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on
         found += [Explanation(one.rule, SIZED * 0.5**n * one.weight) for one in sized]
     if sum(one.weight for one in found) < ENOUGH:
         drawn = composed(pairs, tests, go_on, lambda n, names: allowed(n, names, rng))
-        found += [Explanation(rule, weight) for rule, weight in drawn]
+        found += [Explanation(rule, weight) for rule, weight in drawn.rules]
+        if not agreed([(one.rule, one.weight) for one in found], tests):
+            for program in drawn.near:
+                found += _continued(program, pairs, tests, rng, go_on)
     return found
+
+
+def _continued(
+    program: Program, pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
+) -> list[Explanation]:
+    """What a program has drawn in the right shapes, drawn on."""
+    grids = [program.answer(grid) for grid in (*(source for source, _ in pairs), *tests)]
+    known = [grid for grid in grids if grid is not None]
+    if len(known) < len(grids):
+        return []
+    new = [(grid, target) for grid, (_, target) in zip(known, pairs, strict=False)]
+    asked = known[len(pairs) :]
+    found = _grown(same(PICTURED), new, asked, rng, go_on)
+    if go_on():
+        found += [Explanation(rule, weight) for rule, weight in drawings(new, asked, rng, go_on, allowed)]
+        found += [Explanation(rule, weight) for rule, weight in acted(new, asked, rng, go_on, allowed)]
+    cost = 2.0 ** -(program.cost / CONTINUING)
+    return [Explanation(Continued(program, one.rule), cost * one.weight) for one in found]
 
 
 def _explained(

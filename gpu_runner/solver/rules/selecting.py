@@ -26,8 +26,9 @@ class Part:
     traits: dict[str, int]
 
 
-def _part(grid: Cells, box: tuple[int, int, int, int], ground: int, *, cells: Cells | None = None,
-          colour: int | None = None) -> Part:  # fmt: skip
+def part_of(grid: Cells, box: tuple[int, int, int, int], ground: int, *, cells: Cells | None = None,
+            colour: int | None = None) -> Part:  # fmt: skip
+    """The part in a box, which is (top, left, bottom, right)."""
     top, left, bottom, right = box
     cut = grid[top:bottom, left:right] if cells is None else cells
     counts = np.bincount(cut.ravel(), minlength=COLOURS)
@@ -94,7 +95,7 @@ def _components(eight: bool, by_colour: bool, *, alone: bool, ground_too: bool =
                 mask = component.mask()
                 top, left, bottom, right = component.box
                 cells = np.where(mask, grid[top:bottom, left:right], ground)
-            parts.append(_part(grid, component.box, ground, cells=cells, colour=int(component.colours[0])))
+            parts.append(part_of(grid, component.box, ground, cells=cells, colour=int(component.colours[0])))
         return _compared(parts, ground)
 
     return family
@@ -116,7 +117,7 @@ def _colour_boxes(shrink: int) -> Family:
             )
             if box[2] <= box[0] or box[3] <= box[1]:
                 continue
-            part = _part(grid, box, ground, colour=colour)
+            part = part_of(grid, box, ground, colour=colour)
             part.traits["count"] = len(rows)
             part.traits["framed"] = int(len(rows) == 2 * (box[2] - box[0] + box[3] - box[1]) + 4)
             parts.append(part)
@@ -141,7 +142,7 @@ def _insides() -> Family:
             if (edge != component.colours[0]).any():
                 continue
             parts.append(
-                _part(
+                part_of(
                     grid, (top + 1, left + 1, bottom - 1, right - 1), ground, colour=int(component.colours[0])
                 )
             )
@@ -155,7 +156,9 @@ def _panels(grid: Cells) -> list[Part]:
     if found is None:
         return []
     ground = background(grid)
-    return _compared([_part(panel, (0, 0, *panel.shape), ground) for line in found for panel in line], ground)
+    return _compared(
+        [part_of(panel, (0, 0, *panel.shape), ground) for line in found for panel in line], ground
+    )
 
 
 def _rectangles(grid: Cells) -> list[Part]:
@@ -173,7 +176,7 @@ def _rectangles(grid: Cells) -> list[Part]:
         if not 2 <= len(rest_rows) * len(rest_columns) <= 40:
             continue
         parts += [
-            _part(grid, (a, c, b, d), ground, colour=colour) for a, b in rest_rows for c, d in rest_columns
+            part_of(grid, (a, c, b, d), ground, colour=colour) for a, b in rest_rows for c, d in rest_columns
         ]
     return _compared(parts, ground)
 
@@ -202,7 +205,7 @@ def _parts_of(rows: int, columns: int) -> Family:
         h, w = height // rows, width // columns
         ground = background(grid)
         boxes = [(r * h, c * w, (r + 1) * h, (c + 1) * w) for r in range(rows) for c in range(columns)]
-        return _compared([_part(grid, box, ground) for box in boxes], ground)
+        return _compared([part_of(grid, box, ground) for box in boxes], ground)
 
     return family
 
@@ -215,7 +218,7 @@ def _filled_box(grid: Cells) -> list[Part]:
         if len(rows) in (0, grid.size):
             continue
         box = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
-        part = _part(grid, box, background(grid), colour=colour)
+        part = part_of(grid, box, background(grid), colour=colour)
         part.traits["ground's cells"] = int((grid == colour).sum())
         parts.append(part)
     return _compared(parts, background(grid))

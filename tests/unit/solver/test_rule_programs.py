@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_runner.solver.rules import trees
-from gpu_runner.solver.rules.kinds import rule_from_json
+from gpu_runner.solver.rules.kinds import Continued, Seen, rule_from_json
 from gpu_runner.solver.rules.programs import rules as composing
-from gpu_runner.solver.rules.programs.rules import Composed, Recomposed, composed
+from gpu_runner.solver.rules.programs.rules import STRETCHED, TILED, Composed, Layer, Recomposed, composed
 from gpu_runner.solver.rules.programs.search import STEPS, Program, search
 from gpu_runner.solver.rules.reason import explain
+from gpu_runner.solver.rules.views import PLAIN, same
 
 
 def cells(*rows):
@@ -89,7 +90,7 @@ COUNTED = [
 ]
 
 
-def test_the_search_finds_programs_for_all_demonstrations_cheapest_first():
+def test_the_search_finds_programs_for_all_demonstrations():
     found = search([source for source, _ in COUNTED], [target for _, target in COUNTED], always, 5000)
     assert Program(("objects", "a diagonal of as many")) in found.exact
     for program in found.exact:
@@ -115,7 +116,7 @@ def test_a_tree_over_what_a_program_draws_learns_the_rest():
     grids = [cells("1100", "1000", "0002"), cells("30000", "00440", "04400"), cells("600", "055", "500"),
              cells("20000", "02808", "00888")]  # fmt: skip
     pairs = [(grid, rule(grid)) for grid in grids[:3]]
-    found = composed(pairs, grids[3:], always, every_fact)
+    found = composed(pairs, grids[3:], always, every_fact).rules
     assert found
     best, weight = max(found, key=lambda one: one[1])
     assert isinstance(best, Recomposed)
@@ -125,15 +126,73 @@ def test_a_tree_over_what_a_program_draws_learns_the_rest():
         assert rule_from_json(json.loads(json.dumps(one.to_json()))) == one
 
 
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (Layer(Program(("trimmed",)), STRETCHED), ["1122", "1122", "3344", "3344"]),
+        (Layer(Program(("trimmed",)), TILED), ["1212", "3434", "1212", "3434"]),
+        (Layer(Program(("trimmed",)), ""), None),
+        (Layer(Program(("panels",)), TILED), None),
+    ],
+)
+def test_a_small_drawing_lies_over_a_larger_one_stretched_or_tiled(layer, expected):
+    grid = cells("000", "012", "034")
+    found = layer.over(grid, (4, 4))
+    wanted = np.full((4, 4), -1) if expected is None else cells(*expected)
+    assert np.array_equal(found, wanted)
+    assert composing.layer_from_json(json.loads(json.dumps(layer.to_json()))) == layer
+
+
+def test_a_small_key_colours_the_quarters_of_a_larger_part():
+    def task(key, part):
+        lines = np.full((9, 9), 8)
+        lines[:2, :2] = key
+        lines[3:, 3:] = np.where(part, 3, 0)
+        lines[:2, 3:], lines[3:, :2] = 0, 0
+        return lines, np.where(part, key.repeat(3, 0).repeat(3, 1), 0)
+
+    rng = np.random.default_rng(4)
+    keys = [cells("12", "45"), cells("61", "27"), cells("45", "91"), cells("97", "64")]
+    shown = [task(key, rng.random((6, 6)) < 0.6) for key in keys]
+    found = composed(shown[:3], [shown[3][0]], always, every_fact).rules
+    best, _ = max(found, key=lambda one: one[1])
+    assert np.array_equal(best.answer(shown[3][0]), shown[3][1])
+    assert rule_from_json(json.loads(json.dumps(best.to_json()))) == best
+
+
 def test_what_a_program_draws_explains_a_task():
     found = explain(COUNTED, [cells("2020", "0000", "0202")], np.random.default_rng(0), always)
     assert any(isinstance(one.rule, Composed) for one in found)
     assert np.array_equal(found[0].rule.answer(cells("2020", "0000", "0202")), np.eye(4, dtype=int) * 2)
 
 
+def test_what_a_program_draws_in_the_right_shape_is_drawn_on():
+    rule = Continued(Program(("trimmed",)), Seen(same(PLAIN), trees.Leaf("mirror left-right")))
+    grid = cells("0000", "0120", "0340")
+    assert np.array_equal(rule.answer(grid), cells("21", "43"))
+    assert rule_from_json(json.loads(json.dumps(rule.to_json()))).answer(grid).tolist() == [[2, 1], [4, 3]]
+    assert Continued(Program(("panels",)), rule.rule).answer(grid) is None
+
+
+def test_programs_that_draw_most_of_the_outputs_are_told():
+    def task(seed):
+        grid = np.zeros((8, 8), np.int64)
+        rng = np.random.default_rng(seed)
+        grid[1:7, 2:7] = rng.choice([0, 3], (6, 5), p=[0.3, 0.7])
+        grid[1, 2:7] = grid[6, 2:7] = 3
+        wanted = grid[1:7, 2:7].copy()
+        wanted[rng.integers(0, 6), rng.integers(0, 5)] = 9
+        return grid, wanted
+
+    shown = [task(seed) for seed in range(3)]
+    near = composed(shown, [task(5)[0]], always, every_fact).near
+    assert near
+    assert all(program.answer(source).shape == target.shape for program in near for source, target in shown)
+
+
 def test_a_single_drawn_cell_proves_less_than_a_grid():
     few = [(source, target[:1, :1]) for source, target in COUNTED]
-    most = max(weight for _, weight in composed(few, [], always, every_fact))
+    most = max(weight for _, weight in composed(few, [], always, every_fact).rules)
     assert most <= 0.5
 
 
@@ -141,6 +200,9 @@ def test_a_single_drawn_cell_proves_less_than_a_grid():
     "told",
     [["program", "objects"], ["program", ["objects", "guess"]], ["program", [1]],
      ["recomposed", ["objects"], [["x"]], "own"],
+     ["recomposed", ["objects"], [["tiled", "tiled"]], "own"],
+     ["continued", ["objects"], ["continued", ["objects"], ["program", ["objects"]]]],
+     ["continued", ["guess"], ["program", ["objects"]]], ["continued", ["objects"], None],
      ["recomposed", ["objects"], [], ["own"]], ["recomposed", ["objects"], None, "own"]],
 )  # fmt: skip
 def test_a_damaged_program_is_a_value_error(told):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import Cells, Component, components
+from gpu_runner.solver.rules.grids import Cells, Component, Mask, components
 from gpu_runner.solver.rules.views import split
 
 MAX_SIDE = 30
@@ -124,6 +124,21 @@ def _panels(cells: Cells) -> list[Piece]:
     ]
 
 
+def _between_lines(cells: Cells) -> list[Piece]:
+    """What lies between whole lines of one colour, of whatever sizes; the first colour that has them."""
+    for colour in range(1, COLOURS):
+        inside = cells != colour
+        rows, columns = _runs(inside.any(1)), _runs(inside.any(0))
+        if 2 <= len(rows) * len(columns) <= MOST_PIECES:
+            return [Piece(cells[a:b, c:d], a, c) for a, b in rows for c, d in columns]
+    return []
+
+
+def _runs(inside: Mask) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(int), [0]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
 def _equal(rows: int, columns: int) -> Cutter:
     def cutter(cells: Cells) -> Sequence[Piece]:
         height, width = cells.shape
@@ -195,6 +210,7 @@ def cutters() -> Iterator[tuple[str, int, Step]]:
     yield "colours", 2, cutting(_colours(trimmed=False))
     yield "trimmed colours", 3, cutting(_colours(trimmed=True))
     yield "panels", 1, cutting(_panels)
+    yield "parts between lines", 2, cutting(_between_lines)
     yield "insides of frames", 3, cutting(_framed)
     yield "between corners", 4, cutting(_cornered)
     yield "halves across", 2, cutting(_equal(1, 2))

@@ -1,7 +1,8 @@
 """Short programs over pieces of a grid, and the search for those that draw the demonstrated outputs.
 
 Values are told apart by what they draw on all inputs, the tests among them: of two programs that never differ
-only the cheaper is followed. The search is best first by cost, in bits.
+only the first is followed. The search is best first by cost, in bits, and by how near the values are to the
+outputs: each has a hundred steps to try, so that only a few dozen can be followed.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ DEAREST = 12
 MOST_DRAWN = 40
 """Values of the demonstrated shapes that are kept."""
 
+MOST_COARSE = 60
+"""Values that are kept of those whose sides go into the demonstrated ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -83,10 +87,11 @@ def one_of(pieces: Pieces) -> Cells | None:
 @dataclass(slots=True)
 class Searched:
     """exact: programs that draw every output; shaped: those that draw all of its shape, with the share of
-    cells that are right. Cheapest first."""
+    cells that are right; coarse: those that draw something whose sides go into it. As they were found."""
 
     exact: list[Program] = field(default_factory=list)
     shaped: list[tuple[Program, float]] = field(default_factory=list)
+    coarse: list[Program] = field(default_factory=list)
     tried: int = 0
     drawn: set[bytes] = field(default_factory=set)
     """What these draw: the same pieces cut elsewhere are another value, but no other drawing."""
@@ -103,9 +108,10 @@ def search(
     steps = _useful(grids, targets)
     start: Values = tuple((Piece(grid),) for grid in grids)
     seen = {_key(start)}
-    heap: list[tuple[int, int, tuple[str, ...], Values]] = [(0, 0, (), start)]
+    heap: list[tuple[int, int, int, tuple[str, ...], Values]] = [(0, 0, 0, (), start)]
+    colours = [frozenset(target.ravel().tolist()) - {0} for target in targets]
     while heap and found.tried < most and go_on():
-        cost, _, names, values = heapq.heappop(heap)
+        _, _, cost, names, values = heapq.heappop(heap)
         for name, known in _next(values, steps):
             dear = cost + known.cost
             if dear > DEAREST or (known.cost >= SLOW and len(names) > 1):
@@ -127,9 +133,28 @@ def search(
             if _noted(found, program, new, targets):
                 continue
             if not last:
-                heapq.heappush(heap, (dear, found.tried, program.steps, new))
+                turn = dear + _distance(new, targets, colours)
+                heapq.heappush(heap, (turn, found.tried, dear, program.steps, new))
     return found
 
+
+def _distance(values: Values, targets: Sequence[Cells], colours: Sequence[frozenset[int]]) -> int:
+    """How far values are from the outputs, in bits: only a guess at which to follow first. colours: those
+    drawn in the outputs."""
+    far = 0
+    near = {"size": True, "piece": True}
+    for pieces, target, wanted in zip(values, targets, colours, strict=False):
+        if not wanted <= set(np.concatenate([piece.cells.ravel() for piece in pieces]).tolist()):
+            far = LACKING
+        alike = [piece.cells for piece in pieces if piece.cells.shape == target.shape]
+        near["size"] &= bool(alike)
+        near["piece"] &= any(np.array_equal(cells, target) for cells in alike)
+    return far - SIZED * near["size"] - FOUND * near["piece"]
+
+
+LACKING, SIZED, FOUND = 2, 2, 2
+"""Bits by which values come later that lack a colour of an output, and sooner that have a piece of every
+output's size, or every output itself."""
 
 Table = dict[str, Known]
 
@@ -178,8 +203,11 @@ def _applied(
 
 
 def _noted(found: Searched, program: Program, values: Values, targets: Sequence[Cells]) -> bool:
-    """Whether the program is exact; what draws the right shapes is kept too."""
+    """Whether the program is exact; what draws the right shapes, or goes into them, is kept too."""
     right = total = 0
+    if values[0][0].cells.shape != targets[0].shape:
+        _note_coarse(found, program, values, targets)
+        return False
     for pieces, target in zip(values, targets, strict=False):
         cells = pieces[0].cells
         if cells.shape != target.shape or one_of(pieces) is None:
@@ -196,6 +224,21 @@ def _noted(found: Searched, program: Program, values: Values, targets: Sequence[
         elif len(found.shaped) < MOST_DRAWN:
             found.shaped.append((program, right / total))
     return right == total
+
+
+def _note_coarse(found: Searched, program: Program, values: Values, targets: Sequence[Cells]) -> None:
+    if len(found.coarse) == MOST_COARSE:
+        return
+    for pieces, target in zip(values, targets, strict=False):
+        (height, width), (tall, wide) = pieces[0].cells.shape, target.shape
+        if tall % height or wide % width:
+            return
+    if any(one_of(pieces) is None for pieces in values):
+        return
+    key = _key([(Piece(pieces[0].cells),) for pieces in values])
+    if key not in found.drawn:
+        found.drawn.add(key)
+        found.coarse.append(program)
 
 
 def _key(values: Sequence[Pieces]) -> bytes:
