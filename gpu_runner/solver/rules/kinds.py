@@ -147,8 +147,8 @@ def rule_from_json(told: Any) -> Rule:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
             case ["followed" | "drawn" | "redrawn", *_]:
                 return drawn_from_json(told)
-            case ["acted", str(parting), tree]:
-                return acted_from_json(parting, tree)
+            case ["acted", *_] | ["together", *_]:
+                return acted_from_json(told)
             case ["repeated", tree]:
                 return Repeated(trees.from_json(tree))
             case ["mosaic", [int(cover), int(piece)]]:
