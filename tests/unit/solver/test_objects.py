@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from gpu_runner.solver.rules.kinds import rule_from_json
 from gpu_runner.solver.rules.objects.acts import ACTS
 from gpu_runner.solver.rules.objects.parting import WAYS_OF_PARTING
+from gpu_runner.solver.rules.objects.picturing import Pictured
 from gpu_runner.solver.rules.objects.rules import Acted, Together, acted, drawn_by
 from gpu_runner.solver.rules.objects.things import MOST, SHADES, Things, things_of
 from gpu_runner.solver.rules.objects.traits import facts_of
@@ -170,6 +171,33 @@ def test_acts_together_have_no_answer_where_one_has_none():
     assert Together((one, other)).answer(cells("10")) is None
 
 
+def crossed_by_column(grid):
+    """Lines left and right from every object, coloured by the column that a cell is in: by no object's
+    trait."""
+    things = things_of(grid, "objects")
+    lines = drawn_by(things, ["lines across, through|3"] * len(things))
+    columns = np.indices(grid.shape)[1] * 2 < grid.shape[1]
+    return np.where((lines == 3) & columns, 4, lines)
+
+
+def test_a_tree_over_cells_chooses_among_what_all_objects_draw():
+    grids = [
+        cells("0000000000", "0000100000", "0000000000", "0000000000", "0100000000", "0000000000"),
+        cells("0000000000", "0000000000", "0000000010", "0000000000", "0000000000", "0010000000"),
+        cells("0001000000", "0000000000", "0000000000", "0000001000", "0000000000", "0000000000"),
+    ]
+    asked = cells("0000000000", "0000000000", "0000010000", "0000000000", "0000000100", "0000000000")
+    pairs = [(grid, crossed_by_column(grid)) for grid in grids]
+    rule = Pictured((("objects", "lines across, through|3"),), Leaf("picture 0"))
+    assert rule_from_json(rule.to_json()) == rule
+    lines = drawn_by(things_of(asked, "objects"), ["lines across, through|3"] * 2)
+    assert np.array_equal(rule.answer(asked), lines)
+    found = [rule for rule, _ in found_for(pairs, [asked]) if isinstance(rule, Pictured)]
+    assert found
+    assert all(rule_from_json(rule.to_json()) == rule for rule in found)
+    assert all(np.array_equal(rule.answer(grid), target) for rule in found for grid, target in pairs)
+
+
 def largest_falls(grid):
     """The largest object goes down to the edge, the others turn red."""
     things = things_of(grid, "objects")
@@ -235,6 +263,9 @@ def test_a_rule_over_a_trait_or_a_colour_that_is_missing_has_no_answer():
         ["acted", 3, "stays"],
         ["acted", "objects", 3],
         ["together"],
+        ["pictured", [["objects", "flies"]], "own"],
+        ["pictured", [["herds", "stays"]], "own"],
+        ["pictured", ["objects", "stays"], "own"],
         ["together", ["acted", "objects", "flies"]],
         ["together", ["together", ["acted", "objects", "stays"]]],
     ],

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from gpu_runner.solver.rules import trees
-from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask, background
+from gpu_runner.solver.rules.grids import Cells, Mask
 
 from .acts import ACTS
 from .covering import Ruled, covering, without
 from .parting import WAYS_OF_PARTING
-from .stroke import Stroke
+from .picturing import Everyone, Pictured, drawing, pictures_of
+from .stroke import Drawing, painted
 from .things import SHADES, Things, alike, things_of
 from .traits import facts_of
 from .watching import GoOn, Pairs, Watched
@@ -34,6 +35,9 @@ MOST_LEAVES = 5
 GROWN = 6
 """Trees that are tried over one choice of acts."""
 
+PICTURED = 10
+"""Trees that are tried over the cells of acts' pictures."""
+
 UNSURE = 0.3
 """What the choice among some thousand acts costs a rule's weight."""
 
@@ -41,9 +45,6 @@ PROVED, UNPROVED = 2.0, 0.5
 """What it does to a rule's weight that each demonstration is, or is not, foretold by the others."""
 
 DIGITS = tuple("0123456789")
-
-Drawing = tuple[Stroke, Cells | int, Component]
-"""Cells, their colours (one for each, or one for all), and the object that draws them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +89,39 @@ class Together:
         return ["together", *(rule.to_json() for rule in self.rules)]
 
 
-def acted_from_json(told: Any) -> Acted | Together:
+Rule = Acted | Together | Pictured
+
+
+def acted_from_json(told: Any) -> Rule:
     """Raises ValueError on what no rule of objects wrote."""
     match told:
         case ["acted", str(parting), tree] if parting in WAYS_OF_PARTING:
             rule = Acted(parting, trees.from_json(tree))
             for name in _leaves(rule.tree):
-                act, _, shade = name.partition("|")
-                if act not in ACTS or (shade and shade not in SHADES and shade not in DIGITS):
-                    raise ValueError(f"no object does {name!r}")
+                _check(name)
             return rule
+        case ["pictured", [*acts], tree]:
+            return Pictured(tuple(_everyone_from_json(one) for one in acts), trees.from_json(tree))
         case ["together", _, *_]:
             rules = [acted_from_json(one) for one in told[1:]]
             single = tuple(one for one in rules if isinstance(one, Acted))
             if len(single) == len(rules):
                 return Together(single)
     raise ValueError(f"no rule of objects: {told!r}"[:80])
+
+
+def _everyone_from_json(told: Any) -> Everyone:
+    match told:
+        case [str(parting), str(name)] if parting in WAYS_OF_PARTING:
+            _check(name)
+            return parting, name
+    raise ValueError(f"no rule of objects: {told!r}"[:80])
+
+
+def _check(name: str) -> None:
+    act, _, shade = name.partition("|")
+    if act not in ACTS or (shade and shade not in SHADES and shade not in DIGITS):
+        raise ValueError(f"no object does {name!r}")
 
 
 def _leaves(node: trees.Node) -> list[str]:
@@ -122,31 +140,11 @@ def drawings(things: Things, names: Sequence[str]) -> list[Drawing] | None:
     """What each object draws by its act; None where one cannot."""
     found: list[Drawing] = []
     for n, name in enumerate(names):
-        act, _, shade = name.partition("|")
-        stroke = ACTS[act](things, n)
-        if stroke is None:
+        drawn = drawing(things, n, name)
+        if drawn is None:
             return None
-        colours: Cells | int | None = stroke.colours
-        if colours is None:
-            colours = int(shade) if shade.isdigit() else SHADES[shade](things, n) if shade else NONE
-            if colours == NONE and len(stroke.rows):
-                return None
-        found.append((stroke, colours, things.parts[n]))
+        found.append(drawn)
     return found
-
-
-def painted(grid: Cells, drawn: Sequence[Drawing]) -> Cells:
-    """The grid after all drawings: first what leaves its place is gone from there."""
-    canvas, ground = grid.copy(), background(grid)
-    for stroke, _, part in drawn:
-        if stroke.leaves:
-            canvas[part.rows, part.columns] = ground
-    height, width = canvas.shape
-    for stroke, colours, _ in sorted(drawn, key=lambda one: one[0].leaves):
-        rows, columns = stroke.rows, stroke.columns
-        fits = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        canvas[rows[fits], columns[fits]] = colours[fits] if isinstance(colours, np.ndarray) else colours
-    return canvas
 
 
 def drawn_by(things: Things, names: Sequence[str]) -> Cells | None:
@@ -157,11 +155,11 @@ def drawn_by(things: Things, names: Sequence[str]) -> Cells | None:
 
 def acted(
     pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn, allowed: Allowed
-) -> list[tuple[Acted | Together, float]]:
+) -> list[tuple[Rule, float]]:
     """The rules of this kind that answer all demonstrations and at least one test, with their weights."""
     if any(source.shape != target.shape for source, target in pairs):
         return []
-    found: dict[Acted | Together, float] = {}
+    found: dict[Rule, float] = {}
     seen: list[Watched] = []
     parted: list[list[Things]] = []
     for parting in WAYS_OF_PARTING:
@@ -179,6 +177,8 @@ def acted(
                 found[rule] = max(found.get(rule, 0.0), weight)
     if not found:
         found |= _together(seen, pairs, go_on)
+    if not found:
+        found |= _pictured(seen, pairs, rng, go_on, allowed)
     return [
         (rule, weight)
         for rule, weight in found.items()
@@ -222,10 +222,10 @@ def _foretold(watched: Watched, chosen: Sequence[str], parting: str, pairs: Pair
     return True
 
 
-def _together(seen: Sequence[Watched], pairs: Pairs, go_on: GoOn) -> dict[Acted | Together, float]:
+def _together(seen: Sequence[Watched], pairs: Pairs, go_on: GoOn) -> dict[Rule, float]:
     """Where no one act of each object explains the outputs: several acts of the same objects, or of objects
     under several ways to part the grid."""
-    found: dict[Acted | Together, float] = {}
+    found: dict[Rule, float] = {}
     for chosen in covering(seen, go_on):
         if not go_on():
             break
@@ -244,10 +244,28 @@ def _together(seen: Sequence[Watched], pairs: Pairs, go_on: GoOn) -> dict[Acted 
     return found
 
 
+def _pictured(
+    seen: Sequence[Watched], pairs: Pairs, rng: np.random.Generator, go_on: GoOn, allowed: Allowed
+) -> dict[Rule, float]:
+    """Where objects' traits do not tell who does what: trees over cells."""
+    acts, sheets = pictures_of(pairs, seen, go_on)
+    if not acts:
+        return {}
+    wanted = np.concatenate([target.ravel() for _, target in pairs])
+    learner = trees.Learner(trees.Table.of(sheets), wanted)
+    found: dict[Rule, float] = {}
+    for n in range(PICTURED):
+        tree = learner.grow(allowed(n, learner.names, rng)) if go_on() else None
+        if tree is not None:
+            rule = Pictured(acts, tree)
+            found[rule] = found.get(rule, 0.0) + UNSURE * 2.0 ** -trees.leaves(tree)
+    return found
+
+
 def _joined(chosen: Sequence[Ruled]) -> Together:
     return Together(tuple(Acted(one.watched.parting, one.tree()) for one in chosen))
 
 
-def _same(rule: Acted | Together, source: Cells, target: Cells) -> bool:
+def _same(rule: Rule, source: Cells, target: Cells) -> bool:
     told = rule.answer(source)
     return told is not None and np.array_equal(told, target)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import Cells, Component
+from gpu_runner.solver.rules.grids import Cells, Component, background
 
 from .things import Things
 
@@ -25,6 +25,10 @@ class Stroke:
 
 Act = Callable[[Things, int], Stroke | None]
 """act(things, n): what the n-th object draws; None where it cannot do this."""
+
+Drawing = tuple[Stroke, Cells | int, Component]
+"""Cells, their colours (one for each, or one for all), and the object that draws them."""
+
 
 EMPTY = np.zeros(0, np.int64)
 
@@ -49,3 +53,17 @@ def turned(part: Component, name: str, middle: tuple[int, int], *, keeps: bool) 
     rows = np.concatenate([(r + down) // 2 for r, _ in turns])
     columns = np.concatenate([(c + across) // 2 for _, c in turns])
     return Stroke(rows, columns, np.tile(part.colours, len(turns)), leaves=not keeps)
+
+
+def painted(grid: Cells, drawn: Sequence[Drawing]) -> Cells:
+    """The grid after all drawings: first what leaves its place is gone from there."""
+    canvas, ground = grid.copy(), background(grid)
+    for stroke, _, part in drawn:
+        if stroke.leaves:
+            canvas[part.rows, part.columns] = ground
+    height, width = canvas.shape
+    for stroke, colours, _ in sorted(drawn, key=lambda one: one[0].leaves):
+        rows, columns = stroke.rows, stroke.columns
+        fits = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        canvas[rows[fits], columns[fits]] = colours[fits] if isinstance(colours, np.ndarray) else colours
+    return canvas
