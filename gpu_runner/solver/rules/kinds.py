@@ -147,7 +147,7 @@ def rule_from_json(told: Any) -> Rule:
                 return Cut(Choice(family, how, trait, value), None if tree is None else trees.from_json(tree))
             case ["followed" | "drawn" | "redrawn", *_]:
                 return drawn_from_json(told)
-            case ["acted" | "together" | "pictured", *_]:
+            case ["acted" | "together" | "pictured" | "retouched", *_]:
                 return acted_from_json(told)
             case ["repeated", tree]:
                 return Repeated(trees.from_json(tree))

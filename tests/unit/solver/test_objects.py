@@ -9,10 +9,11 @@ from gpu_runner.solver.rules.kinds import rule_from_json
 from gpu_runner.solver.rules.objects.acts import ACTS
 from gpu_runner.solver.rules.objects.parting import WAYS_OF_PARTING
 from gpu_runner.solver.rules.objects.picturing import Pictured
-from gpu_runner.solver.rules.objects.rules import Acted, Together, acted, drawn_by
+from gpu_runner.solver.rules.objects.rules import Acted, Retouched, Together, acted, drawn_by
 from gpu_runner.solver.rules.objects.things import MOST, SHADES, Things, things_of
 from gpu_runner.solver.rules.objects.traits import facts_of
 from gpu_runner.solver.rules.objects.ways import WAYS
+from gpu_runner.solver.rules.sights import expand, second_look
 from gpu_runner.solver.rules.trees import Leaf, Split
 from tests.unit.solver.small_grids import always, cells, drawn, every_fact
 
@@ -198,6 +199,17 @@ def test_a_tree_over_cells_chooses_among_what_all_objects_draw():
     assert all(np.array_equal(rule.answer(grid), target) for rule in found for grid, target in pairs)
 
 
+def test_a_tree_takes_a_second_look_at_what_acts_have_drawn():
+    lines = Together((Acted("objects", Leaf("lines right, over ground|3")),))
+    rule = Retouched(lines, Split("picture is 3", Leaf("7"), Leaf("own")))
+    assert rule_from_json(rule.to_json()) == rule
+    grid = cells("0100", "0000")
+    names = [name for name, _ in expand(second_look(grid, lines.answer(grid)))]
+    first = Retouched(lines, Split(names[0], Leaf("7"), Leaf("own")))
+    assert first.answer(grid).shape == grid.shape
+    assert Retouched(Together((Acted("panels", Leaf("stays")),)), Leaf("own")).answer(grid) is None
+
+
 def largest_falls(grid):
     """The largest object goes down to the edge, the others turn red."""
     things = things_of(grid, "objects")
@@ -263,6 +275,7 @@ def test_a_rule_over_a_trait_or_a_colour_that_is_missing_has_no_answer():
         ["acted", 3, "stays"],
         ["acted", "objects", 3],
         ["together"],
+        ["retouched", ["acted", "objects", "stays"], "own"],
         ["pictured", [["objects", "flies"]], "own"],
         ["pictured", [["herds", "stays"]], "own"],
         ["pictured", ["objects", "stays"], "own"],

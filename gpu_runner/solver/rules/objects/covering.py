@@ -39,7 +39,7 @@ Literals = tuple[Mask, list[Condition]]
 """Which objects each holds for, bool [objects, literals], and what each says."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ruled:
     """An act under a condition. covered: the changed cells that it explains, bool [changed cells]."""
 
@@ -55,6 +55,10 @@ class Ruled:
             stays = trees.Leaf(STAYS)
             node = trees.Split(fact, node, stays) if wanted else trees.Split(fact, stays, node)
         return node
+
+
+Choice = tuple[Ruled, ...]
+"""Acts in the order in which they are drawn."""
 
 
 class Ground:
@@ -117,22 +121,25 @@ class Ground:
         return found
 
 
-def covering(seen: Sequence[Watched], go_on: GoOn) -> list[tuple[Ruled, ...]]:
-    """Some choices of acts under conditions that together explain every cell that changes; what may lie under
-    another comes before it."""
-    pool = []
+def covering(seen: Sequence[Watched], go_on: GoOn) -> tuple[list[Choice], list[Choice]]:
+    """(choices of acts that together explain every cell that changes, choices that explain some of them).
+
+    What may lie under another comes first."""
+    pool: list[Ruled] = []
     for watched in seen:
         if go_on():
             pool += _pooled(watched)
     if not pool:
-        return []
+        return [], []
     covered = np.stack([one.covered for one in pool])
     cost = np.array([FOLDED ** (len(one.condition) + (one.layer is one.watched.under)) for one in pool])
     starts = np.argsort(-(covered.sum(1) * cost), kind="stable")
-    found: dict[tuple[int, ...], None] = {}
+    whole: dict[Choice, None] = {}
+    partly: dict[Choice, None] = {}
     for first in different(covered, starts)[:STARTS]:
         chosen, open_ = [int(first)], ~covered[first]
         while open_.any() and len(chosen) < MOST_TOGETHER:
+            partly[_layered([pool[k] for k in chosen])] = None
             worth = (covered & open_).sum(1) * cost
             best = int(worth.argmax())
             if not worth[best]:
@@ -140,11 +147,12 @@ def covering(seen: Sequence[Watched], go_on: GoOn) -> list[tuple[Ruled, ...]]:
             chosen.append(best)
             open_ &= ~covered[best]
         if not open_.any():
-            found[tuple(sorted(chosen))] = None
-    return [
-        tuple(sorted((pool[k] for k in chosen), key=lambda one: one.layer is not one.watched.under))
-        for chosen in found
-    ]
+            whole[_layered([pool[k] for k in sorted(chosen)])] = None
+    return list(whole), list(partly)
+
+
+def _layered(chosen: Sequence[Ruled]) -> Choice:
+    return tuple(sorted(chosen, key=lambda one: one.layer is not one.watched.under))
 
 
 def _pooled(watched: Watched) -> list[Ruled]:

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.grids import Cells, Mask
+from gpu_runner.solver.rules.sights import Sheet, second_look
 
 from .acts import ACTS
-from .covering import Ruled, covering, without
+from .covering import Choice, Ruled, covering, without
 from .parting import WAYS_OF_PARTING
 from .picturing import Everyone, Pictured, drawing, pictures_of
 from .stroke import Drawing, painted
@@ -35,8 +37,11 @@ MOST_LEAVES = 5
 GROWN = 6
 """Trees that are tried over one choice of acts."""
 
-PICTURED = 10
-"""Trees that are tried over the cells of acts' pictures."""
+OVER_CELLS = 8
+"""Trees that are tried over the cells of what acts have drawn."""
+
+RETOUCHED = 4
+"""Choices of acts that explain a part, after which a tree takes a second look."""
 
 UNSURE = 0.3
 """What the choice among some thousand acts costs a rule's weight."""
@@ -89,7 +94,33 @@ class Together:
         return ["together", *(rule.to_json() for rule in self.rules)]
 
 
-Rule = Acted | Together | Pictured
+@dataclass(frozen=True, slots=True)
+class Retouched:
+    """A tree over what a cell sees once objects have done their acts."""
+
+    first: Together
+    tree: trees.Node
+
+    def answer(self, grid: Cells) -> Cells | None:
+        rough = self.first.answer(grid)
+        return None if rough is None else trees.told(self.tree, _second_look(grid, rough))
+
+    def to_json(self) -> Any:
+        return ["retouched", self.first.to_json(), self.tree.to_json()]
+
+
+def _second_look(grid: Cells, rough: Cells) -> Sheet:
+    return _kept_look(grid.tobytes(), rough.tobytes(), grid.shape)
+
+
+@lru_cache(maxsize=8)
+def _kept_look(cells: bytes, rough: bytes, shape: tuple[int, ...]) -> Sheet:
+    """Several trees look at the same sheet of a test, and one takes tenths of a second."""
+    before, after = (np.frombuffer(one, np.int64).reshape(shape) for one in (cells, rough))
+    return second_look(before, after)
+
+
+Rule = Acted | Together | Pictured | Retouched
 
 
 def acted_from_json(told: Any) -> Rule:
@@ -100,6 +131,10 @@ def acted_from_json(told: Any) -> Rule:
             for name in _leaves(rule.tree):
                 _check(name)
             return rule
+        case ["retouched", first, tree]:
+            joined = acted_from_json(first)
+            if isinstance(joined, Together):
+                return Retouched(joined, trees.from_json(tree))
         case ["pictured", [*acts], tree]:
             return Pictured(tuple(_everyone_from_json(one) for one in acts), trees.from_json(tree))
         case ["together", _, *_]:
@@ -176,9 +211,11 @@ def acted(
             for rule, weight in _grown(watched, chosen, parting, pairs, rng, go_on, allowed):
                 found[rule] = max(found.get(rule, 0.0), weight)
     if not found:
-        found |= _together(seen, pairs, go_on)
-    if not found:
-        found |= _pictured(seen, pairs, rng, go_on, allowed)
+        whole, partly = covering(seen, go_on)
+        found |= _together(whole, pairs, go_on)
+        if not found:
+            found |= _pictured(seen, pairs, rng, go_on, allowed)
+            found |= _retouched(partly[:RETOUCHED], pairs, rng, go_on, allowed)
     return [
         (rule, weight)
         for rule, weight in found.items()
@@ -222,11 +259,11 @@ def _foretold(watched: Watched, chosen: Sequence[str], parting: str, pairs: Pair
     return True
 
 
-def _together(seen: Sequence[Watched], pairs: Pairs, go_on: GoOn) -> dict[Rule, float]:
+def _together(choices: Sequence[Choice], pairs: Pairs, go_on: GoOn) -> dict[Rule, float]:
     """Where no one act of each object explains the outputs: several acts of the same objects, or of objects
     under several ways to part the grid."""
     found: dict[Rule, float] = {}
-    for chosen in covering(seen, go_on):
+    for chosen in choices:
         if not go_on():
             break
         rule = _joined(chosen)
@@ -249,16 +286,38 @@ def _pictured(
 ) -> dict[Rule, float]:
     """Where objects' traits do not tell who does what: trees over cells."""
     acts, sheets = pictures_of(pairs, seen, go_on)
-    if not acts:
-        return {}
+    grown = _forest(sheets, pairs, rng, go_on, allowed) if acts else {}
+    return {Pictured(acts, tree): weight for tree, weight in grown.items()}
+
+
+def _retouched(
+    choices: Sequence[Choice], pairs: Pairs, rng: np.random.Generator, go_on: GoOn, allowed: Allowed
+) -> dict[Rule, float]:
+    """Where acts explain but a part: trees over what a cell sees once they are done."""
+    found: dict[Rule, float] = {}
+    for chosen in choices:
+        first = _joined(chosen)
+        sheets = []
+        for source, _ in pairs:
+            rough = first.answer(source) if go_on() else None
+            if rough is not None:
+                sheets.append(second_look(source, rough))
+        if len(sheets) == len(pairs):
+            for tree, weight in _forest(sheets, pairs, rng, go_on, allowed).items():
+                found[Retouched(first, tree)] = weight * 0.5 ** len(chosen)
+    return found
+
+
+def _forest(
+    sheets: Sequence[Sheet], pairs: Pairs, rng: np.random.Generator, go_on: GoOn, allowed: Allowed
+) -> dict[trees.Node, float]:
     wanted = np.concatenate([target.ravel() for _, target in pairs])
     learner = trees.Learner(trees.Table.of(sheets), wanted)
-    found: dict[Rule, float] = {}
-    for n in range(PICTURED):
+    found: dict[trees.Node, float] = {}
+    for n in range(OVER_CELLS):
         tree = learner.grow(allowed(n, learner.names, rng)) if go_on() else None
         if tree is not None:
-            rule = Pictured(acts, tree)
-            found[rule] = found.get(rule, 0.0) + UNSURE * 2.0 ** -trees.leaves(tree)
+            found[tree] = found.get(tree, 0.0) + UNSURE * 2.0 ** -trees.leaves(tree)
     return found
 
 
