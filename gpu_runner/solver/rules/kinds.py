@@ -173,8 +173,8 @@ def rule_from_json(told: Any) -> Rule:
                 return picked_from_json(parts)
             case ["followed" | "drawn" | "redrawn", *_]:
                 return drawn_from_json(told)
-            case ["acted", str(parting), tree]:
-                return acted_from_json(parting, tree)
+            case ["acted" | "together" | "pictured" | "retouched", *_]:
+                return acted_from_json(told)
             case ["repeated", tree]:
                 return Repeated(trees.from_json(tree))
             case ["mosaic", [int(cover), int(piece)]]:

@@ -7,32 +7,16 @@ An act says which cells it draws. Some draw in the object's own colours; the oth
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from gpu_runner.solver.rules.grids import NONE, Cells, Mask
 
+from .regarding import regarding
+from .stroke import EMPTY, MANY, TURNS, Act, Stroke, turned
 from .things import Things, around
 from .traits import holes
 from .ways import DIAGONALS, FIXED, TOLD, Told, Way
-
-
-@dataclass(frozen=True, slots=True)
-class Stroke:
-    """Cells that an object draws; those beyond the edge do not count. colours: as many; None where one colour
-    is still to be chosen. leaves: the object is gone from where it was."""
-
-    rows: Cells
-    columns: Cells
-    colours: Cells | None = None
-    leaves: bool = False
-
-
-Act = Callable[[Things, int], Stroke | None]
-"""act(things, n): what the n-th object draws; None where it cannot do this."""
-
-EMPTY = np.zeros(0, np.int64)
 
 
 def _stays(things: Things, n: int) -> Stroke:
@@ -94,11 +78,24 @@ def _counts(things: Things, n: int) -> dict[str, int]:
 COUNTED = ("1", "2", "3", "its height", "its width", "its colours", "its size")
 
 
-def _gone(told: Told, how: str) -> Act:
+def _on_its_way(told: Told, name: str, draw: Callable[[Things, int, Way], Stroke | None]) -> Act:
+    """What an object draws in a way that it is told; kept, for several acts tell it the same way."""
+
     def act(things: Things, n: int) -> Stroke | None:
         way = told(things, n)
         if way is None:
             return None
+        key = n, way, name
+        if key not in things.kept:
+            things.kept[key] = draw(things, n, way)
+        kept: Stroke | None = things.kept[key]
+        return kept
+
+    return act
+
+
+def _gone(told: Told, how: str) -> Act:
+    def draw(things: Things, n: int, way: Way) -> Stroke:
         if how == "blocked":
             far = _room(things, n, way)
         elif how == "edge":
@@ -106,9 +103,9 @@ def _gone(told: Told, how: str) -> Act:
         else:
             far = _counts(things, n)[how]
         part = things.parts[n]
-        return Stroke(part.rows + far * way[0], part.columns + far * way[1], part.colours, leaves=True)
+        return Stroke(part.rows + far * way[0], part.columns + far * way[1], part.colours, True)
 
-    return act
+    return _on_its_way(told, f"gone {how}", draw)
 
 
 def _front(things: Things, n: int, way: Way, *, middle: bool) -> tuple[Cells, Cells] | None:
@@ -132,10 +129,9 @@ def _rays(told: Told, how: str, *, middle: bool) -> Act:
     """Lines from an object on: until something is in the way, through everything, over ground alone, or of
     so many cells."""
 
-    def act(things: Things, n: int) -> Stroke | None:
-        way = told(things, n)
-        front = None if way is None else _front(things, n, way, middle=middle)
-        if way is None or front is None:
+    def draw(things: Things, n: int, way: Way) -> Stroke | None:
+        front = _front(things, n, way, middle=middle)
+        if front is None:
             return None
         height, width = things.grid.shape
         most = _counts(things, n)[how] if how in COUNTED else max(height, width)
@@ -157,18 +153,17 @@ def _rays(told: Told, how: str, *, middle: bool) -> Act:
             filled &= fits
             reaches = filled.any(1, keepdims=True)
             fits &= ~np.maximum.accumulate(filled, axis=1) & reaches
+        elif how == "hit":
+            fits &= filled & (np.add.accumulate(filled, axis=1) == 1)
         return Stroke(rows[fits], columns[fits])
 
-    return act
+    return _on_its_way(told, f"{middle} {how}", draw)
 
 
 def _copied(told: Told, how: str) -> Act:
     """A copy beside the object, as it is or mirrored, or copies on and on; with a gap of one cell or none."""
 
-    def act(things: Things, n: int) -> Stroke | None:
-        way = told(things, n)
-        if way is None:
-            return None
+    def draw(things: Things, n: int, way: Way) -> Stroke:
         part = things.parts[n]
         up, left, down, right = things.boxes[n]
         gap = 1 if "gap" in how else 0
@@ -182,7 +177,7 @@ def _copied(told: Told, how: str) -> Act:
             (rows + times * dr).ravel(), (columns + times * dc).ravel(), np.tile(part.colours, len(times))
         )
 
-    return act
+    return _on_its_way(told, how, draw)
 
 
 def _boxed(which: str) -> Act:
@@ -226,28 +221,91 @@ def _turned(name: str, *, keeps: bool, about: str) -> Act:
         odd = part.colours == things.minors[n] if about == "minor" else np.ones(part.size, bool)
         if not odd.any():
             return None
-        middle_r = int(part.rows[odd].min() + part.rows[odd].max())
-        middle_c = int(part.columns[odd].min() + part.columns[odd].max())
-        two_r, two_c = 2 * part.rows - middle_r, 2 * part.columns - middle_c
-        if (middle_r + middle_c) % 2 and name not in ("left-right", "top-bottom", "half", "both"):
-            return None
-        turns = [TURNS[one](two_r, two_c) for one in MANY.get(name, (name,))]
-        rows = np.concatenate([(r + middle_r) // 2 for r, _ in turns])
-        columns = np.concatenate([(c + middle_c) // 2 for _, c in turns])
-        return Stroke(rows, columns, np.tile(part.colours, len(turns)), leaves=not keeps)
+        middle = (
+            int(part.rows[odd].min() + part.rows[odd].max()),
+            int(part.columns[odd].min() + part.columns[odd].max()),
+        )
+        return turned(part, name, middle, keeps=keeps)
 
     return act
 
 
-TURNS: dict[str, Callable[[Cells, Cells], tuple[Cells, Cells]]] = {
-    "left-right": lambda r, c: (r, -c),
-    "top-bottom": lambda r, c: (-r, c),
-    "half": lambda r, c: (-r, -c),
-    "quarter": lambda r, c: (c, -r),
-    "quarter back": lambda r, c: (-c, r),
-    "transposed": lambda r, c: (c, r),
-}
-MANY = {"both": ("left-right", "top-bottom", "half"), "round": ("quarter", "half", "quarter back")}
+def _hit_ringed(several: Sequence[Told], *, own: bool) -> Act:
+    """A ring around the first cells that an object's lines hit, or those with the ring."""
+    hits = _all([_rays(told, "hit", middle=False) for told in several])
+
+    def act(things: Things, n: int) -> Stroke | None:
+        stroke = hits(things, n)
+        if stroke is None or not len(stroke.rows):
+            return None
+        rows = (stroke.rows[:, None] + RING[0]).ravel()
+        columns = (stroke.columns[:, None] + RING[1]).ravel()
+        if own:
+            return Stroke(rows, columns)
+        keep = ~np.isin(rows * 100 + columns, stroke.rows * 100 + stroke.columns)
+        return Stroke(rows[keep], columns[keep])
+
+    return act
+
+
+RING = np.indices((3, 3)).reshape(2, -1) - 1
+
+
+def _wide_ring(*, half: bool) -> Act:
+    """Rings around an object's box, as many as it is wide, or half of that."""
+
+    def act(things: Things, n: int) -> Stroke | None:
+        up, left, down, right = things.boxes[n]
+        wide = min(down - up, right - left)
+        if half:
+            if wide % 2:
+                return None
+            wide //= 2
+        ring = np.ones((down - up + 2 * wide, right - left + 2 * wide), bool)
+        ring[wide:-wide, wide:-wide] = False
+        rows, columns = np.nonzero(ring)
+        return Stroke(rows + up - wide, columns + left - wide)
+
+    return act
+
+
+def _bouncing(told: Told, *, at_edges: bool) -> Act:
+    """Lines from an object's tips on that are thrown back by what is in their way, to the edge; or also by
+    the edges, until they have met both."""
+
+    def draw(things: Things, n: int, way: Way) -> Stroke | None:
+        if not (way[0] and way[1]):
+            return None
+        height, width = things.grid.shape
+        filled = things.scene.filled
+        front = _front(things, n, way, middle=False)
+        if front is None:
+            return None
+        rows, columns = [], []
+
+        def shut(y: int, x: int) -> bool:
+            if 0 <= y < height and 0 <= x < width:
+                return bool(filled[y, x])
+            return at_edges
+
+        for r, c in zip(front[0].tolist(), front[1].tolist(), strict=True):
+            (dr, dc), y, x = way, r, c
+            for _ in range(2 * (height + width)):
+                if shut(y + dr, x + dc):
+                    side, above = shut(y, x + dc), shut(y + dr, x)
+                    dr, dc = (
+                        (dr, -dc) if side and not above else (-dr, dc) if above and not side else (-dr, -dc)
+                    )
+                    if shut(y + dr, x + dc):
+                        break
+                y, x = y + dr, x + dc
+                if not (0 <= y < height and 0 <= x < width) or (y, x) == (r, c):
+                    break
+                rows.append(y)
+                columns.append(x)
+        return Stroke(np.array(rows, np.int64), np.array(columns, np.int64))
+
+    return _on_its_way(told, f"bouncing {at_edges}", draw)
 
 
 def _linked(*, over: bool) -> Act:
@@ -291,7 +349,7 @@ def _replaced(which: str) -> Act:
     return act
 
 
-LINES = ("blocked", "over ground", "through", "reaching", "dotted")
+LINES = ("blocked", "over ground", "through", "reaching", "dotted", "hit")
 
 
 def _all(acts: Sequence[Act]) -> Act:
@@ -307,6 +365,8 @@ def _all(acts: Sequence[Act]) -> Act:
 
 
 SEVERAL = {
+    "along it": (TOLD["along"], TOLD["back along"]),
+    "to its minor cells and back": (TOLD["to its minor cells"], TOLD["from its minor cells"]),
     "across": (FIXED["left"], FIXED["right"]),
     "up and down": (FIXED["up"], FIXED["down"]),
     "straight": tuple(FIXED.values()),
@@ -334,6 +394,14 @@ def _acts() -> dict[str, Act]:
         for how in LINES:
             found[f"lines {name}, {how}"] = _all([_rays(told, how, middle=False) for told in several])
             found[f"line {name}, {how}"] = _all([_rays(told, how, middle=True) for told in several])
+    for name, several in SEVERAL.items():
+        found[f"hits {name} ringed"] = _hit_ringed(several, own=False)
+        found[f"hits {name} and their rings"] = _hit_ringed(several, own=True)
+    found["rings as wide as it"] = _wide_ring(half=False)
+    found["rings half as wide as it"] = _wide_ring(half=True)
+    for name, told in (DIAGONALS | TOLD).items():
+        found[f"bouncing {name}"] = _bouncing(told, at_edges=False)
+        found[f"bouncing {name}, at edges too"] = _bouncing(told, at_edges=True)
     for which in ("largest", "patterned"):
         found[f"replaced by the {which}"] = _replaced(which)
     for name, told in (FIXED | TOLD | DIAGONALS).items():
@@ -357,7 +425,7 @@ def _acts() -> dict[str, Act]:
                 found[f"gone {name} by {how}"] = _gone(told, how)
         else:
             found[f"gone {name} by 1"] = _gone(told, "1")
-    return found
+    return found | regarding()
 
 
 ACTS = _acts()

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
-from gpu_runner.solver.rules.drawing.scenes import (
-    GROUPS,
-    KINDS,
-    OBJECTS,
-    ROOMS,
-    SIDE_GROUPS,
-    SIDE_OBJECTS,
-    Scene,
-    main_colour,
-    minor_colour,
-)
-from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask, components
+from gpu_runner.solver.rules.drawing.scenes import Scene, main_colour, minor_colour
+from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask
+from gpu_runner.solver.rules.views import panel_lines
 
-WAYS_OF_PARTING = {
-    "objects": OBJECTS, "groups": GROUPS, "side objects": SIDE_OBJECTS, "side groups": SIDE_GROUPS,
-    "rooms": ROOMS,
-}  # fmt: skip
+from .parting import PANELS, WAYS_OF_PARTING, Box
 
 MOST = 40
 """Objects of a grid beyond which it has none: they would be noise."""
@@ -37,15 +26,14 @@ class Things:
     def __init__(self, grid: Cells, parting: str) -> None:
         self.scene = Scene(grid)
         self.grid = grid
-        self.rooms = parting == "rooms"
-        kind = WAYS_OF_PARTING[parting]
-        eight, by_colour = KINDS[kind]
-        within = ~self.scene.filled if self.rooms else self.scene.filled
-        self.parts, self.labels = components(grid, eight=eight, by_colour=by_colour, within=within)
+        self.kept: dict[Hashable, Any] = {}
+        """Whatever else is asked for again and again."""
+        self.panelled = panel_lines(grid) if parting == PANELS else None
+        self.parts, self.labels, boxes = WAYS_OF_PARTING[parting](self.scene)
         self.colours = [main_colour(part) for part in self.parts]
         self.minors = [minor_colour(part) for part in self.parts]
-        self.boxes = [part.box for part in self.parts]
-        self.masks = [part.mask() for part in self.parts]
+        self.boxes: list[Box] = [part.box for part in self.parts] if boxes is None else boxes
+        self.masks = [_mask(part, box) for part, box in zip(self.parts, self.boxes, strict=True)]
 
     @cached_property
     def padded(self) -> list[Mask]:
@@ -71,6 +59,11 @@ class Things:
         return _only_most([part.size for part in self.parts])
 
     @cached_property
+    def smallest(self) -> int:
+        """The one smallest object; NONE where two are."""
+        return _only_most([-part.size for part in self.parts])
+
+    @cached_property
     def unique(self) -> int:
         """The one object whose colour no other has; NONE where there are none or several."""
         counts = np.bincount(self.colours, minlength=10)
@@ -91,8 +84,39 @@ class Things:
         return [int(n) for n in far.argmin(1)]
 
     @cached_property
+    def like(self) -> list[int]:
+        """Of each object the nearest other of its colour; NONE where there is none."""
+        colours = np.array(self.colours)
+        far = np.where(colours[:, None] == colours[None], self.gaps, 999) + np.eye(len(self), dtype=int) * 999
+        return [int(row.argmin()) if row.min() < 999 else NONE for row in far]
+
+    @cached_property
     def shapes(self) -> list[tuple[tuple[int, ...], bytes]]:
         return [(mask.shape, mask.tobytes()) for mask in self.masks]
+
+    @cached_property
+    def turned_shapes(self) -> list[tuple[tuple[int, ...], bytes]]:
+        """Of all sides of a shape the first, so that shapes that are alike when turned are equal."""
+        found = []
+        for mask in self.masks:
+            sides = [np.rot90(one, k) for one in (mask, mask[::-1]) for k in range(4)]
+            found.append(min((side.shape, side.tobytes()) for side in sides))
+        return found
+
+    @cached_property
+    def _counts(self) -> Cells:
+        counts: Cells = np.bincount(self.grid[self.scene.filled], minlength=10)
+        return counts
+
+    @cached_property
+    def commonest(self) -> int:
+        """The colour of the most filled cells; NONE where two have as many."""
+        return _only_most(self._counts.tolist()) if self._counts.any() else NONE
+
+    @cached_property
+    def rarest(self) -> int:
+        """The colour of the fewest filled cells."""
+        return _only_most([-int(count) if count else -999 for count in self._counts])
 
     def toward(self, n: int, other: int) -> tuple[int, int]:
         """The straight way from one object to another; (0, 0) where they do not face each other."""
@@ -104,10 +128,14 @@ class Things:
             return (0, 1) if right <= lft else (0, -1) if left >= rgt else (0, 0)
         return 0, 0
 
-    def facing(self, n: int) -> int:
-        """The nearest other object that one faces; NONE where there is none."""
-        others = [m for m in range(len(self)) if m != n and self.toward(n, m) != (0, 0)]
-        return min(others, key=lambda m: int(self.gaps[n, m])) if others else NONE
+    @cached_property
+    def faced(self) -> list[int]:
+        """Of each object the nearest other that it faces; NONE where there is none."""
+        found = []
+        for n in range(len(self)):
+            others = [m for m in range(len(self)) if m != n and self.toward(n, m) != (0, 0)]
+            found.append(min(others, key=lambda m: int(self.gaps[n, m])) if others else NONE)
+        return found
 
     def inside(self, n: int) -> int:
         """The one other colour within an object's box, but the ground; NONE where none or several are."""
@@ -123,8 +151,18 @@ class Things:
         return seen.pop() if len(seen) == 1 else NONE
 
 
+def _mask(part: Component, box: Box) -> Mask:
+    """The part's cells within a box."""
+    top, left, bottom, right = box
+    found = np.zeros((bottom - top, right - left), bool)
+    found[part.rows - top, part.columns - left] = True
+    return found
+
+
 def _only_most(numbers: list[int]) -> int:
-    top = max(numbers, default=0)
+    if not numbers:
+        return NONE
+    top = max(numbers)
     return numbers.index(top) if numbers.count(top) == 1 else NONE
 
 
@@ -164,12 +202,21 @@ SHADES: dict[str, Shade] = {
     "minor": lambda things, n: things.minors[n],
     "inside": lambda things, n: things.inside(n),
     "touching": lambda things, n: things.touching(n),
-    "faced": lambda things, n: _of(things, things.facing(n)),
+    "faced": lambda things, n: _of(things, things.faced[n]),
     "nearest": lambda things, n: _of(things, things.nearest[n]),
     "unique": lambda things, n: _of(things, things.unique),
     "largest": lambda things, n: _of(things, things.largest),
     "twin": lambda things, n: _twin(things, n),
     "ground": lambda things, n: things.scene.ground,
+    "smallest": lambda things, n: _of(things, things.smallest),
+    "like it when turned": lambda things, n: _turned_twin(things, n),
+    "of its size": lambda things, n: _only(
+        [c for c, p in zip(things.colours, things.parts, strict=True) if p.size == things.parts[n].size],
+        things.colours[n],
+    ),
+    "commonest": lambda things, n: things.commonest,
+    "rarest": lambda things, n: things.rarest,
+    "other": lambda things, n: _only(things.colours, things.colours[n]),
 }
 """Colours that an object may take or draw with, beside fixed ones; NONE where there is none."""
 
@@ -180,6 +227,20 @@ def _of(things: Things, n: int) -> int:
 
 def _twin(things: Things, n: int) -> int:
     """The colour of the others that have the same shape, if it is one and another."""
-    seen = {things.colours[m] for m, shape in enumerate(things.shapes) if shape == things.shapes[n]}
-    seen -= {things.colours[n]}
+    return _only(
+        [things.colours[m] for m, shape in enumerate(things.shapes) if shape == things.shapes[n]],
+        things.colours[n],
+    )
+
+
+def _turned_twin(things: Things, n: int) -> int:
+    """The same of those that have its shape when turned or mirrored."""
+    own = things.turned_shapes[n]
+    return _only(
+        [things.colours[m] for m, shape in enumerate(things.turned_shapes) if shape == own], things.colours[n]
+    )
+
+
+def _only(colours: Sequence[int], but: int) -> int:
+    seen = set(colours) - {but}
     return seen.pop() if len(seen) == 1 else NONE

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import NONE, Mask
+from gpu_runner.solver.rules.grids import NONE, Cells, Mask, components
 
 from .things import STRAIGHT, Things, around, things_of
 
@@ -27,6 +27,8 @@ def facts_of(things: Things, parting: str) -> dict[str, Mask]:
 def _numbers(things: Things) -> dict[str, list[int]]:
     parts, boxes = things.parts, things.boxes
     colours, shapes = Counter(things.colours), Counter(things.shapes)
+    turned = Counter(things.turned_shapes)
+    beside = [_beside(things, n) for n in range(len(things))]
     tall = [part.shape[0] for part in parts]
     wide = [part.shape[1] for part in parts]
     lying = [
@@ -44,6 +46,13 @@ def _numbers(things: Things) -> dict[str, list[int]]:
         "of its colour": [colours[colour] for colour in things.colours],
         "of its shape": [shapes[shape] for shape in things.shapes],
         "minor cells": [int((p.colours != c).sum()) for p, c in zip(parts, things.colours, strict=True)],
+        "holes": [_hole_count(mask) for mask in things.masks],
+        "of its shape when turned": [turned[shape] for shape in things.turned_shapes],
+        "touched": [len(one) for one in beside],
+        "faced": [
+            sum(things.toward(n, m) != (0, 0) for m in range(len(things)) if m != n)
+            for n in range(len(things))
+        ],
         "row": [box[0] for box in boxes],
         "column": [box[1] for box in boxes],
         "distance to the nearest": [
@@ -88,9 +97,28 @@ def _truths(things: Things) -> dict[str, Mask]:
     found["touches an edge"] = np.any([found[name] for name in found if name.startswith("touches")], axis=0)
     found["touches another"] = np.array([_touches(things, n) for n in range(len(things))])
     found |= _relations(things)
+    found["colour is the commonest"] = colours == things.commonest
+    found["colour is the rarest"] = colours == things.rarest
+    within = _within(boxes)
+    found["lies in another's box"] = np.any(within, axis=1)
+    found["has another in its box"] = np.any(within, axis=0)
+    for name, other in (
+        ("unique", things.unique),
+        ("largest", things.largest),
+        ("smallest", things.smallest),
+    ):
+        found[f"touches the {name}"] = np.array([other in _beside(things, n) for n in range(len(things))])
     for colour in range(10):
         found[f"colour is {colour}"] = colours == colour
         found[f"has {colour}"] = np.array([bool((part.colours == colour).any()) for part in things.parts])
+    return found
+
+
+def _within(boxes: Cells) -> Mask:
+    """Whether the box of one object lies in that of another, N × N."""
+    low = (boxes[:, None, :2] >= boxes[None, :, :2]).all(2)
+    high = (boxes[:, None, 2:] <= boxes[None, :, 2:]).all(2)
+    found: Mask = low & high & ~np.eye(len(boxes), dtype=bool)
     return found
 
 
@@ -109,6 +137,21 @@ def _relations(things: Things) -> dict[str, Mask]:
     for colour in range(10):
         found[f"nearest is {colour}"] = near == colour
     return found
+
+
+def _beside(things: Things, n: int) -> set[int]:
+    """The other objects that one touches."""
+    rows, columns = around(things.parts[n], things.grid.shape)
+    return set(things.labels[rows, columns].tolist()) - {NONE, n}
+
+
+def _hole_count(mask: Mask) -> int:
+    shut = holes(mask)
+    return (
+        len(components(shut.astype(np.int64), eight=False, by_colour=False, within=shut)[0])
+        if shut.any()
+        else 0
+    )
 
 
 def _touches(things: Things, n: int) -> bool:

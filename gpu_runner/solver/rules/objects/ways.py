@@ -28,7 +28,7 @@ def _to(things: Things, n: int, other: int) -> Way | None:
 
 
 def _to_faced(things: Things, n: int) -> Way | None:
-    return _to(things, n, things.facing(n))
+    return _to(things, n, things.faced[n])
 
 
 def _to_edge(things: Things, n: int) -> Way | None:
@@ -75,6 +75,33 @@ def _to_tip(things: Things, n: int) -> Way | None:
     return found[0] if len(found) == 1 else None
 
 
+def _along(things: Things, n: int) -> Way | None:
+    """The way in which a line lies: right, or down."""
+    mask = things.masks[n]
+    height, width = mask.shape
+    if height == 1 < width and mask.all():
+        return 0, 1
+    if width == 1 < height and mask.all():
+        return 1, 0
+    if height == width > 1 and mask.sum() == height:
+        if mask.diagonal().all():
+            return 1, 1
+        if mask[::-1].diagonal().all():
+            return 1, -1
+    return None
+
+
+def _slanting_to(things: Things, n: int) -> Way | None:
+    """The slanting way on which the nearest other object lies."""
+    other = things.nearest[n]
+    if other in (NONE, n):
+        return None
+    up, left, down, right = things.boxes[n]
+    top, lft, bottom, rgt = things.boxes[other]
+    dr, dc = top + bottom - up - down, lft + rgt - left - right
+    return (1 if dr > 0 else -1, 1 if dc > 0 else -1) if dr and dc and abs(abs(dr) - abs(dc)) < 4 else None
+
+
 def _against(told: Told) -> Told:
     def back(things: Things, n: int) -> Way | None:
         way = told(things, n)
@@ -95,9 +122,31 @@ TOLD: dict[str, Told] = {
     "from the near edge": _against(_to_edge),
     "to its minor cells": _to_minor,
     "from its minor cells": _against(_to_minor),
+    "along": _along,
+    "back along": _against(_along),
+    "to the nearest": lambda things, n: _to(things, n, things.nearest[n]),
+    "to its like": lambda things, n: _to(things, n, things.like[n]),
+    "to the smallest": lambda things, n: _to(things, n, things.smallest),
+    "from the largest": _against(lambda things, n: _to(things, n, things.largest)),
+    "slanting to the nearest": _slanting_to,
+    "slanting from the nearest": _against(_slanting_to),
     "through its gap": _through_gap,
     "from its gap": _against(_through_gap),
     "to its tip": _to_tip,
     "from its tip": _against(_to_tip),
 }
+
+
+def _kept(name: str, told: Told) -> Told:
+    def again(things: Things, n: int) -> Way | None:
+        key = name, n
+        if key not in things.kept:
+            things.kept[key] = told(things, n)
+        kept: Way | None = things.kept[key]
+        return kept
+
+    return again
+
+
+TOLD = {name: _kept(name, told) for name, told in TOLD.items()}
 WAYS: dict[str, Told] = FIXED | DIAGONALS | TOLD
