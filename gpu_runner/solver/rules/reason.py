@@ -25,6 +25,7 @@ from .facts import allowed
 from .grids import Cells
 from .kinds import After, Again, Cut, Rule, Seen, Uncovered
 from .mosaics import mosaics
+from .normal.rules import simplified
 from .objects.rules import acted
 from .programs.rules import composed, proof_of
 from .selecting import Choice, choices
@@ -42,7 +43,8 @@ WEAK = 0.1
 """Weight of all explanations below which changed inputs are looked at too."""
 
 ENOUGH = 1.0
-"""Weight of all explanations below which programs are looked for, where outputs have other shapes."""
+"""Weight of all explanations below which programs are looked for, where outputs have other shapes, and rules
+of simpler tasks."""
 
 SIZED = 0.3
 """What the choice of a canvas's size costs a rule's weight, so that none is sure alone."""
@@ -85,10 +87,27 @@ def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_o
         found += _after_changes(pairs, tests, rng, go_on)
     if sum(one.weight for one in found) < ENOUGH and any(s.shape != t.shape for s, t in pairs):
         found += _drawn(pairs, tests, rng, go_on)
+    if sum(one.weight for one in found) < ENOUGH and go_on():
+        found += _simplified(pairs, tests, rng, go_on)
     if not found and go_on():
         found = _looked_again(pairs, tests, rng, go_on)
     alive = [one for one in found if any(one.rule.answer(test) is not None for test in tests)]
     return sorted(alive, key=lambda one: -one.weight)[:KEPT]
+
+
+def _simplified(
+    pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
+) -> list[Explanation]:
+    """Rules of simpler tasks: turned, recoloured, part by part."""
+
+    def cut(pairs: Pairs, tests: Sequence[Cells]) -> list[tuple[Rule, float]]:
+        return [(one.rule, one.weight) for one in _chosen(pairs, tests, go_on)]
+
+    def deeper(pairs: Pairs, tests: Sequence[Cells]) -> list[tuple[Rule, float]]:
+        drawn = drawings(pairs, tests, rng, go_on, allowed)
+        return [*drawn, *acted(pairs, tests, rng, go_on, allowed)]
+
+    return [Explanation(rule, weight) for rule, weight in simplified(pairs, tests, rng, go_on, cut, deeper)]
 
 
 def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn) -> list[Explanation]:
