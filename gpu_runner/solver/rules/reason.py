@@ -103,11 +103,10 @@ def _simplified(
     def cut(pairs: Pairs, tests: Sequence[Cells]) -> list[tuple[Rule, float]]:
         return [(one.rule, one.weight) for one in _chosen(pairs, tests, go_on)]
 
-    def deeper(pairs: Pairs, tests: Sequence[Cells]) -> list[tuple[Rule, float]]:
-        drawn = drawings(pairs, tests, rng, go_on, allowed)
-        return [*drawn, *acted(pairs, tests, rng, go_on, allowed)]
+    def draw(pairs: Pairs, tests: Sequence[Cells]) -> list[tuple[Rule, float]]:
+        return [*drawings(pairs, tests, rng, go_on, allowed)]
 
-    return [Explanation(rule, weight) for rule, weight in simplified(pairs, tests, rng, go_on, cut, deeper)]
+    return [Explanation(rule, weight) for rule, weight in simplified(pairs, tests, rng, go_on, cut, draw)]
 
 
 def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn) -> list[Explanation]:

@@ -1,9 +1,10 @@
 """Rules of simpler tasks, wrapped to be rules of the task.
 
-    weighed = simplified(pairs, tests, rng, go_on, cut, deeper)
+    weighed = simplified(pairs, tests, rng, go_on, cut, draw)
 
-Trees are learned in every frame, of every kind of part, and of parts in frames; where they explain nothing,
-the few simpler tasks whose pairs are most alike are asked for drawings and acts.
+Where input and output have one shape, drawings are looked for in the few frames in which the demonstrations
+are most alike (trees over sights alone explain nothing more there). For other shapes trees and choices of a
+part are learned in many frames, of parts, and of parts in frames.
 """
 
 from __future__ import annotations
@@ -33,51 +34,49 @@ each of these recoloured and turned."""
 MOST_CELLS = 20_000
 """Cells of all simpler tasks at which trees look."""
 
-DEEPER, DEEPER_CELLS, LEAST_GAIN = 2, 1000, 0.1
-"""Turned tasks that are asked for drawings, their cells and their gain."""
+TURNED, RECOLOURED, DRAWN_CELLS, LEAST_GAIN = 2, 1, 1000, 0.1
+"""Simpler tasks in which drawings are looked for: how many, their cells at most, their gain at least. One
+takes some seconds."""
 
 GROWN, FIRST = 8, 5
 """Trees over a view, and after how many none is hoped for."""
 
 MOST_LEAVES = 8
 
-UNSURE = 0.3
-"""What the choice among some dozens of simpler tasks costs a rule's weight."""
+UNSURE, UNSURE_DRAWN = 0.3, 0.2
+"""What the choice among some dozens of simpler tasks costs the weight of a tree, and of a drawing: found in
+three of them, it is not yet sure."""
 
 PROVED, UNPROVED = 2.0, 0.3
 """What it does to a tree's weight that each demonstration is, or is not, foretold by the others."""
 
 
 def simplified(
-    pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn, cut: Learn, deeper: Learn
+    pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn, cut: Learn, draw: Learn
 ) -> list[Weighed]:
     """The rules of this kind that answer all demonstrations and at least one test, with their weights.
-    cut: choices of a part; deeper: drawings and acts."""
+    cut: learns choices of a part; draw: looks for drawings."""
     task = Simpler(pairs, tests, range(len(pairs)), lambda rule: rule)
-    if all(source.shape == target.shape for source, target in pairs):
-        return [one for simpler in _promising(task) for one in _asked(simpler, task, go_on, deeper)]
     found: list[Weighed] = []
+    if all(source.shape == target.shape for source, target in pairs):
+        for simpler in _promising(task) if go_on() else ():
+            found += _wrapped(
+                simpler, draw(simpler.pairs, simpler.tests) if go_on() else [], task, UNSURE_DRAWN
+            )
+        return found
     cells = 0
-    for simpler in _many(task):
+    for simpler in _many(task) if go_on() else ():
         cells += simpler.cells
         if go_on() and cells <= MOST_CELLS:
-            found += _wrapped(simpler, _seen(simpler, rng, go_on, cut), task)
+            found += _wrapped(simpler, _seen(simpler, rng, go_on, cut), task, UNSURE)
     return found
 
 
 def _promising(task: Simpler) -> Iterator[Simpler]:
     """The few that are worth the seconds that drawings take."""
-    sides, colours = turned(task), recoloured(task)
-    both = [two for one in colours[:1] for two in turned(one)[:1]]
-    for one in (*sides[:DEEPER], *colours[:1], *both):
-        if one.gain > LEAST_GAIN and one.cells <= DEEPER_CELLS:
+    for one in (*turned(task)[:TURNED], *recoloured(task)[:RECOLOURED]):
+        if one.gain > LEAST_GAIN and one.cells <= DRAWN_CELLS:
             yield one
-    yield from [one for one in parted(task) if one.cells <= DEEPER_CELLS][:DEEPER]
-
-
-def _asked(simpler: Simpler, task: Simpler, go_on: GoOn, learn: Learn) -> Iterator[Weighed]:
-    if go_on():
-        yield from _wrapped(simpler, learn(simpler.pairs, simpler.tests), task)
 
 
 def _many(task: Simpler) -> Iterator[Simpler]:
@@ -93,13 +92,13 @@ def _many(task: Simpler) -> Iterator[Simpler]:
         yield from turned(one)[:FRAMES_OF_PARTS]
 
 
-def _wrapped(one: Simpler, rules: Sequence[Weighed], task: Simpler) -> Iterator[Weighed]:
+def _wrapped(one: Simpler, rules: Sequence[Weighed], task: Simpler, unsure: float) -> Iterator[Weighed]:
     for rule, weight in rules:
         whole = one.wrap(rule)
         if any(whole.answer(test) is not None for test in task.tests) and all(
             _same(whole.answer(source), target) for source, target in task.pairs
         ):
-            yield whole, UNSURE * weight
+            yield whole, unsure * weight
 
 
 def _same(told: Cells | None, target: Cells) -> bool:
