@@ -161,8 +161,8 @@ def test_what_is_learned_of_simpler_demonstrations_answers_in_the_colours_of_the
     found = simplified(
         pairs, [test], np.random.default_rng(0), always, nothing, lambda some, _: [(Shown(some), 1.0)]
     )
-    assert found
-    assert all(np.array_equal(rule.answer(test), truth) and weight < 1.0 for rule, weight in found)
+    assert any(np.array_equal(rule.answer(test), truth) for rule, _ in found)
+    assert all(weight < 1.0 for _, weight in found)
 
 
 def test_a_rule_of_a_simpler_task_comes_back_from_json():

@@ -2,9 +2,9 @@
 
     weighed = simplified(pairs, tests, rng, go_on, cut, draw)
 
-Where input and output have one shape, drawings are looked for in the few frames in which the demonstrations
-are most alike (trees over sights alone explain nothing more there). For other shapes trees and choices of a
-part are learned in many frames, of parts, and of parts in frames.
+Where input and output have one shape, trees are learned of each part, and drawings are looked for in the few
+frames in which the demonstrations are most alike (trees alone explain nothing more there). For other shapes
+trees and choices of a part are learned in many frames, of parts, and of parts in frames.
 """
 
 from __future__ import annotations
@@ -58,18 +58,24 @@ def simplified(
     cut: learns choices of a part; draw: looks for drawings."""
     task = Simpler(pairs, tests, range(len(pairs)), lambda rule: rule)
     found: list[Weighed] = []
-    if all(source.shape == target.shape for source, target in pairs):
-        for simpler in _promising(task) if go_on() else ():
-            found += _wrapped(
-                simpler, draw(simpler.pairs, simpler.tests) if go_on() else [], task, UNSURE_DRAWN
-            )
-        return found
+    some = _parts(task) if _same_shapes(task) else _many(task)
     cells = 0
-    for simpler in _many(task) if go_on() else ():
+    for simpler in some if go_on() else ():
         cells += simpler.cells
         if go_on() and cells <= MOST_CELLS:
             found += _wrapped(simpler, _seen(simpler, rng, go_on, cut), task, UNSURE)
+    for simpler in _promising(task) if _same_shapes(task) and go_on() else ():
+        if go_on():
+            found += _wrapped(simpler, draw(simpler.pairs, simpler.tests), task, UNSURE_DRAWN)
     return found
+
+
+def _same_shapes(task: Simpler) -> bool:
+    return all(source.shape == target.shape for source, target in task.pairs)
+
+
+def _parts(task: Simpler) -> list[Simpler]:
+    return list(parted(task))[:PARTS]
 
 
 def _promising(task: Simpler) -> Iterator[Simpler]:
@@ -81,7 +87,7 @@ def _promising(task: Simpler) -> Iterator[Simpler]:
 
 def _many(task: Simpler) -> Iterator[Simpler]:
     """Those at which trees look, the most promising of each kind first."""
-    colours, parts = recoloured(task), list(parted(task))[:PARTS]
+    colours, parts = recoloured(task), _parts(task)
     yield from turned(task)[:FRAMES]
     yield from colours[:FRAMES]
     yield from parts
@@ -107,7 +113,7 @@ def _same(told: Cells | None, target: Cells) -> bool:
 
 def _seen(one: Simpler, rng: np.random.Generator, go_on: GoOn, cut: Learn) -> list[Weighed]:
     """Trees over what a cell sees; where outputs have other shapes, choices of a part and all views."""
-    if all(source.shape == target.shape for source, target in one.pairs):
+    if _same_shapes(one):
         return _forest(same(PLAIN), one, rng, go_on)
     found = list(cut(one.pairs, one.tests))
     for view in views_for(one.pairs):
