@@ -1,6 +1,7 @@
 """The kinds of rules, and how they are read back from text.
 
-Drawings have theirs in `drawing.rules`, programs in `programs.rules`.
+Drawings have theirs in `drawing.rules`, programs in `programs.rules`, rules around other rules in
+`normal.wrapped`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from .drawing.growing import Repeated
 from .drawing.rules import drawn_from_json
 from .grids import Cells
 from .mosaics import Mosaic
+from .normal.frames import scheme_from_json
+from .normal.wrapped import Framed, parted_from
 from .objects.rules import acted_from_json
 from .picking import picked_from_json
 from .programs.rules import read as read_composed
@@ -175,6 +178,10 @@ def rule_from_json(told: Any) -> Rule:
                 return drawn_from_json(told)
             case ["acted" | "together" | "pictured" | "retouched", *_]:
                 return acted_from_json(told)
+            case ["framed", scheme, rule]:
+                return Framed(scheme_from_json(scheme), rule_from_json(rule))
+            case ["parted", str(cutter), str(layout), rule]:
+                return parted_from(cutter, layout, rule_from_json(rule))
             case ["repeated", tree]:
                 return Repeated(trees.from_json(tree))
             case ["mosaic", [int(cover), int(piece)]]:

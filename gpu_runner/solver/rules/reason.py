@@ -11,7 +11,7 @@ demonstration from the others, and as its answer keeps what all demonstrations h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from .facts import allowed
 from .grids import Cells
 from .kinds import After, Again, Continued, Cut, Rule, Seen, Uncovered
 from .mosaics import mosaics
+from .normal.rules import simplified
 from .objects.rules import acted
 from .picking import picked
 from .plausible import Invariants
@@ -77,48 +78,70 @@ class Explanation:
 
 def explain(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn) -> list[Explanation]:
     """The weightiest explanations that answer at least one test, best first; those found until `go_on()` says
-    no."""
-    found: list[Explanation] = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
-    found += _explained(pairs, tests, rng, go_on)
-    invariants = Invariants(pairs)
+    no, or until what is believed agrees."""
+    hearing = Hearing(tests, Invariants(pairs))
+    for found in _stages(pairs, tests, rng, go_on):
+        hearing.hear(found)
+        if not go_on() or hearing.settled():
+            break
+    return sorted(hearing.believed, key=lambda one: -one.weight)[:KEPT]
+
+
+def _stages(
+    pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
+) -> Iterator[list[Explanation]]:
+    """What each kind of rule explains, the quickest kinds first. Nobody looks for those not asked for."""
     reshaped = any(source.shape != target.shape for source, target in pairs)
-
-    def believed() -> list[Explanation]:
-        return _believed(found, tests, invariants)
-
-    def settled() -> bool:
-        return agreed([(one.rule, one.weight) for one in believed()], tests)
-
-    if reshaped and go_on():
-        found += [Explanation(rule, weight) for rule, weight in picked(pairs, tests, go_on)]
-        if not settled():
-            found += [Explanation(rule, weight) for rule, weight in arranged(pairs, tests, go_on)]
-    if go_on() and not settled():
-        grown = repetitions(pairs, rng, go_on, allowed)
-        drawn = drawings(pairs, tests, rng, go_on, allowed)
-        found += [Explanation(rule, weight) for rule, weight in (*grown, *drawn)]
-        if not settled():
-            found += [Explanation(rule, weight) for rule, weight in acted(pairs, tests, rng, go_on, allowed)]
-    if go_on() and not settled():
-        found += _after_changes(pairs, tests, rng, go_on)
-    if go_on() and not settled() and reshaped:
-        found += _drawn(pairs, tests, rng, go_on)
-    if go_on() and not settled():
-        found += _looked_again(pairs, tests, rng, go_on)
-    return sorted(believed(), key=lambda one: -one.weight)[:KEPT]
+    uncovered = [Explanation(Uncovered(mosaic), 4.0) for mosaic in mosaics(pairs)]
+    yield uncovered + _explained(pairs, tests, rng, go_on)
+    if reshaped:
+        yield _weighed(picked(pairs, tests, go_on))
+        yield _weighed(arranged(pairs, tests, go_on))
+    grown = repetitions(pairs, rng, go_on, allowed)
+    yield _weighed([*grown, *drawings(pairs, tests, rng, go_on, allowed)])
+    yield _weighed(acted(pairs, tests, rng, go_on, allowed))
+    yield _after_changes(pairs, tests, rng, go_on)
+    if reshaped:
+        yield _drawn(pairs, tests, rng, go_on)
+    yield _simplified(pairs, tests, rng, go_on)
+    yield _looked_again(pairs, tests, rng, go_on)
 
 
-def _believed(
-    found: Sequence[Explanation], tests: Sequence[Cells], invariants: Invariants
+class Hearing:
+    """The explanations that answer at least one test, each believed as much as its least plausible answer
+    allows."""
+
+    def __init__(self, tests: Sequence[Cells], invariants: Invariants) -> None:
+        self._tests, self._invariants = tests, invariants
+        self.believed: list[Explanation] = []
+
+    def hear(self, found: Iterable[Explanation]) -> None:
+        for one in found:
+            told = [(test, one.rule.answer(test)) for test in self._tests]
+            trust = [self._invariants.trust(test, answer) for test, answer in told if answer is not None]
+            if trust and min(trust) > 0:
+                self.believed.append(Explanation(one.rule, one.weight * min(trust)))
+
+    def settled(self) -> bool:
+        return agreed([(one.rule, one.weight) for one in self.believed], self._tests)
+
+
+def _weighed(found: Iterable[tuple[Rule, float]]) -> list[Explanation]:
+    return [Explanation(rule, weight) for rule, weight in found]
+
+
+def _simplified(
+    pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn
 ) -> list[Explanation]:
-    """The explanations that answer at least one test, each as much as its least plausible answer allows."""
-    believed = []
-    for one in found:
-        told = [(test, one.rule.answer(test)) for test in tests]
-        trust = [invariants.trust(test, answer) for test, answer in told if answer is not None]
-        if trust and min(trust) > 0:
-            believed.append(Explanation(one.rule, one.weight * min(trust)))
-    return believed
+    """Rules of simpler tasks: turned, recoloured, part by part."""
+
+    def cut(pairs: Pairs, tests: Sequence[Cells]) -> list[tuple[Rule, float]]:
+        return [(one.rule, one.weight) for one in _chosen(pairs, tests, go_on)]
+
+    def draw(pairs: Pairs, tests: Sequence[Cells]) -> list[tuple[Rule, float]]:
+        return [*drawings(pairs, tests, rng, go_on, allowed)]
+
+    return _weighed(simplified(pairs, tests, rng, go_on, cut, draw))
 
 
 def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn) -> list[Explanation]:
@@ -129,7 +152,7 @@ def _drawn(pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on
         found += [Explanation(one.rule, SIZED * 0.5**n * one.weight) for one in sized]
     if sum(one.weight for one in found) < ENOUGH:
         drawn = composed(pairs, tests, go_on, lambda n, names: allowed(n, names, rng))
-        found += [Explanation(rule, weight) for rule, weight in drawn.rules]
+        found += _weighed(drawn.rules)
         if not agreed([(one.rule, one.weight) for one in found], tests):
             for program in drawn.near:
                 found += _continued(program, pairs, tests, rng, go_on)
