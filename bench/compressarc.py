@@ -92,6 +92,8 @@ def main(arguments: Sequence[str]) -> None:
             say(f"{number} of {len(chosen)}: {path.stem}: {cells}" + " (kept)" * (path.stem in kept))
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
+        if not rows:
+            sys.exit(130)
     if not rows:
         parser.error(f"none of the files in {options.tasks} is a task with known test outputs")
     print(table(rows, budget=options.budget), end="")

@@ -16,6 +16,7 @@ import queue
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, TimeoutError
@@ -90,9 +91,8 @@ class Crew:
     """A Solver for as many threads as it has workers, in as many processes."""
 
     def __init__(self, make: MakeSolver, *, size: int, launch_id: str) -> None:
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork would copy a GPU context that cannot be shared
+        # A fork would copy a GPU context that cannot be shared.
+        context = multiprocessing.get_context("spawn")
         self._workers = [Worker(make, context, launch_id) for _ in range(size)]
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
@@ -217,8 +217,17 @@ def _begin(make: MakeSolver, slate: Slate, launch_id: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     slate.pid = os.getpid()
+    threading.Thread(target=_end_with_the_runner, daemon=True).start()
     log_to(sys.stdout, launch_id)
     _own = make(), slate
+
+
+def _end_with_the_runner() -> None:
+    """A runner that is killed cannot end its workers, and they would hold the GPU."""
+    runner = multiprocessing.parent_process()
+    assert runner is not None, "a worker is started by the runner"
+    runner.join()
+    os._exit(1)
 
 
 def _solve(order: Order) -> Found:

@@ -7,19 +7,27 @@ repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .grids import Cells, Mask
-from .picking import DRAWS, MOST_WEIGHT, PARTINGS, Listed, Trait, listed_of, redrawn, trait_from_json
-from .programs.rules import proof_of
+from .picking import (
+    DRAWS,
+    PARTINGS,
+    Listed,
+    Trait,
+    answers_of,
+    listed_of,
+    redrawn,
+    trait_from_json,
+    united,
+)
 from .selecting import Part
-from .views import MAX_SIDE, Pairs
-
-GoOn = Callable[[], bool]
+from .terms import GoOn, Pairs
+from .views import MAX_SIDE
 
 WAYS: tuple[tuple[str, ...], ...] = (
     (), ("dot",), ("trimmed",), ("dot of the rarest",), ("bar of its cells",), ("column of its cells",),
@@ -137,16 +145,10 @@ def arranged(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[tuple[Ar
         for across in (True, False):
             for times, lines in _lines(targets, across):
                 for rule, cost in _rules(family, shown, kept, lines, across, times):
-                    answers = [rule.answer(test) for test in tests]
-                    key = tuple(b"" if a is None else bytes(a.shape) + a.tobytes() for a in answers)
+                    key = answers_of(rule, tests)
                     if any(key):
                         votes.setdefault(key, []).append((cost * 0.95**place, rule))
-    told = [
-        (max(found, key=lambda one: one[0])[1], sum(weight for weight, _ in found))
-        for found in votes.values()
-    ]
-    share = proof_of(targets) * MOST_WEIGHT / max(1.0, sum(weight for _, weight in told))
-    return sorted(((rule, share * weight) for rule, weight in told), key=lambda one: -one[1])
+    return united([(found, sum(weight for weight, _ in found)) for found in votes.values()], pairs)
 
 
 def _lines(targets: Sequence[Cells], across: bool) -> Iterator[tuple[int, list[Cells]]]:

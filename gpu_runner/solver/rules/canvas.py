@@ -14,7 +14,8 @@ import numpy as np
 
 from .grids import NONE, Cells, background, components
 from .sights import COLOURS, Sheet, look
-from .views import MAX_SIDE, Pairs, View, summary
+from .terms import Pairs
+from .views import MAX_SIDE, View, summary
 
 Formula = Callable[[int], float]
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from .programs.rules import read as read_composed
 from .programs.search import Program, program_from_json
 from .selecting import FAMILIES, Choice
 from .sights import Sheet, look, second_look
+from .terms import Rule
 from .views import MAX_SIDE, VIEWS, View
 
 
@@ -42,14 +43,6 @@ def view_named(told: Sequence[Any]) -> View:
     if not all(0 <= number <= MAX_SIDE for number in numbers):
         raise ValueError(f"the view {name!r} has numbers beyond 0..{MAX_SIDE}: {numbers}")
     return make(*numbers)
-
-
-class Rule(Protocol):
-    """Answers a grid, or knows that it cannot."""
-
-    def answer(self, grid: Cells) -> Cells | None: ...
-
-    def to_json(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)

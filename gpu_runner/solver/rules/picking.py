@@ -8,10 +8,10 @@ meets in the middle: which steps make the output of any part at all, before it a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +23,14 @@ from .programs.rules import proof_of
 from .programs.search import STEPS
 from .selecting import FAMILIES, Family, Part, part_of
 from .sights import COLOURS
-from .views import Pairs
+from .terms import GoOn, Pairs, Rule
+
+R = TypeVar("R", bound=Rule)
 
 LARGE = 10**6
 """More than any trait's number."""
 
 Numbers = npt.NDArray[np.int64]
-GoOn = Callable[[], bool]
 
 MOST_PARTS = 60
 """Of a grid, beyond which a family is left out."""
@@ -232,15 +233,24 @@ def picked(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[tuple[Pick
             continue
         for steps, hits in ways.of([one.parts for one in listed[: len(pairs)]], go_on):
             for rule, cost in _rules(family, steps, listed, hits):
-                answers = [rule.answer(test) for test in tests]
-                key = tuple(
-                    b"" if cells is None else bytes(cells.shape) + cells.tobytes() for cells in answers
-                )
+                key = answers_of(rule, tests)
                 if any(key):
                     bits = sum(DRAWS[step].cost for step in steps)
                     votes.setdefault(key, []).append((cost * 0.95**place * 2.0 ** (-bits / 2), rule))
+    return united([(found, _weight(found)) for found in votes.values()], pairs)
+
+
+def answers_of(rule: Rule, tests: Sequence[Cells]) -> tuple[bytes, ...]:
+    """The same for rules with the same answers; an empty one where a test has none."""
+    answers = [rule.answer(test) for test in tests]
+    return tuple(b"" if cells is None else bytes(cells.shape) + cells.tobytes() for cells in answers)
+
+
+def united(alike: Iterable[tuple[Sequence[tuple[float, R]], float]], pairs: Pairs) -> list[tuple[R, float]]:
+    """Of rules with the same answers, (weight, rule) of each and the weight of all, the best one, with as
+    much of that weight as leaves none sure alone."""
+    told = [(max(found, key=lambda one: one[0])[1], weight) for found, weight in alike]
     proof = proof_of([target for _, target in pairs])
-    told = [(max(found, key=lambda one: one[0])[1], _weight(found)) for found in votes.values()]
     share = proof * MOST_WEIGHT / max(1.0, sum(weight for _, weight in told))
     return sorted(((rule, share * weight) for rule, weight in told), key=lambda one: -one[1])
 
@@ -325,7 +335,7 @@ def _rules(
     names = listed[0].names
     shown = [one.numbers for one in listed[: len(hits)]]
     everyone = Trait("any")
-    for n, name in ((NO_TRAIT, ""), *enumerate(names)):
+    for n, name in ((0, ""), *enumerate(names)):
         for first in _traits(name, shown, hits, n):
             kept = [first.holds(numbers[:, n]) for numbers in shown]
             if not all((mask & hit).any() for mask, hit in zip(kept, hits, strict=True)):
@@ -343,9 +353,6 @@ def _rules(
                     good &= ~((left == best) & ~hit[mask][:, None]).any(0)
                 for m in np.flatnonzero(good).tolist():
                     yield Picked(family, first, Trait(how, names[m]), steps), DREAMT
-
-
-NO_TRAIT = 0
 
 
 def _traits(name: str, shown: Sequence[Numbers], hits: Sequence[Mask], n: int) -> Iterator[Trait]:

@@ -17,8 +17,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from .grids import Cells, Component, Mask, background, components
 from .sights import COLOURS
+from .terms import Pairs
 
-Pairs = Sequence[tuple[Cells, Cells]]
 Told = Iterator[tuple[str, bool]]
 
 BROKEN, DOUBTFUL = 0.1, 0.4

@@ -11,7 +11,7 @@ demonstration from the others, and as its answer keeps what all demonstrations h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from .drawing.growing import repetitions
 from .drawing.rules import drawings
 from .facts import allowed
 from .grids import Cells
-from .kinds import After, Again, Continued, Cut, Rule, Seen, Uncovered
+from .kinds import After, Again, Continued, Cut, Seen, Uncovered
 from .mosaics import mosaics
 from .normal.rules import simplified
 from .objects.rules import acted
@@ -35,7 +35,8 @@ from .programs.rules import composed, proof_of
 from .programs.search import Program
 from .selecting import Choice, choices
 from .sights import Sheet, look, second_look
-from .views import PICTURED, PLAIN, Pairs, View, same, views_for
+from .terms import GoOn, Pairs, Rule
+from .views import PICTURED, PLAIN, View, same, views_for
 
 GROWN = 12
 """Trees tried for a view, each but the first over a random part of the facts."""
@@ -64,8 +65,6 @@ ROUGH = (2, 3, 4, 6)
 
 MOST_CHOICES = 12
 """Choices of a part for which a tree is grown."""
-
-GoOn = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)

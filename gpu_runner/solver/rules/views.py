@@ -14,10 +14,10 @@ import numpy as np
 
 from .grids import NONE, Cells, Mask, background, components, mirrors
 from .sights import COLOURS, Sheet, look
+from .terms import Pairs
 
 MAX_SIDE = 30
 
-Pairs = Sequence[tuple[Cells, Cells]]
 Shape = tuple[int, int]
 
 

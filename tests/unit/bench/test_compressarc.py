@@ -1,5 +1,6 @@
 """The adapter against a tiny checkout with CompressARC's interface, and the table of the comparison."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -62,11 +63,11 @@ def checkout(tmp_path):
     return folder
 
 
-def adapt(checkout, tmp_path, *, seconds=60.0, steps=5):
+def adapt(checkout, tmp_path, *, seconds=60.0, steps=5, clock="wall"):
     task, out = tmp_path / "abc.json", tmp_path / "answer.json"
     bare = {"train": TASK["train"], "test": [{"input": pair["input"]} for pair in TASK["test"]]}
     task.write_text(json.dumps(bare))
-    arguments = (str(checkout), str(task), str(seconds), str(steps), "0", str(out))
+    arguments = (str(checkout), str(task), str(seconds), str(steps), "0", str(out), clock)
     ran = subprocess.run(
         (sys.executable, str(ADAPTER), *arguments), capture_output=True, text=True, cwd=tmp_path, timeout=120
     )
@@ -124,6 +125,88 @@ def test_both_solvers_stand_side_by_side(checkout, tmp_path, monkeypatch, capsys
     assert "by arcspot alone 1" in told.out
     assert "many.json: left out" in told.err
     assert json.loads((tmp_path / "bench" / "out" / "compressarc-1s.json").read_text())["tasks"]["abc"]
+
+
+@pytest.fixture
+def counted(checkout, tmp_path, monkeypatch):
+    """Runs the comparison of two tasks in a folder of its own; the list has the tasks it measured."""
+    tasks, measured = tmp_path / "tasks", []
+    tasks.mkdir()
+    for name in ("abc", "xyz"):
+        (tasks / f"{name}.json").write_text(json.dumps(TASK))
+    monkeypatch.setattr(compressarc, "PROJECT", tmp_path)
+    monkeypatch.setattr(compressarc, "machine", lambda: {})
+    monkeypatch.setattr(compressarc, "commit", lambda project: "none")
+
+    def both(path, options):
+        measured.append(path.stem)
+        return Run(0.0, False, 2.0, 30), Run(1.0, True, 2.0, 30)
+
+    monkeypatch.setattr(compressarc, "measured", both)
+    return measured, lambda *more: compressarc.main(
+        ["--checkout", str(checkout), "--tasks", str(tasks), "--budget", "1", *more]
+    )
+
+
+def test_what_was_measured_is_kept_and_not_measured_again(counted, capsys):
+    measured, compare = counted
+    compare("--limit", "1")
+    compare()
+    assert measured == ["abc", "xyz"]
+    assert "2 tasks, 1 s each" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", [["--again"], ["--clock", "cpu"], ["--seed", "3"], ["--steps", "7"]])
+def test_other_settings_begin_anew(counted, other):
+    measured, compare = counted
+    compare("--limit", "1")
+    compare("--limit", "1", *other)
+    assert measured == ["abc", "abc"]
+
+
+def test_what_there_is_when_it_is_stopped_is_printed_and_kept(counted, monkeypatch, capsys):
+    measured, compare = counted
+    both = compressarc.measured
+
+    def stopped(path, options):
+        if path.stem == "xyz":
+            raise KeyboardInterrupt
+        return both(path, options)
+
+    monkeypatch.setattr(compressarc, "measured", stopped)
+    compare()
+    told = capsys.readouterr()
+    assert "| abc | wrong |" in told.out
+    assert "the same command goes on from here" in told.err
+    monkeypatch.setattr(compressarc, "measured", both)
+    compare()
+    assert measured == ["abc", "xyz"]
+
+
+def test_stopped_before_anything_was_measured_it_has_nothing_to_print(counted, monkeypatch, capsys):
+    _, compare = counted
+
+    def stopped(path, options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compressarc, "measured", stopped)
+    with pytest.raises(SystemExit) as ended:
+        compare()
+    assert ended.value.code == 130
+    assert "none of the files" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("clock", "all_steps"), [("wall", False), ("cpu", True)])
+def test_steps_that_sleep_cost_seconds_of_the_wall_alone(checkout, tmp_path, clock, all_steps):
+    ran, found = adapt(checkout, tmp_path, seconds=0.5, steps=60, clock=clock)
+    assert ran.returncode == 0, ran.stderr
+    assert (found["steps"] == 60) == all_steps
+
+
+def test_a_process_that_counts_its_own_seconds_may_last_longer():
+    options = [argparse.Namespace(budget=300.0, clock=clock) for clock in ("wall", "cpu")]
+    wall, cpu = (compressarc.patience_s(each) for each in options)
+    assert 300.0 < wall < cpu
 
 
 def test_a_run_without_an_answer_says_why():

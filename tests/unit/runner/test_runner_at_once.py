@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from arcspot.errors import LaunchClosed, LeaseLost
+from arcspot.errors import LaunchClosed
 from gpu_runner import host
 from gpu_runner.assembly import at_once
 from gpu_runner.board import Board
@@ -142,21 +142,21 @@ def test_the_machines_seconds_are_shared_out_among_the_jobs_in_hand() -> None:
     assert board.spent(b, now=140.0) == 20.0
 
 
-def test_a_job_that_ended_beside_others_is_told_with_its_share(hands: ThreadPoolExecutor) -> None:
-    work, seconds = Together(2), {}
+def test_jobs_beside_each_other_are_told_with_their_shares(hands: ThreadPoolExecutor) -> None:
+    work, time, seconds = Together(2), [1000.0], {}
 
     class Telling(FakeApi):
         def complete(self, **told):  # type: ignore[no-untyped-def]
             seconds[told["lease"].job_id] = told["seconds"]
-            if told["lease"].job_id == "a":
-                raise LeaseLost("gone")
             return super().complete(**told)
 
-    times = iter([1000.0] * 4)
+    passed = threading.Event()
+    work.then["a"] = lambda: (time.__setitem__(0, 1040.0), passed.set())
+    work.then["b"] = lambda: passed.wait(WAITS_S)
     bench = bench_of(hands, work, lease("a"), lease("b"), many=2)
-    bench = replace(bench, api=Telling([lease("a"), lease("b")]), now=lambda: next(times, 1040.0))
-    assert serve(bench)[1].done == 1
-    assert sum(seconds.values()) <= 40.0
+    bench = replace(bench, api=Telling([lease("a"), lease("b")]), now=lambda: time[0])
+    assert serve(bench)[1].done == 2
+    assert seconds == {"a": 20.0, "b": 20.0}
 
 
 # How many ---------------------------------------------------------------------------------------------------

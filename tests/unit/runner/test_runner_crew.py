@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,8 +131,35 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
     pid = ask(short, tmp_path, "answers")[0].metrics["pid"]
     short.close()
     short.close()
-    for _ in range(200):
-        if not Path(f"/proc/{pid}").exists():
+    ends(pid)
+
+
+RUNNER = """
+import os, signal
+from pathlib import Path
+from tests.unit.runner.test_runner_crew import ask, small_solver
+from gpu_runner.crew import Crew
+
+if __name__ == "__main__":
+    crew = Crew(small_solver, size=1, launch_id="launch-1")
+    print(ask(crew, Path(), "answers")[0].metrics["pid"], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_does_not_outlive_a_runner_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "runner.py").write_text(RUNNER)
+    ran = subprocess.run(
+        [sys.executable, tmp_path / "runner.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, timeout=120,
+    )  # fmt: skip
+    assert ran.returncode == -signal.SIGKILL
+    ends(int(ran.stdout.split()[-1]))
+
+
+def ends(pid: int) -> None:
+    for _ in range(400):
+        if not Path(f"/proc/{pid}").exists() or "(zombie)" in Path(f"/proc/{pid}/status").read_text():
             return
         time.sleep(0.05)
     pytest.fail("the worker lives on")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gpu_runner.solver.rules.arranging import SQUARE, Arranged, arranged
@@ -57,10 +57,12 @@ def test_what_is_arranged_answers_every_demonstration(seed, across):
     grids = [drawn(4, 6, (0, 0, 0, 1, 2, 3), seed + n) for n in range(3)]
     rule = Arranged("side-groups", ANY, "filled cells", True, ("dot",), across, 1)
     pairs = [(grid, target) for grid in grids[:2] if (target := rule.answer(grid)) is not None]
-    if len(pairs) == 2:
-        for found, weight in arranged(pairs, grids[2:], always):
-            assert all(np.array_equal(found.answer(source), target) for source, target in pairs)
-            assert weight > 0
+    assume(len(pairs) == 2 and rule.answer(grids[2]) is not None)
+    found = arranged(pairs, grids[2:], always)
+    assert found
+    for one, weight in found:
+        assert all(np.array_equal(one.answer(source), target) for source, target in pairs)
+        assert weight > 0
 
 
 def test_without_time_nothing_is_arranged():

@@ -7,7 +7,7 @@ which the demonstrated output may have come about: a cell joins as soon as one b
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,7 @@ import numpy as np
 from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.grids import EIGHT, FOUR, NONE, Cells, Mask, background, ray, shifted
 from gpu_runner.solver.rules.sights import DIRECTIONS, Sheet
-
-Pairs = Sequence[tuple[Cells, Cells]]
-GoOn = Callable[[], bool]
-Allowed = Callable[[int, Sequence[str], np.random.Generator], Mask | None]
+from gpu_runner.solver.rules.terms import Allowed, GoOn, Pairs
 
 KNIGHTS = tuple((dr, dc) for dr in (-2, -1, 1, 2) for dc in (-2, -1, 1, 2) if abs(dr) != abs(dc))
 

@@ -6,7 +6,7 @@ is a rule. Of the others those that tell most of the cells that change become so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from gpu_runner.solver.rules import trees
-from gpu_runner.solver.rules.grids import Cells, Mask
+from gpu_runner.solver.rules.grids import Cells
 from gpu_runner.solver.rules.sights import Sheet, look, second_look
+from gpu_runner.solver.rules.terms import Allowed, GoOn, Pairs
 
 from .scenes import ANY
 from .steps import (
@@ -31,9 +32,6 @@ from .steps import (
     stepped,
 )
 
-Pairs = Sequence[tuple[Cells, Cells]]
-GoOn = Callable[[], bool]
-Allowed = Callable[[int, Sequence[str], np.random.Generator], Mask | None]
 Weighed = tuple["Followed | Drawn | Redrawn", float]
 
 FIRST = 40

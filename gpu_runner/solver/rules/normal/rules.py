@@ -18,13 +18,12 @@ from gpu_runner.solver.rules.facts import allowed
 from gpu_runner.solver.rules.grids import Cells
 from gpu_runner.solver.rules.kinds import Seen
 from gpu_runner.solver.rules.sights import Sheet
+from gpu_runner.solver.rules.terms import GoOn, Pairs, Rule
 from gpu_runner.solver.rules.views import PLAIN, View, same, views_for
 
-from .simpler import Pairs, Simpler, parted, recoloured, turned
-from .wrapped import Inner
+from .simpler import Simpler, parted, recoloured, turned
 
-GoOn = Callable[[], bool]
-Weighed = tuple[Inner, float]
+Weighed = tuple[Rule, float]
 Learn = Callable[[Pairs, Sequence[Cells]], Sequence[Weighed]]
 
 FRAMES, BOTH, PARTS, FRAMES_OF_PARTS = 6, 2, 6, 1

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from gpu_runner.solver.rules.grids import Cells, Mask, background
+from gpu_runner.solver.rules.terms import Pairs, Rule
 
 from .frames import Frame, Scheme, recolourings, turns
 from .parts import CUTTERS, Box, cut, ordered, parts_of
-from .wrapped import COPIED, LAYOUTS, Framed, Inner, Parted
+from .wrapped import COPIED, LAYOUTS, Framed, Parted
 
-Pairs = Sequence[tuple[Cells, Cells]]
 Alike = Callable[[Pairs, Sequence[Cells]], float]
 
 MOST_EXAMPLES = 40
@@ -30,7 +30,7 @@ class Simpler:
     pairs: Pairs
     tests: Sequence[Cells]
     groups: Sequence[int]
-    wrap: Callable[[Inner], Inner]
+    wrap: Callable[[Rule], Rule]
     gain: float = 0.0
 
     @property

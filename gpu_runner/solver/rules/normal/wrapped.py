@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from gpu_runner.solver.rules.grids import Cells
+from gpu_runner.solver.rules.terms import Rule
 from gpu_runner.solver.rules.views import MAX_SIDE
 
 from .frames import Scheme
@@ -19,18 +20,12 @@ COPIED = "copied"
 LAYOUTS = (COPIED, *TABLES)
 
 
-class Inner(Protocol):
-    def answer(self, grid: Cells) -> Cells | None: ...
-
-    def to_json(self) -> Any: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Framed:
     """A rule that looks at the grid in the frame of a scheme; its answer is put back."""
 
     scheme: Scheme
-    rule: Inner
+    rule: Rule
 
     def answer(self, grid: Cells) -> Cells | None:
         frame = self.scheme.frame(grid)
@@ -49,7 +44,7 @@ class Parted:
 
     cutter: str
     layout: str
-    rule: Inner
+    rule: Rule
 
     def answer(self, grid: Cells) -> Cells | None:
         boxes = parts_of(grid, self.cutter)
@@ -84,7 +79,7 @@ class Parted:
         return ["parted", self.cutter, self.layout, self.rule.to_json()]
 
 
-def parted_from(cutter: str, layout: str, rule: Inner) -> Parted:
+def parted_from(cutter: str, layout: str, rule: Rule) -> Parted:
     """Raises ValueError on what no rule of parts wrote."""
     if cutter not in CUTTERS or layout not in LAYOUTS:
         raise ValueError(f"no parts are cut as {cutter!r} and laid as {layout!r}")

@@ -13,9 +13,10 @@ import numpy as np
 
 from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.grids import NONE, Cells, Mask
+from gpu_runner.solver.rules.terms import GoOn
 
 from .traits import facts_of
-from .watching import STAYS, GoOn, Layer, Watched, different
+from .watching import STAYS, Layer, Watched, different
 
 ASKED = 40
 """Acts under one way to part the grid for which conditions are looked for, those that explain most."""

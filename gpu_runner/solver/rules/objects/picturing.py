@@ -17,11 +17,12 @@ from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.drawing.rules import Picture, sheet_with, telling
 from gpu_runner.solver.rules.grids import NONE, Cells
 from gpu_runner.solver.rules.sights import Sheet
+from gpu_runner.solver.rules.terms import GoOn, Pairs
 
 from .acts import ACTS
 from .stroke import Drawing, painted
 from .things import SHADES, Things, things_of
-from .watching import STAYS, GoOn, Pairs, Watched, different
+from .watching import STAYS, Watched, different
 
 TRIED = 25
 """Acts under one way to part the grids that are drawn, those that explain most."""

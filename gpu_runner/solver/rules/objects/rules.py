@@ -10,7 +10,7 @@ Where that explains nothing, an object may do several acts, each under its own w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.grids import Cells, Mask
 from gpu_runner.solver.rules.sights import Sheet, second_look
+from gpu_runner.solver.rules.terms import Allowed, GoOn, Pairs
 
 from .acts import ACTS
 from .covering import Choice, Ruled, covering, without
@@ -28,9 +29,7 @@ from .picturing import Everyone, Pictured, drawing, pictures_of
 from .stroke import Drawing, painted
 from .things import SHADES, Things, alike, things_of
 from .traits import facts_of
-from .watching import GoOn, Pairs, Watched
-
-Allowed = Callable[[int, Sequence[str], np.random.Generator], Mask | None]
+from .watching import Watched
 
 MOST_LEAVES = 5
 
@@ -120,10 +119,10 @@ def _kept_look(cells: bytes, rough: bytes, shape: tuple[int, ...]) -> Sheet:
     return second_look(before, after)
 
 
-Rule = Acted | Together | Pictured | Retouched
+ObjectRule = Acted | Together | Pictured | Retouched
 
 
-def acted_from_json(told: Any) -> Rule:
+def acted_from_json(told: Any) -> ObjectRule:
     """Raises ValueError on what no rule of objects wrote."""
     match told:
         case ["acted", str(parting), tree] if parting in WAYS_OF_PARTING:
@@ -190,11 +189,11 @@ def drawn_by(things: Things, names: Sequence[str]) -> Cells | None:
 
 def acted(
     pairs: Pairs, tests: Sequence[Cells], rng: np.random.Generator, go_on: GoOn, allowed: Allowed
-) -> list[tuple[Rule, float]]:
+) -> list[tuple[ObjectRule, float]]:
     """The rules of this kind that answer all demonstrations and at least one test, with their weights."""
     if any(source.shape != target.shape for source, target in pairs):
         return []
-    found: dict[Rule, float] = {}
+    found: dict[ObjectRule, float] = {}
     seen: list[Watched] = []
     parted: list[list[Things]] = []
     for parting in WAYS_OF_PARTING:
@@ -259,10 +258,10 @@ def _foretold(watched: Watched, chosen: Sequence[str], parting: str, pairs: Pair
     return True
 
 
-def _together(choices: Sequence[Choice], pairs: Pairs, go_on: GoOn) -> dict[Rule, float]:
+def _together(choices: Sequence[Choice], pairs: Pairs, go_on: GoOn) -> dict[ObjectRule, float]:
     """Where no one act of each object explains the outputs: several acts of the same objects, or of objects
     under several ways to part the grid."""
-    found: dict[Rule, float] = {}
+    found: dict[ObjectRule, float] = {}
     for chosen in choices:
         if not go_on():
             break
@@ -283,7 +282,7 @@ def _together(choices: Sequence[Choice], pairs: Pairs, go_on: GoOn) -> dict[Rule
 
 def _pictured(
     seen: Sequence[Watched], pairs: Pairs, rng: np.random.Generator, go_on: GoOn, allowed: Allowed
-) -> dict[Rule, float]:
+) -> dict[ObjectRule, float]:
     """Where objects' traits do not tell who does what: trees over cells."""
     acts, sheets = pictures_of(pairs, seen, go_on)
     grown = _forest(sheets, pairs, rng, go_on, allowed) if acts else {}
@@ -292,9 +291,9 @@ def _pictured(
 
 def _retouched(
     choices: Sequence[Choice], pairs: Pairs, rng: np.random.Generator, go_on: GoOn, allowed: Allowed
-) -> dict[Rule, float]:
+) -> dict[ObjectRule, float]:
     """Where acts explain but a part: trees over what a cell sees once they are done."""
-    found: dict[Rule, float] = {}
+    found: dict[ObjectRule, float] = {}
     for chosen in choices:
         first = _joined(chosen)
         sheets = []
@@ -325,6 +324,6 @@ def _joined(chosen: Sequence[Ruled]) -> Together:
     return Together(tuple(Acted(one.watched.parting, one.tree()) for one in chosen))
 
 
-def _same(rule: Rule, source: Cells, target: Cells) -> bool:
+def _same(rule: ObjectRule, source: Cells, target: Cells) -> bool:
     told = rule.answer(source)
     return told is not None and np.array_equal(told, target)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.grids import NONE, Cells, Mask
+from gpu_runner.solver.rules.terms import GoOn, Pairs
 
 from .acts import ACTS
 from .stroke import Stroke
 from .things import SHADES, Things
 from .traits import facts_of
-
-Pairs = Sequence[tuple[Cells, Cells]]
-GoOn = Callable[[], bool]
 
 STARTS = 10
 """Acts with which a choice of acts begins."""

@@ -16,6 +16,7 @@ import numpy as np
 from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.grids import NONE, Cells, Mask
 from gpu_runner.solver.rules.sights import Sheet, look
+from gpu_runner.solver.rules.terms import GoOn, Pairs
 
 from .search import Program, Searched, program_from_json, search
 
@@ -47,8 +48,6 @@ MOST_NEAR = 2
 PROVING = 12
 """Demonstrated cells below which an exact program proves less: of thousands some draw a few by chance."""
 
-Pairs = Sequence[tuple[Cells, Cells]]
-GoOn = Callable[[], bool]
 Part = Callable[[int, Sequence[str]], Mask | None]
 """The facts, of those with these names, that the n-th tree may use; None: all."""
 
