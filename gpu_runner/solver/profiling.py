@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from .pretrain import Pretraining
+    from .pretraining import Pretraining
 
 FACTORS = (0.25, 0.5, 1, 2, 4)
 WARM_SHARE = 0.4

@@ -13,7 +13,8 @@ from gpu_runner.solver.corpus import held_out_of, load_corpus, pools
 from gpu_runner.solver.errors import BadData, BadState, BadWeights, Diverged
 from gpu_runner.solver.flops import step_flops, training_flops
 from gpu_runner.solver.model import CONFIGS, Solver
-from gpu_runner.solver.pretrain import Pretraining, Settings, _replace, export, main, rate_factor, train
+from gpu_runner.solver.pretrain import _replace, export, main, train
+from gpu_runner.solver.pretraining import Pretraining, Settings, rate_factor
 from gpu_runner.solver.progress import Line, bar, clock
 from gpu_runner.solver.weights import read_checkpoint, sha256_of, write_checkpoint
 
