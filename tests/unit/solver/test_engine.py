@@ -154,6 +154,7 @@ def test_slow_rules_take_nothing_from_the_search_for_the_nearest_tokens(checkpoi
     budget = SolveBudget(seconds=100, max_steps=2)
     found = solve(TASK, budget, checkpoint, clock=lambda: late)
     assert {name for name, _ in found.metrics["nearest_pretraining_tasks"]} == {"a", "b"}
+    assert found.metrics["small_seconds"] == 11.0
 
 
 def test_tokens_without_their_task_ids_are_refused(checkpoint):
