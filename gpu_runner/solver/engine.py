@@ -23,16 +23,15 @@ from .door import SOLVER_VERSION, Attempts, Door, Progress, Solution, SolveBudge
 from .errors import BadState, BadWeights
 from .flops import Meter
 from .model import CONFIGS, Solver, count_parameters
-from .nearest import rank_tokens
 from .pace import Clock, reserve_s
 from .portfolio import LEAST_VIEWS, Hypothesis, hypothesis, names_for
 from .resume import Journal, Part, number, understood
+from .starting import from_scratch, starting_network, usable
 from .task import Task
 from .threads import threads_for
 from .train import Adaptation, Adapted, Recipe, recipe_for
-from .weights import Checkpoint, build, read_checkpoint, sha256_of
+from .weights import Checkpoint, build, sha256_of
 
-DEFAULT_CONFIG = "xs"
 TOKENS = "task_tokens"
 
 log = logging.getLogger(__name__)
@@ -87,12 +86,12 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: Door)
     believed = small.by_rules_or_spreader(task, budget, door, reasoned) if fresh else None
     if believed is not None:
         return believed
-    pretrained = _checkpoint(checkpoint)
+    pretrained = usable(checkpoint)
     recipe = recipe_for(budget.device)
     with threads_for(task.half, budget.device):
         meter = _meter(journal)
         began = _began(door)
-        start, nearest = _start(pretrained, budget, task, door, meter)
+        start, nearest = starting_network(pretrained, budget, task, door, meter)
         first = _run(task, start, recipe, budget, door)
         again, why = _again(
             task, start, first, recipe, budget, door, meter, began, pretrained=pretrained is not None
@@ -208,7 +207,7 @@ def _again(
     budget = replace(budget, seed=second.seed_after(budget.seed))
     names = (first.adapted.chosen.name,)
     if not pretrained:
-        start = _from_scratch(budget, meter)
+        start = from_scratch(budget, meter)
     return _run(task, start, recipe, budget, door, names=names, prefix=second.PREFIX), why
 
 
@@ -361,56 +360,6 @@ def _identity(task: Task, budget: SolveBudget, checkpoint: Path | None) -> str:
     facts = [SOLVER_VERSION, task.demos, task.tests, budget.seed, kind, budget.max_steps, start]
     facts += [budget.adapt, budget.second_seed]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _checkpoint(path: Path | None) -> Checkpoint | None:
-    if path is None:
-        return None
-    try:
-        return read_checkpoint(path)
-    except BadWeights as error:
-        log.warning("%s; starting from random weights", error)
-        return None
-
-
-def _start(
-    pretrained: Checkpoint | None, budget: SolveBudget, task: Task, door: Door, meter: Meter
-) -> tuple[Solver, list[list[Any]]]:
-    """The network to adapt, and the pretraining tasks whose tokens explain the demonstrations best.
-
-    The search may take a tenth of the budget; it needs about as long as ten training steps, and is not
-    repeated.
-    """
-    journal = door.journal
-    known = journal.found("start")
-    if pretrained is None:
-        journal.hold("start", lambda: snapshot.of_ranking([]))
-        return _from_scratch(budget, meter), []
-    model = build(pretrained.config, pretrained.weights).to(budget.device)
-    meter.watch(model)
-
-    until = max(0.0, door.watch.left() - 0.1 * budget.seconds)  # however long the small ones before it took
-
-    def go_on(done: int) -> bool:
-        door.check("load", done / len(pretrained.tokens), None)
-        return door.fits("load", within=door.watch.left() - until)
-
-    if known is None:
-        ranked = rank_tokens(model, task, pretrained.tokens, device=budget.device, go_on=go_on)[:5]
-    else:
-        ranked = snapshot.ranking(known, len(pretrained.tokens))
-    journal.hold("start", lambda: snapshot.of_ranking(ranked))
-    if ranked:
-        model.mean_tokens.copy_(pretrained.tokens[ranked[0][1]])
-    return model, [[pretrained.task_ids[row], round(value, 4)] for value, row in ranked]
-
-
-def _from_scratch(budget: SolveBudget, meter: Meter) -> Solver:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(budget.seed)
-        model = Solver(CONFIGS[DEFAULT_CONFIG]).to(budget.device)
-    meter.watch(model)
-    return model
 
 
 def _metadata(task: Task, recipe: Recipe, run: _Run) -> dict[str, str]:

@@ -27,7 +27,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def tiny_from_scratch(monkeypatch):
-    monkeypatch.setattr("gpu_runner.solver.engine.DEFAULT_CONFIG", "tiny")
+    monkeypatch.setattr("gpu_runner.solver.starting.DEFAULT_CONFIG", "tiny")
 
 
 def grid(height, width, *, shift=0):

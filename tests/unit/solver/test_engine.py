@@ -6,7 +6,16 @@ import json
 import pytest
 import torch
 
-from gpu_runner.solver import BadTask, BadWeights, Interrupted, SolveBudget, engine, predict, reasoning, solve
+from gpu_runner.solver import (
+    BadTask,
+    BadWeights,
+    Interrupted,
+    SolveBudget,
+    predict,
+    reasoning,
+    solve,
+    starting,
+)
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import read_checkpoint, write_checkpoint
 
@@ -88,7 +97,7 @@ def test_a_deadline_already_past_still_gives_a_valid_answer(checkpoint, seconds)
 
 @pytest.mark.usefixtures("no_rules")
 def test_a_missing_checkpoint_is_a_warning_and_random_weights(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(engine, "DEFAULT_CONFIG", "tiny")
+    monkeypatch.setattr(starting, "DEFAULT_CONFIG", "tiny")
     found = solve(TASK, QUICK, tmp_path / "none.safetensors")
     well_formed(found.attempts, 2)
     assert found.metrics["checkpoint"] is None

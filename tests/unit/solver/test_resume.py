@@ -149,7 +149,7 @@ def test_a_resumed_solve_does_not_repeat_what_was_done(checkpoint, kept, caplog)
 
 
 def test_random_weights_are_the_same_after_an_interruption(tmp_path, monkeypatch):
-    monkeypatch.setattr("gpu_runner.solver.engine.DEFAULT_CONFIG", "tiny")
+    monkeypatch.setattr("gpu_runner.solver.starting.DEFAULT_CONFIG", "tiny")
     keep = tmp_path / "state.safetensors"
     assert run(None, keep, ("adapt", 3))[0] is None
     same(run(None, keep)[0], run(None)[0])

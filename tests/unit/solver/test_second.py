@@ -112,7 +112,7 @@ def test_a_second_adaptation_that_lacks_its_metadata_or_weights_is_refused(twice
 
 
 def test_from_scratch_the_second_seed_starts_at_other_weights(monkeypatch):
-    monkeypatch.setattr("gpu_runner.solver.engine.DEFAULT_CONFIG", "tiny")
+    monkeypatch.setattr("gpu_runner.solver.starting.DEFAULT_CONFIG", "tiny")
     found = solve(TASK, SolveBudget(seconds=600, max_steps=1), None)
     assert found.metrics["seeds"] == [0, second.seed_after(0)]
     assert not torch.equal(found.adapted["cell"], found.adapted["second.cell"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gpu_runner.solver import BadWeights, engine, predict, reasoning, solve, spreading
+from gpu_runner.solver import BadWeights, predict, reasoning, solve, spreading, starting
 from gpu_runner.solver.engine import SolveBudget
 from gpu_runner.solver.spreading import DIHEDRALS, Spreader, replay, spread
 from gpu_runner.solver.task import Task
@@ -98,7 +98,7 @@ def test_images_that_disagree_are_not_believed(monkeypatch):
 
 
 def test_the_network_has_its_turn_when_no_small_hypothesis_is_believed(monkeypatch):
-    monkeypatch.setattr(engine, "DEFAULT_CONFIG", "tiny")
+    monkeypatch.setattr(starting, "DEFAULT_CONFIG", "tiny")
     monkeypatch.setattr(spreading, "STEPS", 3)
     found = solve(RULELESS, SolveBudget(seconds=60, max_steps=3), None)
     assert found.metrics["config"] == "tiny"
