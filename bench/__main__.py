@@ -4,6 +4,7 @@
     python -m bench all --arc DIR        # those too; DIR holds ARC's training tasks
     python -m bench imports help         # only these; the names are those of ORDER below
     python -m bench table                # the Markdown table of what was measured so far
+    python -m bench ablate DIR           # the network with one thing changed at a time: hours
     python -m bench calibrate FILE.json  # the solver's confidence, fitted to evaluations; --help tells more
     python -m bench rules DIR            # what the small rules alone answer, and how often they are right
     python -m bench precision            # the solver's steps on this CPU: fp32 beside bf16
@@ -35,7 +36,7 @@ OUT = PROJECT / "bench" / "out"
 ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
 
 
-OTHERS = ("calibrate", "compressarc", "gpu", "precision", "rules")
+OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "rules")
 """Modules with options of their own, loaded when they are asked for: some need torch."""
 
 

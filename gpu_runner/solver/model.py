@@ -40,6 +40,8 @@ CONFIGS = {
     for c in (
         ModelConfig("tiny", width=32, hidden=32, heads=2, layers=1, loops=2),
         ModelConfig("xs", width=192, hidden=352, heads=6, layers=2, loops=4),
+        ModelConfig("xs3", width=192, hidden=352, heads=6, layers=3, loops=3),
+        ModelConfig("xs6", width=192, hidden=352, heads=6, layers=6, loops=1),
         ModelConfig("m", width=256, hidden=480, heads=8, layers=2, loops=4),
         ModelConfig("m6", width=256, hidden=480, heads=8, layers=6, loops=1),
     )

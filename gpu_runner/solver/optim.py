@@ -49,7 +49,7 @@ class Optimiser:
 
     A step whose gradients are not all finite moves nothing; `skipped` counts such steps in a row.
     `on_device` leaves that decision, and the rates, on the device, so that a step never waits for it and can
-    be recorded as a CUDA graph.
+    be recorded as a CUDA graph. Without `muon` AdamW moves the matrices as well.
     """
 
     _step_supports_amp_scaling = True
@@ -66,8 +66,10 @@ class Optimiser:
         token_rate: float,
         decay: float = 0.01,
         on_device: bool = False,
+        muon: bool = True,
     ) -> None:
-        self.matrices = [p for p in model.parameters() if p.dim() == 2 and _is_layer_matrix(model, p)]
+        layers = [p for p in model.parameters() if p.dim() == 2 and _is_layer_matrix(model, p)]
+        self.matrices = layers if muon else []
         chosen = {id(p) for p in self.matrices}
         rest = [p for p in model.parameters() if id(p) not in chosen]
         self.decay, self.on_device = decay, on_device

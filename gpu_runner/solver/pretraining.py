@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Settings:
     """seconds, decay_seconds: of training in this call; batch_tokens: canvas tokens a step; mix: share of
-    steps by bucket; `early_loops` loops are used for the first
-    `early_share` of the call."""
+    steps by bucket; `early_loops` loops are used for the first `early_share` of the call; plain_share: share
+    of samples that are of no variant (dihedral × colour) of their task."""
 
     config: ModelConfig
     seconds: float
@@ -58,6 +58,7 @@ class Settings:
     report_seconds: float
     seed: int
     device: str
+    plain_share: float = PLAIN_SHARE
 
 
 def rate_factor(step: int, elapsed: float, settings: Settings) -> float:
@@ -125,7 +126,7 @@ class Pretraining:
         size = max(1, self.batch_tokens // (pool.half**2 + TASK_TOKENS))
         pair = pool.sample(size, g)
         chance = torch.rand(4, size, generator=g, device=device)
-        variant = (1 + chance[0] * (VARIANTS_PER_TASK - 1)).long() * (chance[1] > PLAIN_SHARE)
+        variant = (1 + chance[0] * (VARIANTS_PER_TASK - 1)).long() * (chance[1] > self.settings.plain_share)
         row = self.corpus.task[pair] * VARIANTS_PER_TASK + variant
         scale = torch.full((size,), pool.scale, device=device)
         offset = random_offsets(self.corpus.pairs.longest[pair], scale, pool.half, g, align=pool.scale)
