@@ -201,6 +201,7 @@ def _summary(document: dict[str, Any]) -> str:
         row("seconds, p50 / p90", lambda c: f"{c['seconds_p50'] or 0:.1f} / {c['seconds_p90'] or 0:.1f}"),
         row("seconds in all", lambda c: seconds(c["seconds_total"])),
         row("of them for rules", lambda c: seconds(c["small_seconds"])),
+        row("memory, at most", lambda c: f"{c['peak_mib']:,} MiB" if c["peak_mib"] else "–"),
         row("arithmetic", lambda c: f"{c['flops'] / 1e12:,.1f} TFLOP"),
         row(
             "on a T4, ESTIMATE", lambda c: f"{seconds(c['t4_seconds'])} of GPU, ${_usd_a_task(c):.6f} a task"

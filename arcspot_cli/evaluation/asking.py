@@ -30,11 +30,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Two attempts for each test input, the seconds they took (earlier calls included), the metrics."""
+    """Two attempts for each test input, the seconds they took (earlier calls included), the metrics.
+
+    `peak_mib` is the most memory that the solving process has had by then, for whichever task; 0: not known.
+    """
 
     attempts: tuple[tuple[GridLike, GridLike], ...]
     seconds: float
     metrics: dict[str, Any] = field(default_factory=dict)
+    peak_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True)

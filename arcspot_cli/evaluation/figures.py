@@ -32,6 +32,7 @@ class Result:
     Shares of test inputs are 0..1, and None where a test's output is not known; `confidence` is that of the
     least sure test input, None where there is no answer. `small_seconds` are those of `seconds` in which
     small hypotheses were looked for, on the CPU. `votes` has the best candidates of each test input.
+    `peak_mib` is the most memory the solving process had had by then.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Result:
     seconds: float
     confidence: float | None
     small_seconds: float = 0.0
+    peak_mib: int = 0
     confidences: list[float] = field(default_factory=list)
     hypothesis: str = ""
     stopped_by: str = ""
@@ -99,6 +101,7 @@ def judge(task: Task, answer: Answer) -> Result:
         demo_fit=metrics.get("demo_fit"),
         seconds=answer.seconds,
         small_seconds=small,
+        peak_mib=answer.peak_mib,
         confidence=min(confidences, default=None),
         confidences=confidences,
         hypothesis=str(metrics.get("hypothesis", "")),
@@ -195,6 +198,7 @@ class Totals:
     seconds_p50: float | None
     seconds_p90: float | None
     small_seconds: float
+    peak_mib: int
     flops: int
     t4_seconds: float
     t4_usd_micros: int
@@ -225,6 +229,7 @@ def totals(results: Iterable[Result]) -> Totals:
         seconds_p50=percentile(seconds, 0.5),
         seconds_p90=percentile(seconds, 0.9),
         small_seconds=round(small, 3),
+        peak_mib=max((one.peak_mib for one in each), default=0),
         flops=flops,
         t4_seconds=round(t4_seconds(flops), 3),
         t4_usd_micros=t4_usd_micros(flops, small_seconds=small),

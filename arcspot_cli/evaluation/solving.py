@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,18 @@ class TorchSolver:
         before = float(found.metrics.get("seconds_before", 0.0))
         if question.keep is not None:
             question.keep.unlink(missing_ok=True)
-        return Answer(tuple(found.attempts), round(before + time.monotonic() - began, 3), dict(found.metrics))
+        took = round(before + time.monotonic() - began, 3)
+        return Answer(tuple(found.attempts), took, dict(found.metrics), peak_mib())
+
+
+def peak_mib() -> int:
+    """The most resident memory that this process has had; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    told = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(told / 2**20 if sys.platform == "darwin" else told / 2**10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ import pytest
 
 from arcspot.domain.tasks import Task
 from arcspot_cli.errors import CommandFailed
-from arcspot_cli.evaluation import comparing, figures, gallery, keeping, running, working
-from arcspot_cli.evaluation.asking import Answer, Failed, Question, Stopped
+from arcspot_cli.evaluation import comparing, figures, gallery, keeping, running, solving, working
+from arcspot_cli.evaluation.asking import Answer, Failed, Question, ShouldStop, Stopped
 from arcspot_cli.evaluation.figures import Result
 from arcspot_cli.evaluation.keeping import Keeper
 
@@ -166,6 +166,19 @@ def test_seconds_in_which_the_gpu_waits_for_rules_are_paid_for_too(tmp_path: Pat
     assert (result.small_seconds, result.t4_seconds) == (9.0, pytest.approx(1.0))
     assert result.t4_usd_micros == pytest.approx(520, abs=5)
     assert document(evaluation)["t4_usd_micros"] == result.t4_usd_micros
+
+
+def test_the_most_memory_of_any_task_is_told(tmp_path: Path) -> None:
+    peaks = iter((700, 900, 800))
+
+    def solve(question: Question, should_stop: ShouldStop) -> Answer:
+        return Answer(((RIGHT, WRONG),), 1.0, peak_mib=next(peaks))
+
+    folder = put(tmp_path, **{name: task_json(RIGHT, mark=n) for n, name in enumerate("abc")})
+    evaluation = solved(folder, solve)
+    assert [one.peak_mib for one in evaluation.results()] == [700, 900, 800]
+    assert document(evaluation)["peak_mib"] == 900
+    assert 10 < solving.peak_mib() < 100_000, "of this very process, in MiB"
 
 
 def test_without_votes_the_attempts_are_the_candidates(tmp_path: Path) -> None:
