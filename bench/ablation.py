@@ -132,6 +132,7 @@ def arms(samples: int) -> dict[str, Arm]:
         Arm("twice-batch", "E7: twice the batch, half the steps", recipe=sized(2)),
         Arm("adamw", "E7: AdamW on the matrices as well", muon=False),
         Arm("half-rate", "E7: half the rates", recipe=_rated(base, 0.5)),
+        Arm("twice-rate", "E7: twice the rates", recipe=_rated(base, 2)),
         Arm("tokens", "E8: only task tokens and norms adapt", moves=_small),
         Arm("no-attention", "E8: all but attention adapts", moves=lambda n: not n.endswith(("qkv", "out"))),
         Arm("mean", "E9: tokens start at the mean", start="mean"),
