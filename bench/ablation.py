@@ -129,6 +129,7 @@ def arms(samples: int) -> dict[str, Arm]:
         Arm("twice-samples", "E6: twice the samples", recipe=replace(base, samples=samples * 2)),
         Arm("no-stop", "E6: no stop by fit", recipe=replace(base, fit_goal=2.0)),
         Arm("half-batch", "E7: half the batch, twice the steps", recipe=sized(0.5)),
+        Arm("quarter-batch", "E7: a quarter of the batch, four times the steps", recipe=sized(0.25)),
         Arm("twice-batch", "E7: twice the batch, half the steps", recipe=sized(2)),
         Arm("adamw", "E7: AdamW on the matrices as well", muon=False),
         Arm("half-rate", "E7: half the rates", recipe=_rated(base, 0.5)),
