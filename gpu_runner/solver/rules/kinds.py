@@ -20,6 +20,7 @@ from .before import CHANGES
 from .canvas import canvas
 from .drawing.growing import Repeated
 from .drawing.rules import drawn_from_json
+from .drawing.sweeping import swept_from_json
 from .grids import Cells
 from .mosaics import Mosaic
 from .normal.frames import scheme_from_json
@@ -175,6 +176,8 @@ def rule_from_json(told: Any) -> Rule:
                 return Framed(scheme_from_json(scheme), rule_from_json(rule))
             case ["parted", str(cutter), str(layout), rule]:
                 return parted_from(cutter, layout, rule_from_json(rule))
+            case ["swept", *_]:
+                return swept_from_json(told)
             case ["repeated", tree]:
                 return Repeated(trees.from_json(tree))
             case ["mosaic", [int(cover), int(piece)]]:

@@ -23,6 +23,7 @@ from .before import CHANGES
 from .canvas import canvases
 from .drawing.growing import repetitions
 from .drawing.rules import drawings
+from .drawing.sweeping import sweeps
 from .facts import allowed
 from .grids import Cells
 from .kinds import After, Again, Continued, Cut, Seen, Uncovered
@@ -98,6 +99,7 @@ def _stages(
         yield _weighed(arranged(pairs, tests, go_on))
     grown = repetitions(pairs, rng, go_on, allowed)
     yield _weighed([*grown, *drawings(pairs, tests, rng, go_on, allowed)])
+    yield _weighed(sweeps(pairs, tests, rng, go_on, allowed))
     yield _weighed(acted(pairs, tests, rng, go_on, allowed))
     yield _after_changes(pairs, tests, rng, go_on)
     if reshaped:

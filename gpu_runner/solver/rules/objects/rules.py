@@ -310,13 +310,15 @@ def _retouched(
 def _forest(
     sheets: Sequence[Sheet], pairs: Pairs, rng: np.random.Generator, go_on: GoOn, allowed: Allowed
 ) -> dict[trees.Node, float]:
-    wanted = np.concatenate([target.ravel() for _, target in pairs])
-    learner = trees.Learner(trees.Table.of(sheets), wanted)
+    targets = [target for _, target in pairs]
+    learner = trees.Learner(trees.Table.of(sheets), np.concatenate([target.ravel() for target in targets]))
     found: dict[trees.Node, float] = {}
     for n in range(OVER_CELLS):
-        tree = learner.grow(allowed(n, learner.names, rng)) if go_on() else None
+        part = allowed(n, learner.names, rng)
+        tree = learner.grow(part) if go_on() else None
         if tree is not None:
-            found[tree] = found.get(tree, 0.0) + UNSURE * 2.0 ** -trees.leaves(tree)
+            weight = UNSURE * 2.0 ** -trees.leaves(tree) * learner.proof(targets, part)
+            found[tree] = found.get(tree, 0.0) + weight
     return found
 
 
