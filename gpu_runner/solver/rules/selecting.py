@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -17,20 +18,37 @@ from .grids import Cells, background, components
 from .sights import COLOURS
 from .views import split
 
+Box = tuple[int, int, int, int]
+"""(top, left, bottom, right), the latter two exclusive."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class Part:
-    """cells: the part, as cut out; traits: name → number, the same names for all parts of a family."""
+    """cells: the part, as cut out; tell: tells its traits, once they are asked for. Most parts only show that
+    none of their family is wanted."""
 
     cells: Cells
-    traits: dict[str, int]
+    tell: Callable[[], dict[str, int]]
+    _told: dict[str, int] | None = None
+
+    @property
+    def traits(self) -> dict[str, int]:
+        """name → number, the same names for all parts of a family."""
+        if self._told is None:
+            self._told = self.tell()
+        return self._told
 
 
-def part_of(grid: Cells, box: tuple[int, int, int, int], ground: int, *, cells: Cells | None = None,
-            colour: int | None = None) -> Part:  # fmt: skip
-    """The part in a box, which is (top, left, bottom, right)."""
+def part_of(grid: Cells, box: Box, ground: int, *, cells: Cells | None = None, colour: int | None = None,
+            more: dict[str, int] | None = None) -> Part:  # fmt: skip
+    """The part in a box; more: further traits."""
     top, left, bottom, right = box
     cut = grid[top:bottom, left:right] if cells is None else cells
+    return Part(cut, lambda: _traits(grid, box, ground, cut, colour) | (more or {}))
+
+
+def _traits(grid: Cells, box: Box, ground: int, cut: Cells, colour: int | None) -> dict[str, int]:
+    top, left, bottom, right = box
     counts = np.bincount(cut.ravel(), minlength=COLOURS)
     filled = counts.copy()
     filled[ground] = 0
@@ -66,21 +84,33 @@ def part_of(grid: Cells, box: tuple[int, int, int, int], ground: int, *, cells: 
     traits["alike in some way"] = max(traits[name] for name in alike)
     for value in range(1, COLOURS):
         traits[f"cells of {value}"] = int(counts[value])
-    return Part(cut, traits)
+    return traits
 
 
 def _compared(parts: list[Part], ground: int) -> list[Part]:
     """With traits that compare a part with the others."""
-    contents = Counter(part.cells.tobytes() + bytes(part.cells.shape) for part in parts)
-    shapes = Counter((part.cells != ground).tobytes() + bytes(part.cells.shape) for part in parts)
-    sizes = Counter(part.cells.shape for part in parts)
-    colours = Counter(part.traits["colour"] for part in parts)
-    for part in parts:
-        part.traits["content occurs"] = contents[part.cells.tobytes() + bytes(part.cells.shape)]
-        part.traits["shape occurs"] = shapes[(part.cells != ground).tobytes() + bytes(part.cells.shape)]
-        part.traits["size occurs"] = sizes[part.cells.shape]
-        part.traits["colour occurs"] = colours[part.traits["colour"]]
-    return parts
+
+    @cache
+    def occurring() -> list[dict[str, int]]:
+        contents = [part.cells.tobytes() + bytes(part.cells.shape) for part in parts]
+        shapes = [(part.cells != ground).tobytes() + bytes(part.cells.shape) for part in parts]
+        sizes = [part.cells.shape for part in parts]
+        colours = [part.traits["colour"] for part in parts]
+        counts = Counter(contents), Counter(shapes), Counter(sizes), Counter(colours)
+        return [
+            {
+                "content occurs": counts[0][content],
+                "shape occurs": counts[1][shape],
+                "size occurs": counts[2][size],
+                "colour occurs": counts[3][colour],
+            }
+            for content, shape, size, colour in zip(contents, shapes, sizes, colours, strict=True)
+        ]
+
+    def told(n: int) -> Callable[[], dict[str, int]]:
+        return lambda: parts[n].traits | occurring()[n]
+
+    return [Part(part.cells, told(n)) for n, part in enumerate(parts)]
 
 
 def _components(eight: bool, by_colour: bool, *, alone: bool, ground_too: bool = False) -> Family:
@@ -117,10 +147,9 @@ def _colour_boxes(shrink: int) -> Family:
             )
             if box[2] <= box[0] or box[3] <= box[1]:
                 continue
-            part = part_of(grid, box, ground, colour=colour)
-            part.traits["count"] = len(rows)
-            part.traits["framed"] = int(len(rows) == 2 * (box[2] - box[0] + box[3] - box[1]) + 4)
-            parts.append(part)
+            framed = int(len(rows) == 2 * (box[2] - box[0] + box[3] - box[1]) + 4)
+            more = {"count": len(rows), "framed": framed}
+            parts.append(part_of(grid, box, ground, colour=colour, more=more))
         return _compared(parts, ground)
 
     return family
@@ -195,7 +224,7 @@ def _rest(runs: list[tuple[int, int]], length: int) -> list[tuple[int, int]]:
     return found
 
 
-def _parts_of(rows: int, columns: int) -> Family:
+def _equal_parts(rows: int, columns: int) -> Family:
     """Equal parts without lines between."""
 
     def family(grid: Cells) -> list[Part]:
@@ -218,9 +247,8 @@ def _filled_box(grid: Cells) -> list[Part]:
         if len(rows) in (0, grid.size):
             continue
         box = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
-        part = part_of(grid, box, background(grid), colour=colour)
-        part.traits["ground's cells"] = int((grid == colour).sum())
-        parts.append(part)
+        more = {"ground's cells": int((grid == colour).sum())}
+        parts.append(part_of(grid, box, background(grid), colour=colour, more=more))
     return _compared(parts, background(grid))
 
 
@@ -240,14 +268,28 @@ FAMILIES: dict[str, Family] = {
     "insides of frames": _insides(),
     "rectangles": _rectangles,
     "areas": _components(False, True, alone=False, ground_too=True),
-    "halves across": _parts_of(1, 2),
-    "halves down": _parts_of(2, 1),
-    "thirds across": _parts_of(1, 3),
-    "thirds down": _parts_of(3, 1),
-    "quarters": _parts_of(2, 2),
-    "ninths": _parts_of(3, 3),
-    "sixteenths": _parts_of(4, 4),
+    "halves across": _equal_parts(1, 2),
+    "halves down": _equal_parts(2, 1),
+    "thirds across": _equal_parts(1, 3),
+    "thirds down": _equal_parts(3, 1),
+    "quarters": _equal_parts(2, 2),
+    "ninths": _equal_parts(3, 3),
+    "sixteenths": _equal_parts(4, 4),
 }
+
+
+MOST_PARTS = 150
+"""Parts of a grid among which one is chosen."""
+
+
+def parts_of(family: str, grid: Cells) -> Sequence[Part]:
+    """The parts of a grid, kept for a while: dozens of choices pick among the same few."""
+    return _parts_of(family, grid.tobytes(), grid.shape)
+
+
+@lru_cache(maxsize=256)
+def _parts_of(family: str, told: bytes, shape: tuple[int, ...]) -> Sequence[Part]:
+    return FAMILIES[family](np.frombuffer(told, np.int64).reshape(shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +306,9 @@ class Choice:
         if not parts:
             return None
         numbers = [part.traits[self.trait] for part in parts]
-        if self.how == "most":
-            chosen = [n for n, number in enumerate(numbers) if number == max(numbers)]
-        elif self.how == "fewest":
-            chosen = [n for n, number in enumerate(numbers) if number == min(numbers)]
+        if self.how in ("most", "fewest"):
+            best = max(numbers) if self.how == "most" else min(numbers)
+            chosen = [n for n, number in enumerate(numbers) if number == best]
         elif self.how == "only":
             counts = Counter(numbers)
             chosen = [n for n, number in enumerate(numbers) if counts[number] == 1]
@@ -281,7 +322,7 @@ class Choice:
         return parts[chosen[0]] if len(same) == 1 else None
 
     def cut(self, grid: Cells) -> Cells | None:
-        found = self.pick(FAMILIES[self.family](grid))
+        found = self.pick(parts_of(self.family, grid))
         return None if found is None else found.cells
 
 
@@ -289,19 +330,22 @@ def choices(
     grids: Sequence[Cells], fits: Callable[[int, Cells], bool], go_on: Callable[[], bool]
 ) -> Iterator[Choice]:
     """Choices that pick, in every grid, a part of which `fits(grid's number, cells)` is true."""
-    for name, family in FAMILIES.items():
+    for name in FAMILIES:
         if not go_on():
             return
-        listed = [family(grid) for grid in grids]
-        if not all(0 < len(parts) <= 150 for parts in listed):
-            continue
-        if not all(any(fits(n, part.cells) for part in parts) for n, parts in enumerate(listed)):
+        listed: list[Sequence[Part]] = []
+        for n, grid in enumerate(grids):
+            parts = parts_of(name, grid)
+            if not (0 < len(parts) <= MOST_PARTS and any(fits(n, part.cells) for part in parts)):
+                break
+            listed.append(parts)
+        if len(listed) < len(grids):
             continue
         for trait in listed[0][0].traits:
             values = {part.traits[trait] for part in listed[0]}
             made = [Choice(name, how, trait) for how in ("most", "fewest", "only")]
             made += [Choice(name, "is", trait, value) for value in sorted(values)]
             for choice in made:
-                picked = [choice.pick(parts) for parts in listed]
+                picked = map(choice.pick, listed)
                 if all(part is not None and fits(n, part.cells) for n, part in enumerate(picked)):
                     yield choice

@@ -348,6 +348,22 @@ def expand(sheet: Sheet) -> Iterator[tuple[str, Mask]]:
                 yield f"{name} is own", values == own
 
 
+def expanded(sheet: Sheet) -> Mask:
+    """What `expand` tells, facts × cells."""
+    facts = np.stack([values.ravel() for values in sheet.facts.values()])
+    names = list(sheet.sources)
+    sources = np.stack([values.ravel() for values in sheet.sources.values()])
+    compared = [sources[:, None] == np.arange(COLOURS)[:, None], (sources != NONE)[:, None]]
+    kept = np.ones((len(names), COLOURS + 1), bool)
+    if "own" in names:
+        own = names.index("own")
+        compared.append((sources == sources[own])[:, None])
+        kept = np.ones((len(names), COLOURS + 2), bool)
+        kept[own, COLOURS:] = False
+    found: Mask = np.concatenate([facts, np.concatenate(compared, 1)[kept]])
+    return found
+
+
 def truth(sheet: Sheet, name: str) -> Mask:
     """The fact of this name among those that `expand` tells. Raises KeyError."""
     source, _, told = name.rpartition(" is ")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .grids import NONE, Cells, Mask
-from .sights import COLOURS, Sheet, expand, truth
+from .sights import COLOURS, Sheet, expand, expanded, truth
 
 Matrix = npt.NDArray[np.float32]
 
@@ -35,9 +35,12 @@ class Table:
     @classmethod
     def of(cls, sheets: Sequence[Sheet]) -> Table:
         names = [name for name, _ in expand(sheets[0])]
-        facts = [np.stack([values.ravel() for _, values in expand(sheet)], 1) for sheet in sheets]
-        flat = [np.stack([values.ravel() for values in sheet.sources.values()], 1) for sheet in sheets]
-        return cls(np.concatenate(facts), np.concatenate(flat), tuple(names), tuple(sheets[0].sources))
+        # Laid down fact by fact and turned at the end: a fact's cells lie side by side already.
+        facts = [expanded(sheet) for sheet in sheets]
+        flat = [np.stack([values.ravel() for values in sheet.sources.values()]) for sheet in sheets]
+        return cls(
+            np.concatenate(facts, 1).T, np.concatenate(flat, 1).T, tuple(names), tuple(sheets[0].sources)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +103,21 @@ class Learner:
     def __init__(self, table: Table, wanted: Cells, *, most_leaves: int = 12) -> None:
         self.most_leaves = most_leaves
         constants = [c for c in range(COLOURS) if (wanted == c).any()]
-        columns = [named == wanted for named in table.sources.T]
-        self.sources = [*table.source_names, *(str(c) for c in constants)]
-        columns += [wanted == c for c in constants]
-        self.right = np.stack(columns, 1).astype(np.float32)
+        sources = [*table.source_names, *(str(c) for c in constants)]
+        right = np.concatenate([wanted == table.sources.T, *(wanted[None] == c for c in constants)])
+        useful = _useful(right)
+        self.sources = [sources[n] for n in useful]
+        self.right = np.ascontiguousarray(right[useful].T, np.float32)
         # A fact that says the same as an earlier one everywhere cannot be told from it: the earlier stays.
+        facts = np.ascontiguousarray(table.facts.T)
         seen: dict[bytes, int] = {}
-        for n, packed in enumerate(np.ascontiguousarray(np.packbits(table.facts, axis=0).T)):
+        for n, packed in enumerate(np.packbits(facts, axis=1)):
             seen.setdefault(packed.tobytes(), n)
         first = np.array(list(seen.values()))
-        inside = table.facts[:, first]
-        some = inside.any(0) & ~inside.all(0)
+        inside = facts[first]
+        some = inside.any(1) & ~inside.all(1)
         self.kept = first[some]
-        self.facts = inside[:, some].astype(np.float32)
+        self.facts = np.ascontiguousarray(inside[some].T, np.float32)
         self.names = [table.fact_names[n] for n in self.kept]
         self.places = {name: n for n, name in enumerate(self.names)}
         self.budget = 0
@@ -218,6 +223,15 @@ class Learner:
         bits = _bits(true_hits.max(1), true_count) + _bits(false_hits.max(1), false_count)
         bits[(true_count == 0) | (false_count == 0)] = np.inf
         return bits
+
+
+def _useful(right: Mask) -> list[int]:
+    """The sources (bool [sources, cells]) but those that are right only where a certain earlier one is right
+    too: on no cells are they right more often, and of two that are as often right the earlier is taken."""
+    some = right.astype(np.float32)
+    both = some @ some.T
+    covered = np.triu(both == both.diagonal(), 1).any(0)
+    return np.flatnonzero(~covered).tolist()
 
 
 def _bits(right: Matrix, count: Matrix) -> Matrix:

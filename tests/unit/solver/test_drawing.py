@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gpu_runner.solver.rules.agreeing import agreed
 from gpu_runner.solver.rules.drawing.growing import Repeated, repetitions, rounds
 from gpu_runner.solver.rules.drawing.rules import Drawn, Followed, Redrawn, drawings
-from gpu_runner.solver.rules.drawing.scenes import ANY
+from gpu_runner.solver.rules.drawing.scenes import ANY, scene_of
 from gpu_runner.solver.rules.drawing.steps import PAINTED, RESTORED, STEPS, followed, path_from_json, stepped
 from gpu_runner.solver.rules.grids import EIGHT, FOUR, NONE
 from gpu_runner.solver.rules.kinds import rule_from_json
@@ -33,6 +33,9 @@ SHOWN = {
     ("grown to sides", ANY): (cells("000", "030", "000"), cells("030", "333", "030")),
     ("hollowed by sides", ANY): (cells("4440", "4440", "4440"), cells("4440", "4040", "4440")),
     ("largest empty box filled", 5): (cells("5000", "0000", "0050"), cells("5555", "0555", "0050")),
+    ("lines down", 3): (cells("30", "00", "10", "00", "00"), cells("30", "30", "10", "30", "30")),
+    ("shots upright", 3): (cells("0", "0", "0", "3", "0", "1"), cells("0", "0", "0", "3", "3", "1")),
+    ("joined over all straight", 4): (cells("4014", "0000", "4000"), cells("4444", "4000", "4000")),
     ("sand fallen down", 1): (cells("12", "00"), cells("02", "10")),
     ("objects fallen right", ANY): (cells("1100", "0120"), cells("0110", "0012")),
     ("others drawn to the colour", 7): (cells("70003", "70000"), cells("73000", "70000")),
@@ -74,6 +77,27 @@ def test_every_step_leaves_its_grid_alone_and_gives_one_of_the_same_shape(grid, 
             assert told.shape == grid.shape, name
             assert told.min() >= 0, name
             assert told.max() <= 9, name
+
+
+def ahead(grid, row, column, way):
+    """The colours that lie ahead of a cell, up to the edge."""
+    height, width = grid.shape
+    seen = []
+    while 0 <= (row := row + way[0]) < height and 0 <= (column := column + way[1]) < width:
+        seen.append(int(grid[row, column]))
+    return seen
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.builds(drawn, st.integers(1, 9), st.integers(1, 9), st.just([0, 0, 0, 1, 2]), st.integers(0, 999)))
+def test_a_scene_knows_how_much_ground_lies_ahead_of_a_cell_and_what_is_behind_it(grid):
+    scene = scene_of(grid)
+    for way in EIGHT:
+        for (row, column), free in np.ndenumerate(scene.free(way)):
+            seen = ahead(grid, row, column, way)
+            filled = [n for n, colour in enumerate(seen) if colour != scene.ground]
+            assert free == (filled[0] if filled else len(seen))
+            assert scene.nearest(way)[row, column] == (seen[filled[0]] if filled else NONE)
 
 
 def test_a_path_may_end_in_one_colour_or_with_what_was_there():

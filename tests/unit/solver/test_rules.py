@@ -11,7 +11,7 @@ from gpu_runner.solver.rules.grids import NONE, components
 from gpu_runner.solver.rules.kinds import rule_from_json, view_named
 from gpu_runner.solver.rules.mosaics import Mosaic, mosaics
 from gpu_runner.solver.rules.reason import explain
-from gpu_runner.solver.rules.selecting import FAMILIES, Choice, choices
+from gpu_runner.solver.rules.selecting import FAMILIES, Choice, Part, choices
 from gpu_runner.solver.rules.sights import Sheet, expand, truth
 from gpu_runner.solver.rules.views import PICTURED, PLACED, PLAIN, VIEWS, same, split, views_for
 
@@ -168,6 +168,23 @@ def small_sheet(own, left):
     sheet.source("left", np.array(left))
     sheet.fact("filled", np.array(own) > 0)
     return sheet
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.builds(drawn, st.integers(1, 9), st.integers(1, 9), st.just([0, 0, 1, 2]), st.integers(0, 999)))
+def test_a_table_has_the_facts_in_the_order_of_their_names(grid):
+    sheet = same(PLAIN).sheet(grid)
+    table = table_of(sheet)
+    assert table.fact_names == tuple(name for name, _ in expand(sheet))
+    assert np.array_equal(table.facts.T, [values.ravel() for _, values in expand(sheet)])
+
+
+def test_a_source_that_is_right_only_where_an_earlier_one_is_right_is_left_out():
+    sheet = small_sheet([[0, 5, 0, 7]], [[4, 5, 6, 6]])
+    sheet.source("again", np.array([[4, 9, 9, 9]]))
+    sheet.source("otherwise", np.array([[9, 9, 9, 7]]))
+    learner = trees.Learner(table_of(sheet), np.array([4, 5, 6, 7]))
+    assert learner.sources == ["own", "left"]
 
 
 def test_a_tree_takes_over_colours_and_explains_every_cell():
@@ -339,6 +356,14 @@ def test_the_parts_of_a_family_have_the_same_traits_and_lie_within_the_grid(grid
         for part in parts:
             assert 0 < part.cells.shape[0] <= grid.shape[0]
             assert 0 < part.cells.shape[1] <= grid.shape[1]
+
+
+def test_a_part_tells_its_traits_once_and_only_when_asked():
+    asked = []
+    part = Part(cells("1"), lambda: asked.append("asked") or {"area": 1})
+    assert not asked
+    assert part.traits == part.traits == {"area": 1}
+    assert asked == ["asked"]
 
 
 # Mosaics

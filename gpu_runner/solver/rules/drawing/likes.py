@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -33,26 +33,17 @@ def _after(kind: int, match: Match) -> Step:
         if colour == ANY:
             return None
         mine = [part for part in scene.parts(kind) if main_colour(part) == colour]
-        models = [part for part in scene.parts(kind) if main_colour(part) != colour]
+        models = [(part, shade) for part in scene.parts(kind) if (shade := main_colour(part)) != colour]
         if not mine or not models or len(mine) * len(models) > 2000:
             return None
         canvas = scene.grid.copy()
         for part in mine:
-            fits = [(far, main_colour(model)) for far, model in _measured(part, models, match)]
+            fits = [(far, shade) for model, shade in models if (far := match(part, model)) is not None]
             if fits:
                 canvas[part.rows, part.columns] = min(fits)[1]
         return canvas
 
     return step
-
-
-def _measured(
-    part: Component, models: Iterable[Component], match: Match
-) -> Iterable[tuple[float, Component]]:
-    for model in models:
-        far = match(part, model)
-        if far is not None:
-            yield far, model
 
 
 def _distance(one: Component, other: Component) -> float:

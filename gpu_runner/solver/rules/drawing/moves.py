@@ -62,15 +62,17 @@ def _sand(way: tuple[int, int]) -> Step:
 
 def _room(canvas: Cells, part: Component, way: tuple[int, int], ground: int) -> int:
     """How many steps a part can go until something or the edge is in its way."""
-    height, width = canvas.shape
-    rows, columns, far = part.rows, part.columns, 0
-    while True:
-        rows, columns = rows + way[0], columns + way[1]
-        if rows.min() < 0 or columns.min() < 0 or rows.max() >= height or columns.max() >= width:
-            return far
-        if (canvas[rows, columns] != ground).any():
-            return far
-        far += 1
+    far = np.arange(1, _to_edge(canvas.shape, part, way) + 1)[:, None]
+    blocked = (canvas[part.rows + far * way[0], part.columns + far * way[1]] != ground).any(1)
+    return int(blocked.argmax()) if blocked.any() else len(far)
+
+
+def _to_edge(shape: tuple[int, ...], part: Component, way: tuple[int, int]) -> int:
+    """How many steps a part can go until the edge is in its way."""
+    up, left, down, right = part.box
+    rows = up if way[0] < 0 else shape[0] - down
+    columns = left if way[1] < 0 else shape[1] - right
+    return rows if not way[1] else columns if not way[0] else min(rows, columns)
 
 
 def _fallen(kind: int, way: tuple[int, int], others: bool) -> Step:
@@ -116,7 +118,7 @@ def _stepped(kind: int, way: tuple[int, int]) -> Step:
         for part in moving:
             canvas[part.rows, part.columns] = scene.ground
         for part in moving:
-            far = min(1, _room(scene.blank(), part, way, scene.ground))
+            far = min(1, _to_edge(canvas.shape, part, way))
             canvas[part.rows + far * way[0], part.columns + far * way[1]] = part.colours
         return canvas
 
@@ -134,18 +136,16 @@ def _trail(kind: int, way: tuple[int, int], gap: int) -> Step:
     """Parts repeated on and on in a direction, over ground."""
 
     def step(scene: Scene, colour: int) -> Cells:
-        canvas = scene.grid.copy()
+        canvas, ground = scene.grid.copy(), ~scene.filled
         longest = max(canvas.shape)
         for part in scene.parts(kind):
             if not scene.own(part, colour):
                 continue
             tall, wide = part.shape
             down, across = way[0] * (tall + gap), way[1] * (wide + gap)
-            for times in range(1, longest + 1):
-                if times * max(abs(down), abs(across)) > longest:
-                    break
-                rows, columns = part.rows + times * down, part.columns + times * across
-                paint(canvas, rows, columns, part.colours, ~scene.filled)
+            times = np.arange(1, longest // max(abs(down), abs(across)) + 1)[:, None]
+            rows, columns = part.rows + times * down, part.columns + times * across
+            paint(canvas, rows.ravel(), columns.ravel(), np.tile(part.colours, len(times)), ground)
         return canvas
 
     return step

@@ -40,6 +40,9 @@ FIRST = 40
 CONTINUED = 4
 """Pictures of one step that a second step is tried on."""
 
+MOST_KNOWN = 4096
+"""Drawn grids that are kept while pictures are looked for: some 30 MB of 30×30 cells."""
+
 FINISHES = (PAINTED, RESTORED)
 
 SOURCES = 10
@@ -218,6 +221,8 @@ class Studio:
         self.grids = [source for source, _ in pairs] + list(tests)
         self.targets = [target for _, target in pairs]
         self.go_on = go_on
+        self.known: dict[tuple[bytes, Move], Cells | None] = {}
+        """Grid and move → what it draws: a step often leaves some of the grids as they are."""
         self.seen = {_key(self.grids)}
         self.lively: list[Move] = []
         """Moves that draw something of their own in the first demonstration."""
@@ -230,7 +235,7 @@ class Studio:
         removals = [("colour removed", colour) for colour in _common(self.grids)]
         removals += [("colour alone", colour) for colour in _common(self.grids)]
         for move in [*removals, ("no objects that are single", ANY), ("only groups that are largest", ANY)]:
-            grids = self._grids(start, move)
+            grids = self._grids(start.grids, _texts(start), move)
             if grids is not None and _key(grids) not in self.seen and len(np.unique(grids[0])) > 1:
                 yield Picture((move,), grids, 0)
 
@@ -239,10 +244,11 @@ class Studio:
         demonstration (most draw nothing there and are not tried on the others)."""
         own, target = self.grids[0], self.targets[0]
         tried: set[bytes] = set()
+        texts = _texts(start)
         for n, move in enumerate(moves):
             if n % 8 == 0 and not self.go_on():
                 return
-            told = stepped(start.grids[0], move)
+            told = self._stepped(start.grids[0], texts[0], move)
             if told is None or told.shape != own.shape or np.array_equal(told, start.grids[0]):
                 continue
             if not start.path:
@@ -251,7 +257,7 @@ class Studio:
                     self.lively.append(move)
                 tried.add(key)
             ends = [end for end in self._ends(own, told, start) if self._helps(own, told, target, end)]
-            grids = self._grids(start, move) if ends else None
+            grids = self._grids(start.grids, texts, move) if ends else None
             if grids is None:
                 continue
             for end in ends:
@@ -281,14 +287,27 @@ class Studio:
             return right > 0
         return 2 * right >= int((told != own).sum())
 
-    def _grids(self, start: Picture, move: Move) -> list[Cells] | None:
+    def _grids(self, start: Sequence[Cells], texts: Sequence[bytes], move: Move) -> list[Cells] | None:
         grids: list[Cells] = []
-        for grid in start.grids:
-            told = stepped(grid, move)
+        for grid, text in zip(start, texts, strict=True):
+            told = self._stepped(grid, text, move)
             if told is None or told.shape != grid.shape:
                 return None
             grids.append(told)
         return grids
+
+    def _stepped(self, grid: Cells, text: bytes, move: Move) -> Cells | None:
+        """text: tells the grid apart."""
+        key = text, move
+        if key not in self.known:
+            if len(self.known) == MOST_KNOWN:
+                self.known.clear()
+            self.known[key] = stepped(grid, move)
+        return self.known[key]
+
+
+def _texts(start: Picture) -> list[bytes]:
+    return [bytes(grid.shape) + grid.astype(np.int8).tobytes() for grid in start.grids]
 
 
 def _key(grids: Sequence[Cells]) -> bytes:

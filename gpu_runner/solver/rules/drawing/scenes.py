@@ -7,7 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask, background, components
+from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask, background, components, places
+
+Way = tuple[int, int]
+"""Rows and columns of one step, each -1..1."""
 
 ANY = -1
 """Instead of a colour: every colour but the ground."""
@@ -29,6 +32,7 @@ class Scene:
         self.ground = background(grid)
         self.filled: Mask = grid != self.ground
         self._parts: dict[int, tuple[list[Component], Cells]] = {}
+        self._free: dict[Way, Cells] = {}
 
     def parts(self, kind: int) -> list[Component]:
         return self._found(kind)[0]
@@ -45,8 +49,22 @@ class Scene:
         """Whether a part shows the colour."""
         return colour == ANY or bool((part.colours == colour).any())
 
-    def blank(self) -> Cells:
-        return np.full_like(self.grid, self.ground)
+    def free(self, way: Way) -> Cells:
+        """How many cells of ground lie ahead of each cell, before something else or the edge."""
+        if way not in self._free:
+            self._free[way] = _free_ahead(~self.filled, way)
+        return self._free[way]
+
+    def nearest(self, way: Way) -> Cells:
+        """The first filled cell's colour in a direction; NONE where the edge comes first."""
+        row, column = places(self.grid.shape)
+        far = self.free(way) + 1
+        y, x = row + far * way[0], column + far * way[1]
+        height, width = self.grid.shape
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        seen = np.full_like(self.grid, NONE)
+        seen[inside] = self.grid[y[inside], x[inside]]
+        return seen
 
     def _found(self, kind: int) -> tuple[list[Component], Cells]:
         if kind not in self._parts:
@@ -54,6 +72,21 @@ class Scene:
             within = ~self.filled if kind in (ROOMS, WIDE_ROOMS) else self.filled
             self._parts[kind] = components(self.grid, eight=eight, by_colour=by_colour, within=within)
         return self._parts[kind]
+
+
+def _free_ahead(ground: Mask, way: Way) -> Cells:
+    """Counted line by line, from the edge to which the way leads."""
+    if not way[0]:
+        return _free_ahead(ground.T, (way[1], way[0])).T
+    height, width = ground.shape
+    free = np.zeros((height, width), np.int64)
+    aside = way[1]
+    mine = slice(max(0, -aside), min(width, width - aside))
+    next_ = slice(max(0, aside), min(width, width + aside))
+    for row in range(height - 2, -1, -1) if way[0] > 0 else range(1, height):
+        ahead = row + way[0]
+        free[row, mine] = np.where(ground[ahead, next_], free[ahead, next_] + 1, 0)
+    return free
 
 
 Step = Callable[[Scene, int], Cells | None]

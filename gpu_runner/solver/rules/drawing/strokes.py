@@ -6,9 +6,9 @@ import numpy as np
 
 from gpu_runner.solver.rules.grids import DIAGONAL, EIGHT, FOUR, NONE, Cells, Mask, shifted
 
-from .scenes import ANY, GROUPS, OBJECTS, Scene, Step, main_colour, minor_colour
+from .scenes import ANY, GROUPS, OBJECTS, Scene, Step, Way, main_colour, minor_colour
 
-Ways = tuple[tuple[int, int], ...]
+Ways = tuple[Way, ...]
 
 UNTIL, THROUGH, HITTING = range(3)
 """How far a ray goes: to the first thing in its way; to the edge, behind what lies there; or to the first
@@ -48,38 +48,38 @@ def strokes() -> dict[str, Step]:
     return found
 
 
-def cast(canvas: Cells, source: Cells, start: Mask, way: tuple[int, int], ground: int, mode: int) -> None:
-    """Draw the colours of `source` from the cells `start` in a direction over the canvas's ground. What lies
-    in the way is what `source` shows."""
-    height, width = source.shape
+def cast(canvas: Cells, scene: Scene, start: Mask, way: Way, mode: int, source: Cells | None = None) -> None:
+    """Draw the colours of the cells `start` in a direction over the scene's ground. source: what to take the
+    colours from, if not from the scene itself."""
     rows, columns = np.nonzero(start)
-    colours = source[rows, columns]
-    drawn: list[tuple[Cells, Cells, Cells, Cells]] = []
-    hit = np.zeros(len(rows), bool)
-    alive = np.arange(len(rows))
-    for _ in range(max(height, width)):
-        rows, columns = rows + way[0], columns + way[1]
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        rows, columns, alive = rows[inside], columns[inside], alive[inside]
-        if not len(rows):
-            break
-        free = source[rows, columns] == ground
-        if mode != THROUGH:
-            hit[alive[~free]] = True
-            rows, columns, alive = rows[free], columns[free], alive[free]
-            drawn.append((rows, columns, colours[alive], alive))
-        else:
-            drawn.append((rows[free], columns[free], colours[alive[free]], alive[free]))
-    for y, x, shade, who in drawn:
-        where = hit[who] if mode == HITTING else np.ones(len(who), bool)
-        canvas[y[where], x[where]] = shade[where]
+    colours = (scene.grid if source is None else source)[rows, columns]
+    if not len(rows):
+        return
+    to_edge = _to_edge(rows, columns, canvas.shape, way)
+    far = to_edge if mode == THROUGH else scene.free(way)[rows, columns]
+    if mode == HITTING:
+        far = np.where(far < to_edge, far, 0)
+    # Where lines cross, what is farther from its start lies above: painted step by step.
+    step, who = np.nonzero(np.arange(1, far.max() + 1)[:, None] <= far)
+    y, x = rows[who] + (step + 1) * way[0], columns[who] + (step + 1) * way[1]
+    if mode == THROUGH:
+        free = ~scene.filled[y, x]
+        y, x, who = y[free], x[free], who[free]
+    canvas[y, x] = colours[who]
+
+
+def _to_edge(rows: Cells, columns: Cells, shape: tuple[int, ...], way: Way) -> Cells:
+    """Steps from each place until the edge."""
+    down = rows if way[0] < 0 else shape[0] - 1 - rows
+    across = columns if way[1] < 0 else shape[1] - 1 - columns
+    return down if not way[1] else across if not way[0] else np.minimum(down, across)
 
 
 def _rays(ways: Ways, mode: int) -> Step:
     def step(scene: Scene, colour: int) -> Cells:
         canvas = scene.grid.copy()
         for way in ways:
-            cast(canvas, scene.grid, scene.seeds(colour), way, scene.ground, mode)
+            cast(canvas, scene, scene.seeds(colour), way, mode)
         return canvas
 
     return step
@@ -95,7 +95,7 @@ def _joined(ways: Ways, over: bool) -> Step:
             return canvas
         seeds = scene.seeds(colour)
         for dr, dc in ways[: len(ways) // 2] if len(ways) == 2 else [w for w in ways if w > (0, 0)]:
-            one, two = _nearest(scene, dr, dc), _nearest(scene, -dr, -dc)
+            one, two = scene.nearest((dr, dc)), scene.nearest((-dr, -dc))
             where = ~scene.filled & (one == two) & (one != NONE)
             if colour != ANY:
                 where &= one == colour
@@ -105,25 +105,22 @@ def _joined(ways: Ways, over: bool) -> Step:
     return step
 
 
-def _nearest(scene: Scene, dr: int, dc: int) -> Cells:
-    """The first filled cell's colour in a direction."""
-    seen = np.full_like(scene.grid, NONE)
-    for far in range(1, max(scene.grid.shape)):
-        moved = shifted(np.where(scene.filled, scene.grid, NONE), far * dr, far * dc)
-        seen = np.where(seen == NONE, moved, seen)
-    return seen
-
-
 def _join_over(canvas: Cells, scene: Scene, colour: int, ways: Ways) -> None:
     colours = np.unique(scene.grid[scene.seeds(colour)]).tolist()
     for shade in colours:
         mine = scene.grid == shade
         for dr, dc in [w for w in ways if w > (0, 0)]:
-            one, two = np.zeros_like(mine), np.zeros_like(mine)
-            for far in range(1, max(scene.grid.shape)):
-                one |= shifted(mine.astype(np.int64), far * dr, far * dc, 0) == 1
-                two |= shifted(mine.astype(np.int64), -far * dr, -far * dc, 0) == 1
-            canvas[one & two] = shade
+            canvas[_any_ahead(mine, dr, dc) & _any_ahead(mine, -dr, -dc)] = shade
+
+
+def _any_ahead(mine: Mask, dr: int, dc: int) -> Mask:
+    """Whether one of the cells lies in a direction, at any distance: twice as far in each round."""
+    seen, far = shifted(mine.astype(np.int64), dr, dc, 0), 1
+    while far < max(mine.shape):
+        seen |= shifted(seen, far * dr, far * dc, 0)
+        far *= 2
+    found: Mask = seen == 1
+    return found
 
 
 def _drawn_on(ways: Ways, mode: int) -> Step:
@@ -137,7 +134,7 @@ def _drawn_on(ways: Ways, mode: int) -> Step:
             beside = (shifted(scene.grid, dc, -dr) == scene.grid) | (
                 shifted(scene.grid, -dc, dr) == scene.grid
             )
-            cast(canvas, scene.grid, seeds & behind & ~beside, (dr, dc), scene.ground, mode)
+            cast(canvas, scene, seeds & behind & ~beside, (dr, dc), mode)
         return canvas
 
     return step
@@ -174,7 +171,7 @@ def _pointers(sign: int, own: bool) -> Step:
             elif sign < 0:
                 source = scene.grid.copy()
                 source[start] = minor
-            cast(canvas, source, start, (sign * dr, sign * dc), scene.ground, UNTIL)
+            cast(canvas, scene, start, (sign * dr, sign * dc), UNTIL, source)
         return canvas
 
     return step
@@ -191,7 +188,7 @@ def _corners(scene: Scene, colour: int) -> Cells:
             for c, dc in ((left, -1), (right - 1, 1)):
                 start = np.zeros(scene.grid.shape, bool)
                 start[r, c] = scene.grid[r, c] == part.colours[0]
-                cast(canvas, scene.grid, start, (dr, dc), scene.ground, UNTIL)
+                cast(canvas, scene, start, (dr, dc), UNTIL)
     return canvas
 
 
@@ -218,19 +215,20 @@ def _walks(way: tuple[int, int], turn: int) -> Step:
     way; at the edge it ends."""
 
     def step(scene: Scene, colour: int) -> Cells:
-        canvas = scene.grid.copy()
-        height, width = canvas.shape
-        for r, c in zip(*np.nonzero(scene.seeds(colour)), strict=True):
-            dr, dc, y, x, turns = *way, int(r), int(c), 0
+        canvas, filled = scene.grid.tolist(), scene.filled.tolist()
+        height, width = scene.grid.shape
+        for r, c in np.argwhere(scene.seeds(colour)).tolist():
+            shade = int(scene.grid[r, c])
+            dr, dc, y, x, turns = *way, r, c, 0
             for _ in range(4 * (height + width)):
                 if not (0 <= y + dr < height and 0 <= x + dc < width) or turns > 3:
                     break
-                if scene.grid[y + dr, x + dc] != scene.ground:
+                if filled[y + dr][x + dc]:
                     dr, dc, turns = (-dc, dr, turns + 1) if turn > 0 else (dc, -dr, turns + 1)
                     continue
                 y, x, turns = y + dr, x + dc, 0
-                canvas[y, x] = scene.grid[r, c]
-        return canvas
+                canvas[y][x] = shade
+        return np.array(canvas, np.int64)
 
     return step
 
@@ -239,18 +237,16 @@ def _bounces(ways: Ways) -> Step:
     """Slanting rays that are thrown back by the edges and by what lies in their way."""
 
     def step(scene: Scene, colour: int) -> Cells:
-        canvas = scene.grid.copy()
-        height, width = canvas.shape
-
-        def shut(y: int, x: int) -> bool:
-            return not (0 <= y < height and 0 <= x < width) or bool(scene.filled[y, x])
-
-        for r, c in zip(*np.nonzero(scene.seeds(colour)), strict=True):
+        height, width = scene.grid.shape
+        # Lists with a rim spare the innermost loop all questions about the edge.
+        canvas, shut = np.pad(scene.grid, 1).tolist(), np.pad(scene.filled, 1, constant_values=True).tolist()
+        for r, c in (np.argwhere(scene.seeds(colour)) + 1).tolist():
+            shade = int(scene.grid[r - 1, c - 1])
             for down, across in ways:
-                dr, dc, y, x = down, across, int(r), int(c)
+                dr, dc, y, x = down, across, r, c
                 for _ in range(2 * (height + width)):
-                    if shut(y + dr, x + dc):
-                        side, above = shut(y, x + dc), shut(y + dr, x)
+                    if shut[y + dr][x + dc]:
+                        side, above = shut[y][x + dc], shut[y + dr][x]
                         dr, dc = (
                             (dr, -dc)
                             if side and not above
@@ -258,10 +254,10 @@ def _bounces(ways: Ways) -> Step:
                             if above and not side
                             else (-dr, -dc)
                         )
-                        if shut(y + dr, x + dc):
+                        if shut[y + dr][x + dc]:
                             break
                     y, x = y + dr, x + dc
-                    canvas[y, x] = scene.grid[r, c]
-        return canvas
+                    canvas[y][x] = shade
+        return np.array(canvas, np.int64)[1:-1, 1:-1]
 
     return step

@@ -12,6 +12,7 @@ import numpy as np
 
 from gpu_runner.solver.rules.grids import NONE, Cells, Mask
 
+from .parting import Box
 from .regarding import regarding
 from .stroke import EMPTY, MANY, TURNS, Act, Stroke, turned
 from .things import Things, around
@@ -48,20 +49,16 @@ def _recoloured(which: str) -> Act:
 
 def _room(things: Things, n: int, way: Way) -> int:
     """Steps that the object can go over ground, until something else or the edge is in its way."""
-    part, far = things.parts[n], 0
-    height, width = things.grid.shape
-    while True:
-        rows, columns = part.rows + (far + 1) * way[0], part.columns + (far + 1) * way[1]
-        if rows.min() < 0 or columns.min() < 0 or rows.max() >= height or columns.max() >= width:
-            return far
-        if (things.scene.filled[rows, columns] & (things.labels[rows, columns] != n)).any():
-            return far
-        far += 1
+    part = things.parts[n]
+    far = np.arange(1, _to_the_edge(part.box, things.grid.shape, way) + 1)[:, None]
+    rows, columns = part.rows + far * way[0], part.columns + far * way[1]
+    blocked = (things.scene.filled[rows, columns] & (things.labels[rows, columns] != n)).any(1)
+    return int(blocked.argmax()) if blocked.any() else len(far)
 
 
-def _to_the_edge(things: Things, n: int, way: Way) -> int:
-    up, left, down, right = things.boxes[n]
-    height, width = things.grid.shape
+def _to_the_edge(box: Box, shape: tuple[int, ...], way: Way) -> int:
+    up, left, down, right = box
+    height, width = shape
     down_by = {-1: up, 1: height - down, 0: 99}[way[0]]
     across = {-1: left, 1: width - right, 0: 99}[way[1]]
     return int(min(down_by, across))
@@ -99,7 +96,7 @@ def _gone(told: Told, how: str) -> Act:
         if how == "blocked":
             far = _room(things, n, way)
         elif how == "edge":
-            far = _to_the_edge(things, n, way)
+            far = _to_the_edge(things.boxes[n], things.grid.shape, way)
         else:
             far = _counts(things, n)[how]
         part = things.parts[n]
@@ -125,36 +122,48 @@ def _front(things: Things, n: int, way: Way, *, middle: bool) -> tuple[Cells, Ce
     return part.rows[free], part.columns[free]
 
 
+def _ahead(things: Things, n: int, way: Way, *, middle: bool) -> tuple[Cells, Cells, Mask, Mask] | None:
+    """The cells in front of an object, cells of its front × steps: rows, columns, whether they lie on the
+    grid, and whether something is there."""
+    front = _front(things, n, way, middle=middle)
+    if front is None:
+        return None
+    height, width = things.grid.shape
+    far = np.arange(1, max(height, width) + 1)
+    rows = front[0][:, None] + far * way[0]
+    columns = front[1][:, None] + far * way[1]
+    fits = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    filled = np.zeros_like(fits)
+    filled[fits] = things.scene.filled[rows[fits], columns[fits]]
+    return rows, columns, fits, filled
+
+
 def _rays(told: Told, how: str, *, middle: bool) -> Act:
     """Lines from an object on: until something is in the way, through everything, over ground alone, or of
     so many cells."""
 
     def draw(things: Things, n: int, way: Way) -> Stroke | None:
-        front = _front(things, n, way, middle=middle)
-        if front is None:
+        key = "ahead", n, way, middle
+        if key not in things.kept:
+            things.kept[key] = _ahead(things, n, way, middle=middle)
+        if things.kept[key] is None:
             return None
-        height, width = things.grid.shape
-        most = _counts(things, n)[how] if how in COUNTED else max(height, width)
-        far = np.arange(1, most + 1)
-        rows = front[0][:, None] + far * way[0]
-        columns = front[1][:, None] + far * way[1]
-        fits = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        filled = np.zeros_like(fits)
-        filled[fits] = things.scene.filled[rows[fits], columns[fits]]
-        if how == "through":
-            fits &= things.labels[np.where(fits, rows, 0), np.where(fits, columns, 0)] != n
+        rows, columns, fits, filled = things.kept[key]
+        if how in COUNTED:
+            fits = fits & (np.arange(fits.shape[1]) < _counts(things, n)[how])
+        elif how == "through":
+            fits = fits & (things.labels[np.where(fits, rows, 0), np.where(fits, columns, 0)] != n)
         elif how == "over ground":
-            fits &= ~filled
+            fits = fits & ~filled
         elif how == "blocked":
-            fits &= ~np.maximum.accumulate(filled, axis=1)
+            fits = fits & ~np.maximum.accumulate(filled, axis=1)
         elif how == "dotted":
-            fits &= ~filled & (far % 2 == 0)
+            fits = fits & ~filled & (np.arange(fits.shape[1]) % 2 == 1)
         elif how == "reaching":
-            filled &= fits
             reaches = filled.any(1, keepdims=True)
-            fits &= ~np.maximum.accumulate(filled, axis=1) & reaches
+            fits = fits & ~np.maximum.accumulate(filled, axis=1) & reaches
         elif how == "hit":
-            fits &= filled & (np.add.accumulate(filled, axis=1) == 1)
+            fits = fits & filled & (np.add.accumulate(filled, axis=1) == 1)
         return Stroke(rows[fits], columns[fits])
 
     return _on_its_way(told, f"{middle} {how}", draw)

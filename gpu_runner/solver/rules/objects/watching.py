@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,8 @@ class Watched:
         self.shades = {name: [shade(things[d], n) for d, n in self.objects] for name, shade in SHADES.items()}
         self.known: dict[tuple[int, int, int], tuple[Stroke, Seen | None]] = {}
         """Strokes by whose they are; alive, so that no other has their id. Many acts draw the same one."""
+        self.alike: dict[Hashable, Seen | None] = {}
+        """Strokes by what they draw: most have been drawn before by another act."""
         self.top, self.under = Layer({}, {}), Layer({}, {})
         """What the outputs show whole, and what may partly lie under something else."""
         for k, name in enumerate(ACTS):
@@ -70,6 +72,7 @@ class Watched:
                 break
             self._watch(name)
         self.known.clear()
+        self.alike.clear()
         for one in things:
             one.kept.clear()
 
@@ -110,17 +113,28 @@ class Watched:
             return None
         key = d, n, id(stroke)
         if key not in self.known:
-            self.known[key] = stroke, self._explained(stroke, d, n)
+            self.known[key] = stroke, self._explained_once(stroke, d, n)
         return self.known[key][1]
+
+    def _explained_once(self, stroke: Stroke, d: int, n: int) -> Seen | None:
+        cells = [stroke.rows, stroke.columns, *([] if stroke.colours is None else [stroke.colours])]
+        whose = n if stroke.leaves else NONE
+        key = d, whose, *(values.astype(np.int16).tobytes() for values in cells)
+        if key not in self.alike:
+            self.alike[key] = self._explained(stroke, d, n)
+        return self.alike[key]
 
     def _explained(self, stroke: Stroke, d: int, n: int) -> Seen | None:
         target = self.targets[d]
         height, width = target.shape
-        fits = (stroke.rows >= 0) & (stroke.rows < height) & (stroke.columns >= 0) & (stroke.columns < width)
-        rows, columns = stroke.rows[fits], stroke.columns[fits]
+        rows, columns, colours = stroke.rows, stroke.columns, stroke.colours
+        fits = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        if not fits.all():
+            rows, columns = rows[fits], columns[fits]
+            colours = None if colours is None else colours[fits]
         told, shade, hidden = target[rows, columns], None, None
-        if stroke.colours is not None:
-            right = told == stroke.colours[fits]
+        if colours is not None:
+            right = told == colours
         elif len(told):
             shade = int(told[0])
             right = told == shade
