@@ -24,13 +24,11 @@ from gpu_runner.solver.decode import Ballot, Candidate, Count, decode
 from gpu_runner.solver.flops import step_flops, training_flops
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.nearest import rank_tokens
-from gpu_runner.solver.optim import Optimiser
 from gpu_runner.solver.portfolio import hypothesis, names_for
 from gpu_runner.solver.pretraining import VARIANTS_PER_TASK, Pretraining, Settings
-from gpu_runner.solver.stepping import EagerStep
 from gpu_runner.solver.task import Task
 from gpu_runner.solver.threads import threads_for
-from gpu_runner.solver.train import CPU, Adaptation, Recipe
+from gpu_runner.solver.train import Adaptation, Recipe
 
 SMALL_MIX = {4: 0.25, 6: 0.35, 8: 0.4}
 """Share of pretraining steps by half a canvas's side; grids of up to 15 cells."""
@@ -43,6 +41,9 @@ UNLIKELY = -math.log(10)
 
 VIEWS = (8, 24, 48)
 """Views after which the votes are looked at too; all of them are some 96."""
+
+BASE = Recipe(8, 3, 6_000, 1400, 4, 32, rate=2e-3, token_rate=1e-2)
+"""What the others are compared with: the solver's recipe for a CPU until these experiments changed it."""
 
 RANKS: dict[str, Callable[[Candidate], tuple[float, ...]]] = {
     "votes": lambda one: (-one.votes, -one.log_likelihood),
@@ -72,11 +73,10 @@ class Arm:
     name: str
     question: str
     checkpoint: str = "xs"
-    recipe: Recipe = CPU
+    recipe: Recipe = BASE
     start: str = "nearest"
     moves: Callable[[str], bool] = lambda name: True
     larger: bool = False
-    muon: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def checkpoints() -> dict[str, Pretrained]:
 
 def arms(samples: int) -> dict[str, Arm]:
     """All of them, the one that the others are compared with first."""
-    base = replace(CPU, samples=samples, patience=1.0)
+    base = replace(BASE, samples=samples, patience=1.0)
 
     def sized(factor: float) -> Recipe:
         changed = {"batch_tokens": base.batch_tokens, "smallest": base.smallest, "largest": base.largest}
@@ -131,7 +131,9 @@ def arms(samples: int) -> dict[str, Arm]:
         Arm("half-batch", "E7: half the batch, twice the steps", recipe=sized(0.5)),
         Arm("quarter-batch", "E7: a quarter of the batch, four times the steps", recipe=sized(0.25)),
         Arm("twice-batch", "E7: twice the batch, half the steps", recipe=sized(2)),
-        Arm("adamw", "E7: AdamW on the matrices as well", muon=False),
+        Arm("quarter-adamw", "E7: a quarter of the batch and AdamW", recipe=replace(sized(0.25), muon=False)),
+        Arm("eighth-adamw", "E7: an eighth of the batch and AdamW", recipe=replace(sized(0.125), muon=False)),
+        Arm("adamw", "E7: AdamW on the matrices as well", recipe=replace(base, muon=False)),
         Arm("half-rate", "E7: half the rates", recipe=_rated(base, 0.5)),
         Arm("twice-rate", "E7: twice the rates", recipe=_rated(base, 2)),
         Arm("tokens", "E8: only task tokens and norms adapt", moves=_small),
@@ -140,7 +142,7 @@ def arms(samples: int) -> dict[str, Arm]:
         Arm("random", "E9: tokens start at random", start="random"),
         Arm("one-view", "no dihedral views", recipe=replace(base, dihedrals=1)),
     ]
-    return {arm.name: arm if arm.recipe is not CPU else replace(arm, recipe=base) for arm in rows}
+    return {arm.name: arm if arm.recipe is not BASE else replace(arm, recipe=base) for arm in rows}
 
 
 def _rated(recipe: Recipe, factor: float) -> Recipe:
@@ -216,7 +218,7 @@ def measured(model: Solver, tokens: Tensor, task: tasks.Task, arm: Arm, *, seed:
     config = adapted.model.config
     halves = {half: len(pairs) for half, pairs in adapting.supply.by_half.items()}
     a_sample = sum(training_flops(config, half) * n for half, n in halves.items()) / sum(halves.values())
-    flops = adapted.samples * a_sample + adapted.steps * step_flops(config)
+    flops = adapted.samples * a_sample + arm.recipe.muon * adapted.steps * step_flops(config)
     return Row(
         task.task_id, seed, ranked["all both"], _mean([s[0] for s in seen]), _mean([s[1] for s in seen]),
         adapted.demo_fit, adapted.samples, adapted.steps, flops / 1e9, ranked,
@@ -236,11 +238,6 @@ def _adaptation(model: Solver, tokens: Tensor, given: Task, arm: Arm, seed: int)
     found = Adaptation(start, given, chosen, recipe, seed=seed, device="cpu", max_steps=None, seconds=1.0)
     if arm.larger:
         found.supply.by_half = {_next(half): pairs for half, pairs in found.supply.by_half.items()}
-    if not arm.muon:
-        found.optimiser = Optimiser(
-            start, found.tokens, rate=recipe.rate, token_rate=recipe.token_rate, muon=False
-        )
-        found.step = EagerStep(start, found.tokens, found.optimiser, found.precision)
     return found
 
 

@@ -112,7 +112,10 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: Door)
             metrics["seeds"].append(again.seed)
             weights |= {second.PREFIX + key: value for key, value in again.weights().items()}
             metadata |= {second.PREFIX + key: value for key, value in again.metadata().items()}
-    metrics["work"], metrics["flops"] = meter.to_json(), meter.flops(first.adapted.model.config)
+    metrics["work"], metrics["flops"] = (
+        meter.to_json(),
+        meter.flops(first.adapted.model.config, muon=recipe.muon),
+    )
     metrics["small_seconds"] = round(began, 3)
     metrics["seconds_before"] = round(journal.seconds_before, 3)
     metrics["nearest_pretraining_tasks"] = nearest

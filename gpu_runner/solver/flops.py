@@ -77,11 +77,12 @@ class Meter:
         self.trained[half] += samples
         self.steps += 1
 
-    def flops(self, config: ModelConfig) -> int:
+    def flops(self, config: ModelConfig, *, muon: bool = True) -> int:
+        """All of it; AdamW's part of a step, a few operations a weight, is not counted."""
         return (
             sum(count * training_flops(config, half) for half, count in self.trained.items())
             + sum(count * reading_flops(config, half) for half, count in self.read.items())
-            + self.steps * step_flops(config)
+            + muon * self.steps * step_flops(config)
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -34,7 +34,8 @@ class Recipe:
     """How to adapt. samples: the most to train on; batch_tokens: canvas tokens a step, between the batch
     sizes `smallest` and `largest`; fit_goal: exact share at which to cool down, over `cool_share` of the
     steps so far; window: samples that share is measured on; patience: share of the samples after which a
-    hypothesis is rejected if fewer than a fifth of its demonstrations are right."""
+    hypothesis is rejected if fewer than a fifth of its demonstrations are right; muon: whether it moves the
+    matrices, or AdamW does."""
 
     dihedrals: int
     colours: int
@@ -51,13 +52,16 @@ class Recipe:
     box_dropout: float = 0.1
     check_every: int = 4
     patience: float = 0.4
+    muon: bool = True
 
     def batch_size(self, half: int) -> int:
         wanted = self.batch_tokens // (half * half + TASK_TOKENS)
         return max(self.smallest, min(self.largest, wanted))
 
 
-CPU = Recipe(8, 3, 6_000, 1400, 4, 32, rate=2e-3, token_rate=1e-2)
+CPU = Recipe(8, 3, 6_000, 350, 1, 8, rate=2e-3, token_rate=1e-2, muon=False)
+"""Many small steps: of as many samples, a quarter of the batch makes more (docs/experiments.md, E7), and
+without Muon's iterations, a third of such a step, it takes no longer."""
 CUDA = Recipe(8, 8, 16_000, 8192, 16, 32, rate=5e-4, token_rate=2.5e-3)
 
 
@@ -163,8 +167,9 @@ class Adaptation:
         self.supply = Demonstrations(task, chosen, recipe, seed, device)
         on_gpu = device.startswith("cuda")
         self.optimiser = Optimiser(
-            model, self.tokens, rate=recipe.rate, token_rate=recipe.token_rate, on_device=on_gpu
-        )
+            model, self.tokens, rate=recipe.rate, token_rate=recipe.token_rate, on_device=on_gpu,
+            muon=recipe.muon,
+        )  # fmt: skip
         planned = math.ceil(recipe.samples / size)
         if max_steps is not None:
             planned = max(0, min(max_steps, planned))

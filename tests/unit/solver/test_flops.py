@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpu_runner.solver import Interrupted, SolveBudget, predict, solve
+from gpu_runner.solver import Interrupted, SolveBudget, predict, solve, train
 from gpu_runner.solver.canvas import COLOURS, PairStore, Placement, draw
 from gpu_runner.solver.flops import Meter, reading_flops, step_flops, training_flops
 from gpu_runner.solver.model import CONFIGS, Solver
@@ -82,7 +82,9 @@ def checkpoint(tmp_path):
     return path
 
 
-def test_a_solve_accounts_for_the_work_of_every_hypothesis_and_view(checkpoint):
+@pytest.mark.parametrize("muon", [True, False])
+def test_a_solve_accounts_for_the_work_of_every_hypothesis_and_view(checkpoint, monkeypatch, muon):
+    monkeypatch.setattr(train, "CPU", replace(train.CPU, muon=muon))
     metrics = solve(TASK, replace(QUICK, second_seed=False), checkpoint).metrics
     work, steps = metrics["work"], metrics["steps"] + sum(r["steps"] for r in metrics["rejected"])
     assert work["steps"] == steps
@@ -92,7 +94,7 @@ def test_a_solve_accounts_for_the_work_of_every_hypothesis_and_view(checkpoint):
         [
             *(n * training_flops(CONFIGS["tiny"], int(half)) for half, n in work["trained"].items()),
             *(n * reading_flops(CONFIGS["tiny"], int(half)) for half, n in work["read"].items()),
-            steps * step_flops(CONFIGS["tiny"]),
+            muon * steps * step_flops(CONFIGS["tiny"]),
         ]
     )
 
