@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .fitting import packed
 from .grids import NONE, Cells, background, components
 from .sights import COLOURS, Sheet, look
 from .terms import Pairs
@@ -145,6 +146,8 @@ def _sheet(grid: Cells, height: int, width: int) -> Sheet:
     middle = np.full((height, width), ground)
     middle[top : top + tall, left : left + wide] = grid[:tall, :wide]
     found.source("laid in the middle", middle)
+    fit = packed(grid, height, width)
+    found.source("packed", np.full((height, width), NONE) if fit is None else fit)
     _counted(found, grid, row, column)
     told = summary(height, width).sheet(grid)
     assert told is not None

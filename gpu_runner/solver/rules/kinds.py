@@ -21,6 +21,7 @@ from .canvas import canvas
 from .drawing.growing import Repeated
 from .drawing.rules import drawn_from_json
 from .grids import Cells
+from .hosting import hosted_from_json
 from .mosaics import Mosaic
 from .normal.frames import scheme_from_json
 from .normal.wrapped import Framed, parted_from
@@ -165,6 +166,8 @@ def rule_from_json(told: Any) -> Rule:
                     return Continued(program_from_json(program), later)
             case ["arranged", *parts]:
                 return arranged_from_json(parts)
+            case ["hosted", *parts]:
+                return hosted_from_json(parts)
             case ["picked", *parts]:
                 return picked_from_json(parts)
             case ["followed" | "drawn" | "redrawn", *_]:

@@ -25,6 +25,7 @@ from .drawing.growing import repetitions
 from .drawing.rules import drawings
 from .facts import allowed
 from .grids import Cells
+from .hosting import hosted
 from .kinds import After, Again, Continued, Cut, Seen, Uncovered
 from .mosaics import mosaics
 from .normal.rules import simplified
@@ -96,6 +97,7 @@ def _stages(
     if reshaped:
         yield _weighed(picked(pairs, tests, go_on))
         yield _weighed(arranged(pairs, tests, go_on))
+        yield _weighed(hosted(pairs, tests, rng, go_on, allowed))
     grown = repetitions(pairs, rng, go_on, allowed)
     yield _weighed([*grown, *drawings(pairs, tests, rng, go_on, allowed)])
     yield _weighed(acted(pairs, tests, rng, go_on, allowed))

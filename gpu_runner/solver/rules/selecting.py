@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .grids import Cells, background, components
+from .grids import Box, Cells, background, components
 from .sights import COLOURS
 from .views import split
 
@@ -24,6 +24,12 @@ class Part:
 
     cells: Cells
     traits: dict[str, int]
+
+    @property
+    def box(self) -> Box:
+        """Where it was cut."""
+        top, left = self.traits["top"], self.traits["left"]
+        return top, left, top + self.cells.shape[0], left + self.cells.shape[1]
 
 
 def part_of(grid: Cells, box: tuple[int, int, int, int], ground: int, *, cells: Cells | None = None,
