@@ -25,6 +25,7 @@ from .terms import Allowed, GoOn, Pairs
 FAMILIES = (
     "box around everything", "boxes of colours", "insides of boxes of colours", "insides of frames",
     "between equal corners", "groups", "objects", "side-groups", "side-objects", "areas", "rectangles",
+    "densest boxes",
 )  # fmt: skip
 """Those of `picking` whose parts are boxes of the grid."""
 
@@ -109,6 +110,7 @@ def _sheet(told: bytes, shape: tuple[int, int], box: Box, kind: int) -> Sheet:
     )
     _place(sheet)
     _outside(sheet, grid, box)
+    _keys(sheet, grid, box)
     return sheet
 
 
@@ -119,6 +121,8 @@ def _place(sheet: Sheet) -> None:
     down, across = np.minimum(row, height - 1 - row), np.minimum(column, width - 1 - column)
     sheet.number("ring of the box", np.minimum(down, across), (0, 1, 2))
     sheet.fact("corner of the box", (down == 0) & (across == 0))
+    sheet.fact("upper half of the box", row < height - 1 - row)
+    sheet.fact("left half of the box", column < width - 1 - column)
 
 
 def _outside(sheet: Sheet, grid: Cells, box: Box) -> None:
@@ -134,6 +138,19 @@ def _outside(sheet: Sheet, grid: Cells, box: Box) -> None:
         least = int(np.where(some > 0, some, grid.size + 1).argmin()) if some.any() else NONE
         sheet.source(f"most common {name}", np.full(sheet.shape, most))
         sheet.source(f"rarest {name}", np.full(sheet.shape, least))
+
+
+def _keys(sheet: Sheet, grid: Cells, box: Box) -> None:
+    """The colours a step or two aslant outside of the box's corners, each for the quarter nearest to it."""
+    top, left, bottom, right = box
+    height, width = sheet.shape
+    row, column = np.indices((height, width))
+    upper, before = row <= (height - 1) // 2, column <= (width - 1) // 2
+    rim = np.pad(grid, 2, constant_values=NONE)
+    for steps in (1, 2):
+        rows = np.where(upper, top - steps, bottom - 1 + steps) + 2
+        columns = np.where(before, left - steps, right - 1 + steps) + 2
+        sheet.source(f"beyond the nearest corner, {steps}", rim[rows, columns])
 
 
 def hosts(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> Iterator[tuple[Host, tuple[Box, ...]]]:

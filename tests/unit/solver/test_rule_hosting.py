@@ -12,7 +12,7 @@ from gpu_runner.solver.rules.fitting import FITS, fitted, packed
 from gpu_runner.solver.rules.grids import NONE
 from gpu_runner.solver.rules.hosting import FITTED, PLAIN, Host, Hosted, hosted, hosts, sheet_of
 from gpu_runner.solver.rules.kinds import rule_from_json
-from gpu_runner.solver.rules.picking import Trait
+from gpu_runner.solver.rules.picking import PARTINGS, Trait
 from gpu_runner.solver.rules.trees import Leaf, Split
 
 from .small_grids import always, cells, drawn, every_fact
@@ -138,6 +138,33 @@ def test_a_canvas_shows_pieces_packed():
     pieces = cells("110003", "100033", "000000")
     sheet = canvas(0, 2, 0, 3).sheet(pieces)
     assert rows(sheet.sources["packed"]) == ["113", "133"]
+
+
+def test_each_quarter_of_a_host_sees_the_colour_beyond_its_corner():
+    grid = cells("100002", "055550", "050050", "050050", "055550", "300004")
+    sheet = sheet_of(grid, (1, 1, 5, 5), PLAIN)
+    assert rows(sheet.sources["beyond the nearest corner, 1"]) == ["1122", "1122", "3344", "3344"]
+    assert (sheet.sources["beyond the nearest corner, 2"] == NONE).all()
+    assert rows(sheet.facts["upper half of the box"].astype(int))[1:3] == ["1111", "0000"]
+
+
+def test_the_densest_box_of_a_colour_stands_out_from_noise():
+    grid = cells("12301", "04445", "24445", "14144", "30210")
+    assert Host("densest boxes", Trait("most", "area")).box(grid) == (1, 1, 4, 4)
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_no_box_holds_more_of_a_colour_against_others_than_the_densest(seed):
+    grid = drawn(5, 6, (0, 1, 2), seed)
+    worth = np.where(grid == 1, 1, -1)
+    boxes = [
+        (a, b, c, d) for a in range(5) for b in range(6) for c in range(a + 1, 6) for d in range(b + 1, 7)
+    ]
+    most = max(int(worth[a:c, b:d].sum()) for a, b, c, d in boxes)
+    told = {part.traits["colour"]: part.box for part in PARTINGS["densest boxes"](grid)}
+    for top, left, bottom, right in [told[1]] if 1 in told else []:
+        assert worth[top:bottom, left:right].sum() == most
 
 
 @given(seed=st.integers(0, 10**6), name=st.sampled_from(FITS))
