@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .fitting import packed
 from .grids import NONE, Cells, background, components
 from .sights import COLOURS, Sheet, look
 from .terms import Pairs
@@ -29,7 +30,8 @@ FORMULAS: tuple[Formula, ...] = (
 NUMBERS = (
     "constant", "height", "width", "colours", "objects", "groups", "filled cells", "most of a colour",
     "fewest of a colour", "longer side", "shorter side", "largest object", "filled height", "filled width",
-    "height by colours", "width by colours", "height by cells", "width by cells",
+    "height by colours", "width by colours", "height by cells", "width by cells", "empty cells",
+    "height by empty cells", "width by empty cells",
 )  # fmt: skip
 
 MOST_SIZES = 3
@@ -62,7 +64,8 @@ def _numbers(told: bytes, shape: tuple[int, int]) -> tuple[int, ...]:
         max((one.size for one in objects), default=0),
         int(rows[-1] - rows[0]) + 1 if cells else 0,
         int(columns[-1] - columns[0]) + 1 if cells else 0,
-        height * colours, width * colours, height * cells, width * cells,
+        height * colours, width * colours, height * cells, width * cells, grid.size - cells,
+        height * (grid.size - cells), width * (grid.size - cells),
     )  # fmt: skip
 
 
@@ -145,6 +148,8 @@ def _sheet(grid: Cells, height: int, width: int) -> Sheet:
     middle = np.full((height, width), ground)
     middle[top : top + tall, left : left + wide] = grid[:tall, :wide]
     found.source("laid in the middle", middle)
+    fit = packed(grid, height, width)
+    found.source("packed", np.full((height, width), NONE) if fit is None else fit)
     _counted(found, grid, row, column)
     told = summary(height, width).sheet(grid)
     assert told is not None
@@ -171,6 +176,9 @@ def _repetitions(found: Sheet, grid: Cells, row: Cells, column: Cells) -> None:
     number, other = row // height, column // width
     found.number("repetition down", number, (0, 1, 2))
     found.number("repetition across", other, (0, 1, 2))
+    told = dict(zip(NUMBERS, numbers_of(grid), strict=True))
+    for name in ("colours", "objects", "filled cells", "empty cells"):
+        found.fact(f"repetition below {name}", number * -(-wide // width) + other < told[name])
 
 
 def _period(grid: Cells) -> int:

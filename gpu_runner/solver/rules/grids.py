@@ -12,6 +12,9 @@ import numpy.typing as npt
 Cells = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+Box = tuple[int, int, int, int]
+"""top, left, bottom, right (exclusive)."""
+
 NONE = -1
 """Where a colour is asked for and there is none."""
 

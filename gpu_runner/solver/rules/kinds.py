@@ -22,6 +22,7 @@ from .drawing.growing import Repeated
 from .drawing.rules import drawn_from_json
 from .drawing.sweeping import swept_from_json
 from .grids import Cells
+from .hosting import hosted_from_json
 from .mosaics import Mosaic
 from .normal.frames import scheme_from_json
 from .normal.wrapped import Framed, parted_from
@@ -166,6 +167,8 @@ def rule_from_json(told: Any) -> Rule:
                     return Continued(program_from_json(program), later)
             case ["arranged", *parts]:
                 return arranged_from_json(parts)
+            case ["hosted", *parts]:
+                return hosted_from_json(parts)
             case ["picked", *parts]:
                 return picked_from_json(parts)
             case ["followed" | "drawn" | "redrawn", *_]:

@@ -26,6 +26,7 @@ from .drawing.rules import drawings
 from .drawing.sweeping import sweeps
 from .facts import allowed
 from .grids import Cells
+from .hosting import hosted
 from .kinds import After, Again, Continued, Cut, Seen, Uncovered
 from .mosaics import mosaics
 from .normal.rules import simplified
@@ -97,6 +98,7 @@ def _stages(
     if reshaped:
         yield _weighed(picked(pairs, tests, go_on))
         yield _weighed(arranged(pairs, tests, go_on))
+        yield _weighed(hosted(pairs, tests, rng, go_on, allowed))
     grown = repetitions(pairs, rng, go_on, allowed)
     yield _weighed([*grown, *drawings(pairs, tests, rng, go_on, allowed)])
     yield _weighed(sweeps(pairs, tests, rng, go_on, allowed))

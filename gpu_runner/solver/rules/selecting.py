@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from .grids import Cells, background, components
+from .grids import Box, Cells, background, components
 from .sights import COLOURS
 from .views import split
 
@@ -37,6 +37,12 @@ class Part:
         if self._told is None:
             self._told = self.tell()
         return self._told
+
+    @property
+    def box(self) -> Box:
+        """Where it was cut."""
+        top, left = self.traits["top"], self.traits["left"]
+        return top, left, top + self.cells.shape[0], left + self.cells.shape[1]
 
 
 def part_of(grid: Cells, box: Box, ground: int, *, cells: Cells | None = None, colour: int | None = None,

@@ -176,6 +176,16 @@ def test_a_rule_of_a_simpler_task_comes_back_from_json():
         assert np.array_equal(again.answer(grids[0]), pairs[0][1])
 
 
+def test_trees_that_explain_a_few_cells_weigh_less():
+    grids = [recolour(drawn(3, 4, [0, 0, 1, 2, 2, 2], n), 3 + n, 9 - n) for n in range(4)]
+    told = []
+    for times in (1, 4):
+        pairs = [(grid, np.full((times, times), grid.max())) for grid in grids]
+        found = simplified(pairs[:3], [grids[3]], np.random.default_rng(0), always, nothing, nothing)
+        told.append(max(weight for _, weight in found))
+    assert told[0] < told[1]
+
+
 def test_nothing_is_found_without_time():
     pairs = [painted((3, 4)), painted((5, 6))]
     assert not simplified(

@@ -25,7 +25,17 @@ def test_the_numbers_of_a_grid_count_what_is_drawn():
     assert (found["objects"], found["groups"], found["filled cells"]) == (3, 2, 5)
     assert (found["most of a colour"], found["fewest of a colour"]) == (2, 1)
     assert (found["filled height"], found["filled width"]) == (4, 4)
+    assert (found["empty cells"], found["width by empty cells"]) == (15, 75)
     assert named(cells("00"))["most of a colour"] == 0
+
+
+def test_a_canvas_tells_the_repetitions_that_come_before_a_count():
+    grid = cells("10", "11")
+    sheet = canvas(0, 4, 0, 6).sheet(grid)
+    told = sheet.facts["repetition below filled cells"].astype(int).tolist()
+    assert told == [[1] * 6] * 2 + [[0] * 6] * 2
+    told = sheet.facts["repetition below empty cells"].astype(int).tolist()
+    assert told == [[1, 1, 0, 0, 0, 0]] * 2 + [[0] * 6] * 2
 
 
 def test_a_side_that_is_no_whole_number_of_cells_is_none():

@@ -214,3 +214,24 @@ def test_a_tree_that_asks_for_what_no_sheet_has_gives_no_answer():
     rule = Recomposed(Program(("objects", "most cells")), (), trees.Leaf("nothing known"))
     assert rule.answer(OBJECTS) is None
     assert composing.sheet_of(cells("000"), Program(("objects",)), ()) is None
+
+
+def test_the_whole_input_tells_which_of_two_drawings_is_right():
+    left, right = cells("120", "102", "010"), cells("310", "113", "110")
+    pairs = [
+        (np.hstack([one, other]), one if (one == 3).any() or (other == 3).any() else other)
+        for one, other in ((left, right), (left, left.T), (right, left), (left[::-1], left[:, ::-1]))
+    ]
+    told = composed(pairs, [], always, every_fact).rules
+    assert any("input has 3" in json.dumps(rule.to_json()) for rule, _ in told)
+    for rule, _ in told:
+        assert all(np.array_equal(rule.answer(source), target) for source, target in pairs)
+
+
+def test_a_sheet_tells_what_is_true_of_the_input():
+    sheet = composing.sheet_of(OBJECTS, Program(("objects", "most cells")), ())
+    assert sheet.shape == (2, 2)
+    for name, truth in (("input has 3", True), ("input has 5", False), ("input objects = 4", True),
+                        ("input wider than tall", True), ("input filled at the border", True),
+                        ("input top-bottom alike", False)):  # fmt: skip
+        assert (sheet.facts[name] == truth).all()

@@ -17,6 +17,7 @@ from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.facts import allowed
 from gpu_runner.solver.rules.grids import Cells
 from gpu_runner.solver.rules.kinds import Seen
+from gpu_runner.solver.rules.programs.rules import proof_of
 from gpu_runner.solver.rules.sights import Sheet
 from gpu_runner.solver.rules.terms import GoOn, Pairs, Rule
 from gpu_runner.solver.rules.views import PLAIN, View, same, views_for
@@ -139,7 +140,7 @@ def _forest(view: View, one: Simpler, rng: np.random.Generator, go_on: GoOn) -> 
             found[tree] = found.get(tree, 0.0) + 2.0 ** -trees.leaves(tree)
     if not found:
         return []
-    proof = _proof(table, wanted, sheets, one)
+    proof = _proof(table, wanted, sheets, one) * proof_of([target for _, target in one.pairs])
     return [(Seen(view, tree), proof * weight) for tree, weight in found.items()]
 
 

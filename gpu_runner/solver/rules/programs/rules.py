@@ -7,15 +7,15 @@ what the other programs of that shape have drawn there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gpu_runner.solver.rules import trees
-from gpu_runner.solver.rules.grids import NONE, Cells, Mask
-from gpu_runner.solver.rules.sights import Sheet, look
+from gpu_runner.solver.rules.grids import NONE, Cells, Mask, background, components
+from gpu_runner.solver.rules.sights import COLOURS, Sheet, look
 from gpu_runner.solver.rules.terms import GoOn, Pairs
 
 from .search import Program, Searched, program_from_json, search
@@ -47,6 +47,9 @@ MOST_NEAR = 2
 
 PROVING = 12
 """Demonstrated cells below which an exact program proves less: of thousands some draw a few by chance."""
+
+COUNTED = (1, 2, 3, 4)
+"""Numbers of colours, objects and groups by which a tree may tell inputs apart."""
 
 Part = Callable[[int, Sequence[str]], Mask | None]
 """The facts, of those with these names, that the n-th tree may use; None: all."""
@@ -139,15 +142,40 @@ def read(told: Any) -> Composed | Recomposed | None:
 
 
 def sheet_of(grid: Cells, base: Program, others: Sequence[Layer]) -> Sheet | None:
-    """The sights of the base's drawing and, as sources, the drawings of the others; one that does not fit it
-    says nothing."""
+    """The sights of the base's drawing, what is true of the whole input, by which a tree may choose between
+    drawings, and, as sources, the drawings of the others; one that does not fit it says nothing."""
     drawn = base.answer(grid)
     if drawn is None:
         return None
     sheet = look(drawn)
     for other in others:
         sheet.source(other.name, other.over(grid, drawn.shape))
+    for name, truth in _of_input(grid):
+        sheet.fact(f"input {name}", np.full(drawn.shape, truth))
     return sheet
+
+
+def _of_input(grid: Cells) -> Iterator[tuple[str, bool]]:
+    """What is true of a whole grid."""
+    filled = grid != background(grid)
+    height, width = grid.shape
+    for colour in range(1, COLOURS):
+        yield f"has {colour}", bool((grid == colour).any())
+    for name, by_colour in (("objects", True), ("groups", False)):
+        found = len(components(grid, eight=True, by_colour=by_colour, within=filled)[0])
+        for number in COUNTED:
+            yield f"{name} = {number}", found == number
+    colours = len(set(grid[filled].tolist()))
+    for number in COUNTED:
+        yield f"colours = {number}", colours == number
+    yield "wider than tall", width > height
+    yield "square", width == height
+    yield "fuller above", bool(filled[: height // 2].sum() > filled[(height + 1) // 2 :].sum())
+    yield "fuller on the left", bool(filled[:, : width // 2].sum() > filled[:, (width + 1) // 2 :].sum())
+    yield "left-right alike", bool((grid == grid[:, ::-1]).all())
+    yield "top-bottom alike", bool((grid == grid[::-1]).all())
+    rim = np.concatenate([filled[0], filled[-1], filled[:, 0], filled[:, -1]])
+    yield "filled at the border", bool(rim.any())
 
 
 Drawing = Composed | Recomposed
