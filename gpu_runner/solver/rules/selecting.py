@@ -18,9 +18,6 @@ from .grids import Box, Cells, background, components
 from .sights import COLOURS
 from .views import split
 
-Box = tuple[int, int, int, int]
-"""(top, left, bottom, right), the latter two exclusive."""
-
 
 @dataclass(slots=True, eq=False)
 class Part:
