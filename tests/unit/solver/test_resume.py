@@ -2,13 +2,14 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gpu_runner.solver import Interrupted, SolveBudget, predict, resume, solve
+from gpu_runner.solver import Interrupted, SolveBudget, predict, resume, solve, train
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import write_checkpoint
 
@@ -24,6 +25,14 @@ TASK = {
 }
 QUICK = SolveBudget(seconds=600, max_steps=6)
 TIMES = {"seconds", "seconds_before", "small_seconds"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def both_optimisers():
+    """As on a GPU, where Muon has momenta to keep beside AdamW's moments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "CPU", replace(train.CPU, muon=True))
+        yield
 
 
 @pytest.fixture(scope="module")
