@@ -150,7 +150,7 @@ def _write(file: Path, told: dict[str, Any]) -> None:
 
 
 def table(rows: Mapping[str, Sequence[Row]], known: Mapping[str, Arm]) -> str:
-    """Each arm beside the base on the tasks and seeds that both have; then views and orders of the base."""
+    """Each arm beside the base on the tasks and seeds that both have; then E5, views and orders, over all."""
     base = {(row.task, row.seed): row for row in rows.get(BASE, ())}
     if not base:
         return "Nothing of the base arm is kept yet.\n"
@@ -159,7 +159,8 @@ def table(rows: Mapping[str, Sequence[Row]], known: Mapping[str, Arm]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(known[name], base, mine) for name, mine in rows.items() if mine]
-    lines += ["", f"The base by its views: {_by_views(list(base.values()))}."]
+    every = [row for some in rows.values() for row in some]
+    lines += ["", f"Answered of {len(every)}, all arms, by views and order: {_by_views(every)}."]
     return "\n".join(lines) + "\n"
 
 

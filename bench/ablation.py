@@ -114,8 +114,10 @@ def arms(samples: int) -> dict[str, Arm]:
     base = replace(BASE, samples=samples, patience=1.0)
 
     def sized(factor: float) -> Recipe:
-        changed = {"batch_tokens": base.batch_tokens, "smallest": base.smallest, "largest": base.largest}
-        return replace(base, **{name: max(1, int(value * factor)) for name, value in changed.items()})
+        tokens, smallest, largest = (
+            max(1, int(size * factor)) for size in (base.batch_tokens, base.smallest, base.largest)
+        )
+        return replace(base, batch_tokens=tokens, smallest=smallest, largest=largest)
 
     rows = [
         Arm("base", "–"),

@@ -227,6 +227,6 @@ def test_arms_are_compared_on_the_tasks_and_seeds_both_have():
     # a: +0.6 and +0.2, so +0.4; b: −0.4
     assert cells[2:6] == ["3", "1", "2", "2, 1"]
     assert cells[6].lstrip("+-") == "0.000 (-0.400 to +0.400)"
-    assert lines[-1] == "The base by its views: all both 2, 8 both 0."
+    assert lines[-1] == "Answered of 8, all arms, by views and order: all both 5, 8 both 0."
     rows["base"][0].ranked.pop("8 both")
-    assert ablate.table(rows, known).splitlines()[-1] == "The base by its views: all both 2."
+    assert ablate.table(rows, known).splitlines()[-1].endswith("order: all both 5.")
