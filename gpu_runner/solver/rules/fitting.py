@@ -14,12 +14,12 @@ from itertools import product
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .grids import FOUR, Box, Cells, Mask, background, components
+from .grids import FOUR, Box, Cells, Mask, background, components, turned
 
 MOST_GUESTS = 12
 
 SIDES = (0, 1, 3, 4, 6, 2, 5, 7)
-"""Quarter turns, 4 more with a flip after them; of several that fit as well the first is taken."""
+"""As `turned` counts them; of several that fit as well the first is taken."""
 
 MOST_PACKED = 6
 MOST_PACKINGS = 200_000
@@ -84,7 +84,7 @@ def _all_laid(host: Cells, guests: Sequence[Cells], ground: int, fit: Fit) -> Ce
 def _laid(host: Cells, guest: Cells, ground: int, fit: Fit) -> Cells | None:
     best, drawn = 0, dict[bytes, Cells]()
     for side, times in product(SIDES if fit.turned else SIDES[:1], _scales(host, guest, fit)):
-        small = _turned(guest, side)
+        small = turned(guest, side)
         one = small.repeat(times, 0).repeat(times, 1)
         if one.shape[0] > host.shape[0] or one.shape[1] > host.shape[1]:
             continue
@@ -102,11 +102,6 @@ def _laid(host: Cells, guest: Cells, ground: int, fit: Fit) -> Cells | None:
 
 def _scales(host: Cells, guest: Cells, fit: Fit) -> range:
     return range(1, 1 + (max(host.shape) // max(guest.shape) if fit.enlarged else 1))
-
-
-def _turned(cells: Cells, side: int) -> Cells:
-    quarter = np.rot90(cells, side % 4)
-    return quarter[:, ::-1] if side >= 4 else quarter
 
 
 def _drawn(host: Cells, guest: Cells, row: int, column: int, ground: int) -> Cells:

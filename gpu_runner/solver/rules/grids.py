@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,13 @@ import numpy.typing as npt
 Cells = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+Array = TypeVar("Array", Cells, Mask)
+
 Box = tuple[int, int, int, int]
 """top, left, bottom, right (exclusive)."""
+
+Way = tuple[int, int]
+"""Rows and columns of one step, each -1..1."""
 
 NONE = -1
 """Where a colour is asked for and there is none."""
@@ -29,6 +34,20 @@ def background(grid: Cells) -> int:
     return 0 if counts[0] else int(counts.argmax())
 
 
+def turned(grid: Array, side: int) -> Array:
+    """Quarter turns against the clock, `side` mod 4 of them; from 4 on with a flip after them."""
+    quarter = np.rot90(grid, side % 4)
+    return quarter[:, ::-1] if side >= 4 else quarter
+
+
+def steps_to_edge(box: Box, shape: tuple[int, ...], way: Way) -> int:
+    """How many steps a box can go on a grid until the edge is in its way."""
+    up, left, down, right = box
+    rows = {-1: up, 1: shape[0] - down, 0: 99}[way[0]]
+    columns = {-1: left, 1: shape[1] - right, 0: 99}[way[1]]
+    return int(min(rows, columns))
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """A connected set of cells. rows, columns: where they are."""
@@ -37,8 +56,7 @@ class Component:
     columns: Cells
     colours: Cells
     """The colours of its cells, in the same order."""
-    box: tuple[int, int, int, int] = field(init=False)
-    """Top, left, bottom, right (exclusive)."""
+    box: Box = field(init=False)
 
     def __post_init__(self) -> None:
         top, left = int(self.rows.min()), int(self.columns.min())

@@ -18,9 +18,8 @@ from . import trees
 from .fitting import FITS, fitted
 from .grids import NONE, Box, Cells, background
 from .picking import Trait, listed_of, trait_from_json
-from .programs.rules import proof_of
 from .sights import COLOURS, Sheet, look
-from .terms import Allowed, GoOn, Pairs
+from .terms import Allowed, GoOn, Pairs, proof_of
 
 FAMILIES = (
     "box around everything", "boxes of colours", "insides of boxes of colours", "insides of frames",

@@ -19,11 +19,10 @@ import numpy.typing as npt
 from .grids import Box, Cells, Mask, background
 from .programs.measures import holes
 from .programs.pieces import Piece
-from .programs.rules import proof_of
 from .programs.search import STEPS
 from .selecting import FAMILIES, Family, Part, part_of
 from .sights import COLOURS
-from .terms import GoOn, Pairs, Rule
+from .terms import GoOn, Pairs, Rule, proof_of
 
 R = TypeVar("R", bound=Rule)
 

@@ -25,7 +25,7 @@ from .drawing.growing import repetitions
 from .drawing.rules import drawings
 from .drawing.sweeping import sweeps
 from .facts import allowed
-from .grids import Cells
+from .grids import Cells, turned
 from .hosting import hosted
 from .kinds import After, Again, Continued, Cut, Seen, Uncovered
 from .mosaics import mosaics
@@ -33,11 +33,11 @@ from .normal.rules import simplified
 from .objects.rules import acted
 from .picking import picked
 from .plausible import Invariants
-from .programs.rules import composed, proof_of
+from .programs.rules import composed
 from .programs.search import Program
 from .selecting import Choice, choices
 from .sights import Sheet, look, second_look
-from .terms import GoOn, Pairs, Rule
+from .terms import GoOn, Pairs, Rule, proof_of
 from .views import PICTURED, PLAIN, View, same, views_for
 
 GROWN = 12
@@ -258,11 +258,11 @@ def _grown(
     plain = view.name not in ("summary", "canvas") and (view.name != "same" or view.numbers[0] == PLAIN)
     sided = plain and view.name == "same" and sum(s.size for s, _ in pairs) <= MOST_CELLS
     for sides in (1, SIDES) if sided else (1,):
-        turned = [(_turned(s, n), _turned(t, n)) for s, t in pairs for n in range(sides)]
-        sheets = _sheets(view, turned, tests, go_on)
+        seen = [(turned(s, n), turned(t, n)) for s, t in pairs for n in range(sides)]
+        sheets = _sheets(view, seen, tests, go_on)
         if sheets is None or not go_on():
             continue
-        learner = trees.Learner(trees.Table.of(sheets), _flat([target for _, target in turned]))
+        learner = trees.Learner(trees.Table.of(sheets), _flat([target for _, target in seen]))
         for n in range(GROWN if sides == 1 else GROWN // 2):
             if not go_on():
                 break
@@ -347,8 +347,3 @@ def _sheets(view: View, pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> li
 
 def _flat(grids: Sequence[Cells]) -> Cells:
     return np.concatenate([grid.ravel() for grid in grids])
-
-
-def _turned(grid: Cells, side: int) -> Cells:
-    turned = np.rot90(grid, side % 4)
-    return turned[:, ::-1] if side >= 4 else turned

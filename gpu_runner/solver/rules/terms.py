@@ -19,6 +19,15 @@ Allowed = Callable[[int, Sequence[str], np.random.Generator], Mask | None]
 """Which facts the n-th tree of a forest may use, bool [facts]; None for all."""
 
 
+PROVING = 12
+"""Demonstrated cells below which an exact rule proves less: of thousands some draw a few by chance."""
+
+
+def proof_of(targets: Sequence[Cells]) -> float:
+    """What a rule's exactness is worth: less than 1 where few cells are demonstrated."""
+    return min(1.0, sum(target.size for target in targets) / PROVING)
+
+
 class Rule(Protocol):
     """Answers a grid, or knows that it cannot."""
 

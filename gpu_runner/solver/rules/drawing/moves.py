@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import DIAGONAL, Cells, Component
+from gpu_runner.solver.rules.grids import DIAGONAL, Cells, Component, steps_to_edge
 
 from .scenes import ANY, GROUPS, OBJECTS, Scene, Step, paint
 
@@ -62,17 +62,9 @@ def _sand(way: tuple[int, int]) -> Step:
 
 def _room(canvas: Cells, part: Component, way: tuple[int, int], ground: int) -> int:
     """How many steps a part can go until something or the edge is in its way."""
-    far = np.arange(1, _to_edge(canvas.shape, part, way) + 1)[:, None]
+    far = np.arange(1, steps_to_edge(part.box, canvas.shape, way) + 1)[:, None]
     blocked = (canvas[part.rows + far * way[0], part.columns + far * way[1]] != ground).any(1)
     return int(blocked.argmax()) if blocked.any() else len(far)
-
-
-def _to_edge(shape: tuple[int, ...], part: Component, way: tuple[int, int]) -> int:
-    """How many steps a part can go until the edge is in its way."""
-    up, left, down, right = part.box
-    rows = up if way[0] < 0 else shape[0] - down
-    columns = left if way[1] < 0 else shape[1] - right
-    return rows if not way[1] else columns if not way[0] else min(rows, columns)
 
 
 def _fallen(kind: int, way: tuple[int, int], others: bool) -> Step:
@@ -118,7 +110,7 @@ def _stepped(kind: int, way: tuple[int, int]) -> Step:
         for part in moving:
             canvas[part.rows, part.columns] = scene.ground
         for part in moving:
-            far = min(1, _to_edge(canvas.shape, part, way))
+            far = min(1, steps_to_edge(part.box, canvas.shape, way))
             canvas[part.rows + far * way[0], part.columns + far * way[1]] = part.colours
         return canvas
 

@@ -7,10 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask, background, components, places
-
-Way = tuple[int, int]
-"""Rows and columns of one step, each -1..1."""
+from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask, Way, background, components, places
 
 ANY = -1
 """Instead of a colour: every colour but the ground."""

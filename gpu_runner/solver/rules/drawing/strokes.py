@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import DIAGONAL, EIGHT, FOUR, NONE, Cells, Mask, shifted
+from gpu_runner.solver.rules.grids import DIAGONAL, EIGHT, FOUR, NONE, Cells, Mask, Way, shifted
 
-from .scenes import ANY, GROUPS, OBJECTS, Scene, Step, Way, main_colour, minor_colour
+from .scenes import ANY, GROUPS, OBJECTS, Scene, Step, main_colour, minor_colour
 
 Ways = tuple[Way, ...]
 

@@ -20,12 +20,13 @@ from gpu_runner.solver.rules.grids import NONE, Cells, Mask, background, shifted
 from gpu_runner.solver.rules.sights import Sheet, look, truth
 from gpu_runner.solver.rules.terms import Allowed, GoOn, Pairs
 
-Way = tuple[int, int]
+Behind = tuple[int, int]
+"""Where a cell looks, as steps down and across: to what is drawn before it."""
 
-LINES: tuple[Way, ...] = (*((-far, across) for far in (1, 2) for across in range(-2, 3)), (-3, 0))
+LINES: tuple[Behind, ...] = (*((-far, across) for far in (1, 2) for across in range(-2, 3)), (-3, 0))
 """Cells of the lines before at which a cell looks, as steps down and across."""
 
-WRITTEN: tuple[Way, ...] = ((0, -1), (0, -2), (0, -3), *LINES)
+WRITTEN: tuple[Behind, ...] = ((0, -1), (0, -2), (0, -3), *LINES)
 """The same with those before it in its own line."""
 
 SIDES: tuple[Callable[[Cells], Cells], ...] = (
@@ -86,11 +87,11 @@ def _seen(cells: bytes, shape: tuple[int, ...]) -> Sheet:
     return look(np.frombuffer(cells, np.int64).reshape(shape))
 
 
-def _name(way: Way) -> str:
+def _name(way: Behind) -> str:
     return f"drawn {-way[0]} back, {way[1]} across"
 
 
-def _with_drawn(grid: Cells, told: Cells, ways: Sequence[Way]) -> Sheet:
+def _with_drawn(grid: Cells, told: Cells, ways: Sequence[Behind]) -> Sheet:
     """The sights of a grid, and what `told` shows before each cell."""
     seen, ground = _seen(grid.tobytes(), grid.shape), background(grid)
     sheet = Sheet(dict(seen.sources), dict(seen.facts))
@@ -109,7 +110,7 @@ Asked = Callable[[int, int], int]
 class _Drawing:
     """A grid that is being drawn, cell after cell."""
 
-    def __init__(self, grid: Cells, ways: Sequence[Way]) -> None:
+    def __init__(self, grid: Cells, ways: Sequence[Behind]) -> None:
         self.seen = _seen(grid.tobytes(), grid.shape)
         self.own, self.ground = grid.tolist(), background(grid)
         self.height, self.width = grid.shape
@@ -167,7 +168,7 @@ class _Drawing:
     def _is_new(self, y: int, x: int) -> bool:
         return y >= 0 and 0 <= x < self.width and self.canvas[y][x] != self.own[y][x]
 
-    def _behind(self, way: Way) -> Asked:
+    def _behind(self, way: Behind) -> Asked:
         down, across = way
 
         def asked(r: int, c: int) -> int:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import Cells, Mask, background, components
+from gpu_runner.solver.rules.grids import Cells, Mask, background, components, turned
 
 COLOURS = 10
 SAME_COLOURS = tuple(range(COLOURS))
@@ -35,14 +35,6 @@ class Frame:
         own: Cells = np.argsort(self.colours)[grid]
         flat = own[:, ::-1] if self.side >= 4 else own
         return np.rot90(flat, -(self.side % 4))
-
-
-Array = TypeVar("Array", Cells, Mask)
-
-
-def turned(grid: Array, side: int) -> Array:
-    quarter = np.rot90(grid, side % 4)
-    return quarter[:, ::-1] if side >= 4 else quarter
 
 
 Marks = Callable[[Cells], Mask | None]

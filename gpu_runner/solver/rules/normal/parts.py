@@ -6,11 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import Cells, Mask, background, components
+from gpu_runner.solver.rules.grids import Box, Cells, Mask, background, components
 from gpu_runner.solver.rules.views import panel_lines
-
-Box = tuple[int, int, int, int]
-"""top, left, bottom, right (exclusive)."""
 
 Cutter = Callable[[Cells], list[Box]]
 

@@ -17,9 +17,8 @@ from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.facts import allowed
 from gpu_runner.solver.rules.grids import Cells
 from gpu_runner.solver.rules.kinds import Seen
-from gpu_runner.solver.rules.programs.rules import proof_of
 from gpu_runner.solver.rules.sights import Sheet
-from gpu_runner.solver.rules.terms import GoOn, Pairs, Rule
+from gpu_runner.solver.rules.terms import GoOn, Pairs, Rule, proof_of
 from gpu_runner.solver.rules.views import PLAIN, View, same, views_for
 
 from .simpler import Simpler, parted, recoloured, turned

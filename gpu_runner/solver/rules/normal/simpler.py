@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import Cells, Mask, background
+from gpu_runner.solver.rules.grids import Box, Cells, Mask, background
 from gpu_runner.solver.rules.terms import Pairs, Rule
 
 from .frames import Frame, Scheme, recolourings, turns
-from .parts import CUTTERS, Box, cut, ordered, parts_of
+from .parts import CUTTERS, cut, ordered, parts_of
 from .wrapped import COPIED, LAYOUTS, Framed, Parted
 
 Alike = Callable[[Pairs, Sequence[Cells]], float]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import Cells
+from gpu_runner.solver.rules.grids import Box, Cells
 from gpu_runner.solver.rules.terms import Rule
 from gpu_runner.solver.rules.views import MAX_SIDE
 
 from .frames import Scheme
-from .parts import CUTTERS, TABLES, Box, cut, ordered, parts_of
+from .parts import CUTTERS, TABLES, cut, ordered, parts_of
 
 COPIED = "copied"
 """The layout in which parts stay where they are, and all around them."""

@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import NONE, Cells, Mask
+from gpu_runner.solver.rules.grids import NONE, Cells, Mask, Way, steps_to_edge
 
-from .parting import Box
 from .regarding import regarding
 from .stroke import EMPTY, MANY, TURNS, Act, Stroke, turned
 from .things import Things, around
 from .traits import holes
-from .ways import DIAGONALS, FIXED, TOLD, Told, Way
+from .ways import DIAGONALS, FIXED, TOLD, Told
 
 
 def _stays(things: Things, n: int) -> Stroke:
@@ -50,18 +49,10 @@ def _recoloured(which: str) -> Act:
 def _room(things: Things, n: int, way: Way) -> int:
     """Steps that the object can go over ground, until something else or the edge is in its way."""
     part = things.parts[n]
-    far = np.arange(1, _to_the_edge(part.box, things.grid.shape, way) + 1)[:, None]
+    far = np.arange(1, steps_to_edge(part.box, things.grid.shape, way) + 1)[:, None]
     rows, columns = part.rows + far * way[0], part.columns + far * way[1]
     blocked = (things.scene.filled[rows, columns] & (things.labels[rows, columns] != n)).any(1)
     return int(blocked.argmax()) if blocked.any() else len(far)
-
-
-def _to_the_edge(box: Box, shape: tuple[int, ...], way: Way) -> int:
-    up, left, down, right = box
-    height, width = shape
-    down_by = {-1: up, 1: height - down, 0: 99}[way[0]]
-    across = {-1: left, 1: width - right, 0: 99}[way[1]]
-    return int(min(down_by, across))
 
 
 def _counts(things: Things, n: int) -> dict[str, int]:
@@ -96,7 +87,7 @@ def _gone(told: Told, how: str) -> Act:
         if how == "blocked":
             far = _room(things, n, way)
         elif how == "edge":
-            far = _to_the_edge(things.boxes[n], things.grid.shape, way)
+            far = steps_to_edge(things.boxes[n], things.grid.shape, way)
         else:
             far = _counts(things, n)[how]
         part = things.parts[n]

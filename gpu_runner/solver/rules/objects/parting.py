@@ -14,10 +14,9 @@ from gpu_runner.solver.rules.drawing.scenes import (
     Scene,
 )
 from gpu_runner.solver.rules.drawing.scenes import ROOMS as GROUND
-from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask, components
+from gpu_runner.solver.rules.grids import NONE, Box, Cells, Component, Mask, components
 from gpu_runner.solver.rules.views import panel_lines
 
-Box = tuple[int, int, int, int]
 Parted = tuple[list[Component], Cells, list[Box] | None]
 """The objects; the number of each cell's one, NONE elsewhere, H × W; their boxes, where those are wider than
 what they hold."""

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask
+from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask, Way
 
 from .stroke import MANY, TURNS, Act, Stroke, turned
 from .things import Things
-from .ways import FIXED, TOLD, Told, Way
+from .ways import FIXED, TOLD, Told
 
 Other = Callable[[Things, int], int]
 

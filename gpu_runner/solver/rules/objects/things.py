@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from gpu_runner.solver.rules.drawing.scenes import Scene, main_colour, minor_colour
-from gpu_runner.solver.rules.grids import NONE, Cells, Component, Mask
+from gpu_runner.solver.rules.grids import NONE, Box, Cells, Component, Mask
 from gpu_runner.solver.rules.views import panel_lines
 
-from .parting import PANELS, WAYS_OF_PARTING, Box
+from .parting import PANELS, WAYS_OF_PARTING
 
 MOST = 40
 """Objects of a grid beyond which it has none: they would be noise."""

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from gpu_runner.solver.rules.drawing.moves import SLANTED
-from gpu_runner.solver.rules.grids import NONE
+from gpu_runner.solver.rules.grids import NONE, Way
 
 from .things import STRAIGHT, Things
 
-Way = tuple[int, int]
 Told = Callable[[Things, int], Way | None]
 """told(things, n): rows and columns of one step, each -1..1; None where there is no such way."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from gpu_runner.solver.rules import trees
 from gpu_runner.solver.rules.grids import NONE, Cells, Mask, background, components
 from gpu_runner.solver.rules.sights import COLOURS, Sheet, look
-from gpu_runner.solver.rules.terms import GoOn, Pairs
+from gpu_runner.solver.rules.terms import GoOn, Pairs, proof_of
 
 from .search import Program, Searched, program_from_json, search
 
@@ -44,9 +44,6 @@ NEAR = 0.6
 """Of the demonstrated cells, from which on a program that draws so many is worth continuing."""
 
 MOST_NEAR = 2
-
-PROVING = 12
-"""Demonstrated cells below which an exact program proves less: of thousands some draw a few by chance."""
 
 COUNTED = (1, 2, 3, 4)
 """Numbers of colours, objects and groups by which a tree may tell inputs apart."""
@@ -200,11 +197,6 @@ def composed(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn, part: Part) -> C
     ranked = sorted(found.shaped, key=lambda one: (-one[1], one[0].cost))
     near = [program for program, right in ranked[:MOST_NEAR] if right >= NEAR]
     return Composition(list(_recomposed(pairs, found, go_on, part).values()), near)
-
-
-def proof_of(targets: Sequence[Cells]) -> float:
-    """What a rule's exactness is worth: less than 1 where few cells are demonstrated."""
-    return min(1.0, sum(target.size for target in targets) / PROVING)
 
 
 def _weight(program: Program) -> float:
