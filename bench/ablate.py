@@ -7,8 +7,8 @@
 DIR holds ARC-AGI-1's training tasks and RE-ARC, as for pretraining (docs/solver.md). --hold-out of its tasks
 are left out of every checkpoint trained here, and measured on where they are small. Each arm is an experiment
 of docs/experiments.md: the network alone, no rules, for a number of samples instead of seconds. Compared are
-pass@2 and the nats a cell by which the truth became likelier than in the base arm, on the same tasks and
-seeds, with a 95 % interval by the bootstrap over tasks.
+pass@2, the nats a cell by which the truth became likelier than in the base arm, on the same tasks and seeds,
+with a 95 % interval by the bootstrap over tasks, and the seconds of training on one core.
 
 Checkpoints and every task's result are kept in --work: Ctrl-C loses the one under way, the same command
 goes on. Several calls with different --only may run at once, after the base's checkpoint is there.
@@ -155,8 +155,8 @@ def table(rows: Mapping[str, Sequence[Row]], known: Mapping[str, Arm]) -> str:
     if not base:
         return "Nothing of the base arm is kept yet.\n"
     lines = [
-        "| arm | what | tasks × seeds | pass@2 of base | pass@2 | won, lost | nats a cell | cells | GFLOP |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| arm | what | tasks·seeds | of base | pass@2 | won, lost | nats a cell | cells | s, base | s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(known[name], base, mine) for name, mine in rows.items() if mine]
     every = [row for some in rows.values() for row in some]
@@ -167,7 +167,7 @@ def table(rows: Mapping[str, Sequence[Row]], known: Mapping[str, Arm]) -> str:
 def _line(arm: Arm, base: Mapping[tuple[str, int], Row], mine: Sequence[Row]) -> str:
     pairs = [(base[row.task, row.seed], row) for row in mine if (row.task, row.seed) in base]
     if not pairs:
-        return f"| {arm.name} | {arm.question} | 0 | | | | | | |"
+        return f"| {arm.name} | {arm.question} | 0 | | | | | | | |"
     count = len(pairs)
     gains = _by_task((row.task, row.nats - before.nats) for before, row in pairs)
     low, high = interval(gains, rng=np.random.default_rng(0))
@@ -175,10 +175,10 @@ def _line(arm: Arm, base: Mapping[tuple[str, int], Row], mine: Sequence[Row]) ->
     lost = sum(row.score < before.score for before, row in pairs)
     then, now = (sum(pair[n].score for pair in pairs) for n in (0, 1))
     cells = sum(row.cells - before.cells for before, row in pairs) / count
-    gflop = sum(row.gflop for _, row in pairs) / count
+    before_s, now_s = (sum(pair[n].seconds for pair in pairs) / count for n in (0, 1))
     return (
         f"| {arm.name} | {arm.question} | {count} | {then:g} | {now:g} | {won}, {lost} | "
-        f"{gains.mean():+.3f} ({low:+.3f} to {high:+.3f}) | {cells:+.1%} | {gflop:.0f} |"
+        f"{gains.mean():+.3f} ({low:+.3f} to {high:+.3f}) | {cells:+.1%} | {before_s:.1f} | {now_s:.1f} |"
     )
 
 

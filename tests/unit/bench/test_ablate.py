@@ -192,18 +192,23 @@ def test_only_small_tasks_of_a_known_size_are_measured_on():
 def test_a_measurement_says_how_likely_the_truth_is():
     torch.manual_seed(0)
     tokens = torch.randn(2, TASK_TOKENS, CONFIGS["tiny"].width)
-    row = measured(Solver(CONFIGS["tiny"]), tokens, task_of(), arms(32)["base"], seed=0)
+    row = measured(
+        Solver(CONFIGS["tiny"]), tokens, task_of(), arms(32)["base"], seed=0, clock=iter((5.0, 7.5)).__next__
+    )
     assert (row.task, row.seed, row.samples, row.steps) == ("aa", 0, 32, 1)
     assert row.nats == pytest.approx(np.log(1 / 12), abs=0.7)  # it has learned nothing yet
     assert 0 <= row.cells <= 1
     assert row.gflop > 0
+    assert row.seconds == 2.5
     assert set(row.ranked) == {
         f"{views} {order}" for views in (8, 24, 48, "all") for order in ("votes", "likelihood", "both")
     }
 
 
-def row(task, seed, score, nats):
-    return Row(task, seed, score, 0.5, nats, 1.0, 64, 2, 3.0, {"all both": score, "8 both": 0.0})
+def row(task, seed, score, nats, seconds=1.0):
+    return Row(
+        task, seed, score, 0.5, nats, 1.0, 64, 2, 3.0, seconds, {"all both": score, "8 both": 0.0}
+    )
 
 
 def test_arms_are_compared_on_the_tasks_and_seeds_both_have():
@@ -216,7 +221,7 @@ def test_arms_are_compared_on_the_tasks_and_seeds_both_have():
             row("c", 0, 1.0, -0.1),
         ],
         "mean": [
-            row("a", 0, 1.0, -0.4),
+            row("a", 0, 1.0, -0.4, 5.0),
             row("a", 1, 1.0, -0.8),
             row("b", 0, 0.0, -0.9),
             row("d", 0, 1.0, 0.0),
@@ -227,6 +232,7 @@ def test_arms_are_compared_on_the_tasks_and_seeds_both_have():
     # a: +0.6 and +0.2, so +0.4; b: −0.4
     assert cells[2:6] == ["3", "1", "2", "2, 1"]
     assert cells[6].lstrip("+-") == "0.000 (-0.400 to +0.400)"
+    assert cells[8:] == ["1.0", "2.3"]  # (5 + 1 + 1) / 3
     assert lines[-1] == "Answered of 8, all arms, by views and order: all both 5, 8 both 0."
     rows["base"][0].ranked.pop("8 both")
     assert ablate.table(rows, known).splitlines()[-1].endswith("order: all both 5.")
