@@ -206,9 +206,7 @@ def test_a_measurement_says_how_likely_the_truth_is():
 
 
 def row(task, seed, score, nats, seconds=1.0):
-    return Row(
-        task, seed, score, 0.5, nats, 1.0, 64, 2, 3.0, seconds, {"all both": score, "8 both": 0.0}
-    )
+    return Row(task, seed, score, 0.5, nats, 1.0, 64, 2, 3.0, seconds, {"all both": score, "8 both": 0.0})
 
 
 def test_arms_are_compared_on_the_tasks_and_seeds_both_have():
