@@ -2,41 +2,56 @@
 
 Muon replaces the momentum of a matrix by its nearest semi-orthogonal matrix, found by five Newton–Schulz
 iterations (Jordan et al. 2024), scaled so that a step has AdamW's usual root mean square (arXiv 2502.16982).
-Done in fp32: bf16 products are slow on most CPUs, and at these sizes the cost is negligible on a GPU.
+Its products may be computed in half precision: Newton–Schulz forgives the rounding, and the weights stay in
+fp32. Matrices of one shape are stacked, so that 24 of them are three batched products and not 36.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonal(matrix: Tensor, steps: int = 5, dtype: torch.dtype | None = None) -> Tensor:
     """The semi-orthogonal matrix nearest to `matrix`, roughly: singular values land in about 0.7..1.2.
 
-    Of a stack of matrices [tasks, rows, columns] each one's own.
+    Of a stack of matrices [matrices, rows, columns] each one's own. Products are computed in `dtype`, by
+    default the matrix's own; the norm is taken before, since small gradients are no numbers of fp16.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrix.shape[-2] > matrix.shape[-1]
-    x = matrix.mT if tall else matrix
-    norm = x.norm() if x.dim() == 2 else x.flatten(1).norm(dim=1)[:, None, None]
-    x = x / (norm + 1e-7)
+    stack = matrix if matrix.dim() == 3 else matrix[None]
+    tall = stack.shape[-2] > stack.shape[-1]
+    x = stack.mT if tall else stack
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype or x.dtype)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.mT if tall else x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    result: Tensor = (x.mT if tall else x).to(matrix.dtype).reshape(matrix.shape)
     return result
 
 
-def muon_move(direction: Tensor) -> Tensor:
-    """How a matrix [rows, columns], or each of a stack of them, moves at rate 1."""
-    rows, columns = direction.shape[-2:]
-    parts = 3 if rows == 3 * columns else 1  # queries, keys, values apart
-    moved = [orthogonal(d) * (0.2 * max(d.shape[-2:]) ** 0.5) for d in direction.chunk(parts, -2)]
-    return torch.cat(moved, -2)
+def muon_moves(directions: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """How each matrix [rows, columns], or each of a stack of them [tasks, rows, columns], moves at rate 1.
+
+    Products are computed in `dtype`; what comes back has the type of `directions`. Queries, keys and values
+    of one matrix (rows = 3 × columns) are made orthogonal apart.
+    """
+    groups: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
+    for n, direction in enumerate(directions):
+        rows, columns = direction.shape[-2:]
+        for part in direction.chunk(3 if rows == 3 * columns else 1, -2):
+            groups.setdefault(tuple(part.shape), []).append((n, part))
+    moved: list[list[Tensor]] = [[] for _ in directions]
+    for shape, members in groups.items():
+        stack = torch.stack([part for _, part in members])
+        found = orthogonal(stack.view(-1, *shape[-2:]), dtype=dtype).view_as(stack)
+        found = found * (0.2 * max(shape[-2:]) ** 0.5)
+        for (n, _), move in zip(members, found.unbind(), strict=True):
+            moved[n].append(move)
+    return [torch.cat(parts, -2) if len(parts) > 1 else parts[0] for parts in moved]
 
 
 BETAS = (0.9, 0.98)
@@ -49,7 +64,8 @@ class Optimiser:
 
     A step whose gradients are not all finite moves nothing; `skipped` counts such steps in a row.
     `on_device` leaves that decision, and the rates, on the device, so that a step never waits for it and can
-    be recorded as a CUDA graph. Without `muon` AdamW moves the matrices as well.
+    be recorded as a CUDA graph. Without `muon` AdamW moves the matrices as well; `products` is the type that
+    Muon's products are computed in.
     """
 
     _step_supports_amp_scaling = True
@@ -67,12 +83,13 @@ class Optimiser:
         decay: float = 0.01,
         on_device: bool = False,
         muon: bool = True,
+        products: torch.dtype = torch.float32,
     ) -> None:
         layers = [p for p in model.parameters() if p.dim() == 2 and _is_layer_matrix(model, p)]
         self.matrices = layers if muon else []
         chosen = {id(p) for p in self.matrices}
         rest = [p for p in model.parameters() if id(p) not in chosen]
-        self.decay, self.on_device = decay, on_device
+        self.decay, self.on_device, self.products = decay, on_device, products
         self.momenta = [torch.zeros_like(p) for p in self.matrices]
         self.rates = [rate, token_rate]
         self.current = torch.tensor(self.rates, device=tokens.device)
@@ -106,11 +123,8 @@ class Optimiser:
     def _move(self) -> None:
         self.adam.step()
         rate = self.adam.param_groups[0]["lr"]
-        for weight, momentum in zip(self.matrices, self.momenta, strict=True):
-            if weight.grad is None:
-                continue
-            momentum.lerp_(weight.grad, MOMENTUM)
-            move = muon_move(weight.grad.lerp(momentum, LOOK_AHEAD))
+        moving = [(w, m) for w, m in zip(self.matrices, self.momenta, strict=True) if w.grad is not None]
+        for (weight, _), move in zip(moving, self._moves(moving), strict=True):
             weight.mul_(1 - rate * self.decay).add_(move, alpha=-rate)
 
     def _move_where(self, fine: Tensor) -> None:
@@ -119,12 +133,23 @@ class Optimiser:
         self.adam.found_inf = (~fine).float()  # type: ignore[attr-defined]  # as torch's GradScaler would
         self.adam.step()
         rate = self.adam.param_groups[0]["lr"]
-        for weight, momentum in zip(self.matrices, self.momenta, strict=True):
-            if weight.grad is None:
-                continue
-            momentum.copy_(torch.where(fine, momentum.lerp(weight.grad, MOMENTUM), momentum))
-            move = muon_move(weight.grad.lerp(momentum, LOOK_AHEAD))
-            weight.copy_(torch.where(fine, weight * (1 - rate * self.decay) - move * rate, weight))
+        moving = [(w, m) for w, m in zip(self.matrices, self.momenta, strict=True) if w.grad is not None]
+        for weight, momentum in moving:
+            assert weight.grad is not None
+            weight.grad = torch.where(fine, weight.grad, momentum)  # then neither momentum nor weight moves
+        moves = self._moves(moving)
+        shrink, reach = torch.where(fine, 1 - rate * self.decay, 1.0), torch.where(fine, rate, 0.0)
+        for (weight, _), move in zip(moving, moves, strict=True):
+            weight.mul_(shrink).sub_(move * reach)
+
+    def _moves(self, moving: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """The moves of these weights at rate 1; their momenta take the gradients in."""
+        if not moving:
+            return []
+        gradients = [weight.grad for weight, _ in moving if weight.grad is not None]
+        momenta = [momentum for _, momentum in moving]
+        torch._foreach_lerp_(momenta, gradients, MOMENTUM)
+        return muon_moves(torch._foreach_lerp(gradients, momenta, LOOK_AHEAD), self.products)
 
     def forget(self) -> None:
         """Drop the gradients without a step."""

@@ -90,10 +90,11 @@ class Pretraining:
         self.tokens = nn.Parameter(0.1 * torch.randn(shape, device=settings.device))
         self.average = [t.detach().clone() for t in self._live()]
         on_gpu = settings.device.startswith("cuda")
-        self.optimiser = Optimiser(
-            self.model, self.tokens, rate=settings.rate, token_rate=3 * settings.rate, on_device=on_gpu
-        )
         self.precision = Precision.of(settings.device)
+        self.optimiser = Optimiser(
+            self.model, self.tokens, rate=settings.rate, token_rate=3 * settings.rate, on_device=on_gpu,
+            products=self.precision.dtype,
+        )  # fmt: skip
         step = EagerStep(self.model, self.tokens, self.optimiser, self.precision)
         self.take_step = GraphedSteps(step) if on_gpu else step
         self.variants = as_tensors(task_variants(len(corpus.task_ids), settings.seed), settings.device)

@@ -19,7 +19,7 @@ from torch import Tensor
 from .canvas import VOCABULARY, Batch
 from .model import TASK_TOKENS, ModelConfig
 from .objective import exact, losses
-from .optim import BETAS, CLIP, LOOK_AHEAD, MOMENTUM, muon_move
+from .optim import BETAS, CLIP, LOOK_AHEAD, MOMENTUM, muon_moves
 from .precision import GROW_AFTER
 from .train import Adaptation, Adapted
 
@@ -220,12 +220,17 @@ class Stack:
         optimiser = doing[0].optimiser
         rate, token_rate = (factors * full for full in optimiser.rates)
         step = self.steps if tasks is None else self.steps[tasks]
+        clipped = {name: gradient * _along(clip, gradient) for name, gradient in gradients.items()}
+        momenta = {n: m.first.lerp(clipped[n], MOMENTUM) for n, m in now.items() if m.second is None}
+        directions = [clipped[name].lerp(momentum, LOOK_AHEAD) for name, momentum in momenta.items()]
+        moves = dict(zip(momenta, muon_moves(directions, optimiser.products), strict=True))
         for name, moving in now.items():
-            gradient = gradients[name] * _along(clip, gradients[name])
-            if moving.second is None:
-                new = _muon(moving, gradient, rate, optimiser.decay)
+            if moving.second is None:  # as in `Optimiser`, for a stack of matrices with a rate each
+                each = _along(rate, moving.weight)
+                weight = moving.weight * (1 - each * optimiser.decay) - each * moves[name]
+                new = Moving(weight, momenta[name], None)
             else:
-                new = _adamw(moving, gradient, token_rate if name == TOKENS else rate, step)
+                new = _adamw(moving, clipped[name], token_rate if name == TOKENS else rate, step)
             for part in ("weight", "first", "second"):
                 before, after = getattr(moving, part), getattr(new, part)
                 if before is not None:
@@ -289,14 +294,6 @@ class Stack:
 
     def _tensor(self, numbers: Sequence[float]) -> Tensor:
         return torch.tensor(numbers, device=self.device)
-
-
-def _muon(moving: Moving, gradient: Tensor, rate: Tensor, decay: float) -> Moving:
-    """As in `Optimiser`, for a stack of matrices with a rate each."""
-    momentum = moving.first.lerp(gradient, MOMENTUM)
-    each = _along(rate, gradient)
-    move = muon_move(gradient.lerp(momentum, LOOK_AHEAD))
-    return Moving(moving.weight * (1 - each * decay) - each * move, momentum, None)
 
 
 def _adamw(moving: Moving, gradient: Tensor, rate: Tensor, step: Tensor) -> Moving:

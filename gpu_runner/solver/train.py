@@ -166,15 +166,15 @@ class Adaptation:
         self.result = Adapted(model, self.tokens, chosen, batch_size=size, batch_limit=recipe.largest)
         self.supply = Demonstrations(task, chosen, recipe, seed, device)
         on_gpu = device.startswith("cuda")
+        self.precision = Precision.of(device)
         self.optimiser = Optimiser(
             model, self.tokens, rate=recipe.rate, token_rate=recipe.token_rate, on_device=on_gpu,
-            muon=recipe.muon,
+            muon=recipe.muon, products=self.precision.dtype,
         )  # fmt: skip
         planned = math.ceil(recipe.samples / size)
         if max_steps is not None:
             planned = max(0, min(max_steps, planned))
         self.schedule = Schedule(recipe, planned, seconds, rejectable=bool(chosen.free))
-        self.precision = Precision.of(device)
         step = EagerStep(model, self.tokens, self.optimiser, self.precision)
         self.step = GraphedSteps(step) if on_gpu else step
 

@@ -7,7 +7,7 @@ from gpu_runner.solver.canvas import PairStore, Placement, draw
 from gpu_runner.solver.errors import BadWeights
 from gpu_runner.solver.model import CONFIGS, ModelConfig, Solver, count_parameters
 from gpu_runner.solver.objective import exact, loss
-from gpu_runner.solver.optim import Optimiser, orthogonal
+from gpu_runner.solver.optim import Optimiser, muon_moves, orthogonal
 from gpu_runner.solver.weights import read_checkpoint, write_checkpoint
 
 
@@ -97,6 +97,28 @@ def test_orthogonalised_matrices_have_singular_values_near_one():
     for shape in ((8, 24), (24, 8)):
         values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
         assert 0.5 < float(values.min()) <= float(values.max()) < 1.4
+
+
+MATRICES = ((24, 8), (8, 8), (8, 8), (20, 8), (8, 10), (2, 24, 8))
+
+
+def test_matrices_that_are_stacked_move_as_each_does_alone():
+    torch.manual_seed(0)
+    directions = [torch.randn(shape) for shape in MATRICES]
+    together = muon_moves(directions)
+    for direction, move in zip(directions, together, strict=True):
+        parts = direction.chunk(3 if direction.shape[-2] == 3 * direction.shape[-1] else 1, -2)
+        alone = [orthogonal(part) * 0.2 * max(part.shape[-2:]) ** 0.5 for part in parts]
+        assert torch.allclose(move, torch.cat(alone, -2), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_products_in_half_precision_keep_the_direction_even_of_tiny_gradients(dtype):
+    torch.manual_seed(0)
+    directions = [1e-9 * torch.randn(shape) for shape in MATRICES]  # below what fp16 can tell from zero
+    for full, half in zip(muon_moves(directions), muon_moves(directions, dtype), strict=True):
+        assert half.dtype is torch.float32
+        assert torch.cosine_similarity(full.flatten(), half.flatten(), dim=0) > 0.99
 
 
 def test_the_network_runs_in_bf16_close_to_fp32(model):
