@@ -123,14 +123,17 @@ def decode(
     batch_limit: int | None = None,
     go_on: Callable[[int], bool] = lambda done: True,
     count: Count | None = None,
+    precision: Precision | None = None,
 ) -> list[Ballot]:
     """A ballot for each test input, from rounds of all variants over all test inputs.
 
     `go_on(batches done)` is asked before each batch; views not taken are missing from `Ballot.views`.
-    `batch_limit` repeats a decoding that was cut short; `count` is one to go on with, and is kept up to date.
+    `batch_limit` repeats a decoding that was cut short; `count` is one to go on with, and is kept up to date;
+    precision is the one usual on the device where it is not given.
     """
     model.eval()
     count = count or Count([Ballot() for _ in task.tests])
+    precision = precision or Precision.of(device)
     answers = [task.answer_size(n) for n in range(len(task.tests))]
     blank = [[[0] * (size or (1, 1))[1]] * (size or (1, 1))[0] for size in answers]
     store = PairStore.from_grids(list(zip(task.tests, blank, strict=True)), device)
@@ -141,7 +144,7 @@ def decode(
             continue  # counted before: drawn again only for the random numbers
         if not go_on(done) or (batch_limit is not None and done >= batch_limit):
             break
-        logits = _read(model, store, at, task.half, tokens[variant], Precision.of(device))
+        logits = _read(model, store, at, task.half, tokens[variant], precision)
         turned = turned_sizes(store.sizes[at.pair, 1], at.dihedral).tolist()
         for n, test in enumerate(at.pair.tolist()):
             size = (turned[n][0], turned[n][1]) if answers[test] is not None else None

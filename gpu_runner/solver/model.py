@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .canvas import BOX_RANGE, VOCABULARY, Batch
+from .execution import Execution
 
 TASK_TOKENS = 4
 
@@ -94,6 +95,28 @@ def look_up(index: Tensor, table: Tensor) -> Tensor:
     return F.embedding(index + first.view(-1, *[1] * (index.dim() - 1)), table.flatten(0, 1))
 
 
+def looked_up(index: Tensor, table: Tensor, rows: int) -> Tensor:
+    """Sums of rows of a table, by a product with one-hot rows: its backward pass is a product as well.
+
+    index: int64 [B, ..., n], one in 0..rows-1 for each of n parts of the table, which has n·rows rows, or so
+    many a task; −1 looks nothing up. Returns [B, ..., width].
+    """
+    parts = index[..., None] == torch.arange(rows, device=index.device)
+    return linear(parts.flatten(-2).to(table.dtype), table.mT)
+
+
+def shifted(image: Tensor, kernel: Tensor) -> Tensor:
+    """The same as `convolved`, of image [B, half, half, channels], by nine shifted multiply-adds."""
+    half, kernel = image.shape[1], kernel.to(image.dtype)
+    padded = F.pad(image, (0, 0, 1, 1, 1, 1))
+    total = torch.zeros_like(image)
+    for row in range(3):
+        for column in range(3):
+            part = padded[:, row : row + half, column : column + half]
+            total = total + part * to_each(part, kernel[..., 0, row, column])
+    return total
+
+
 def convolved(image: Tensor, kernel: Tensor) -> Tensor:
     """image [B, channels, half, half] by a 3×3 kernel a channel [channels, 1, 3, 3], or by those of each task
     [tasks, channels, 1, 3, 3]."""
@@ -127,6 +150,7 @@ class Layer(nn.Module):
         super().__init__()
         width, hidden = config.width, config.hidden
         self.heads = config.heads
+        self.shifts = self.narrow = False
         self.norm_attention = nn.Parameter(torch.ones(width))
         self.norm_gate = nn.Parameter(torch.ones(width))
         self.gain = nn.Parameter(torch.full((2, width // config.heads), 1.5))
@@ -140,22 +164,33 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, half: int, cos: Tensor, sin: Tensor) -> Tensor:
         """x: [B, TASK_TOKENS + half², width]."""
-        x = x + self.attend(normed(x, self.norm_attention), cos, sin)
-        return x + self.mix(normed(x, self.norm_gate), half)
+        x = x + self.attend(self.normed(x, self.norm_attention), cos, sin)
+        return x + self.mix(self.normed(x, self.norm_gate), half)
+
+    def normed(self, x: Tensor, gain: Tensor) -> Tensor:
+        if not self.narrow:
+            return normed(x, gain)
+        with torch.autocast(x.device.type, enabled=False):  # which would compute norms in fp32
+            return normed(x, gain)
 
     def attend(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, tokens, width = x.shape
         q, k, v = linear(x, self.qkv).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q = turn(normed(q, self.gain[..., 0, :]), cos, sin)
-        k = turn(normed(k, self.gain[..., 1, :]), cos, sin)
+        if self.narrow:
+            cos, sin = cos.to(q.dtype), sin.to(q.dtype)
+        q = turn(self.normed(q, self.gain[..., 0, :]), cos, sin)
+        k = turn(self.normed(k, self.gain[..., 1, :]), cos, sin)
         y = attention(q, k, v)
         return linear(y.transpose(1, 2).reshape(batch, tokens, width), self.out)
 
     def mix(self, x: Tensor, half: int) -> Tensor:
         g, u = linear(x, self.gate).chunk(2, -1)
-        image = g[:, TASK_TOKENS:].reshape(len(g), half, half, -1).permute(0, 3, 1, 2)
-        image = convolved(image, self.kernel)
-        g = torch.cat([g[:, :TASK_TOKENS], image.permute(0, 2, 3, 1).flatten(1, 2)], 1)
+        image = g[:, TASK_TOKENS:].reshape(len(g), half, half, -1)
+        if self.shifts:
+            image = shifted(image, self.kernel)
+        else:
+            image = convolved(image.permute(0, 3, 1, 2), self.kernel).permute(0, 2, 3, 1)
+        g = torch.cat([g[:, :TASK_TOKENS], image.flatten(1, 2)], 1)
         return linear(F.silu(g) * u, self.down)
 
 
@@ -182,6 +217,16 @@ class Solver(nn.Module):
         self.head = nn.Parameter(0.02 * torch.randn(4 * VOCABULARY, width))
         self.register_buffer("mean_tokens", 0.1 * torch.randn(TASK_TOKENS, width))
         self._angles: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
+        self.execution = Execution()
+
+    def execute(self, execution: Execution) -> None:
+        """From now on compute this way. Graphs are the business of whoever takes the steps."""
+        self.execution = execution
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            layer.shifts, layer.narrow = execution.shifts, execution.narrow
+            if execution.compiled:
+                layer.compile(dynamic=False)
 
     def forward(self, batch: Batch, tokens: Tensor, *, loops: int | None = None) -> Tensor:
         """Logits, float [B, S, S, VOCABULARY].
@@ -195,8 +240,11 @@ class Solver(nn.Module):
         if key not in self._angles:
             self._angles[key] = rotary(half, self.config.width // self.config.heads, x.device)
         cos, sin = self._angles[key]
+        kind = x.device.type
+        if self.execution.narrow and torch.is_autocast_enabled(kind):
+            x = x.to(torch.get_autocast_dtype(kind))
         for loop in range(loops or self.config.loops):
-            x = x + to_each(x, self.step[..., loop, :])
+            x = x + to_each(x, self.step[..., loop, :].to(x.dtype))
             for layer in self.layers:
                 x = layer(x, half, cos, sin)
         x = normed(x[:, TASK_TOKENS:], self.norm)
@@ -208,6 +256,8 @@ class Solver(nn.Module):
         size, side = batch.cells.shape[:2]
         half = side // 2
         patches = batch.cells.view(size, half, 2, half, 2).transpose(2, 3).reshape(size, half * half, 4)
+        if self.execution.one_hot:
+            return looked_up(patches, self.cell, VOCABULARY) + self._boxes_by_products(batch)
         place = VOCABULARY * torch.arange(4, device=patches.device)
         x = look_up(patches + place, self.cell).sum(2)
         edge = BOX_RANGE * torch.arange(8, device=patches.device).view(2, 4, 1)
@@ -215,6 +265,14 @@ class Solver(nn.Module):
         lines = (look_up(batch.coords + edge, self.box) * shown).sum(2)  # [B, axis, half, width]
         boxes = lines[:, 0, :, None] + lines[:, 1, None, :]
         return x + boxes.flatten(1, 2)
+
+    def _boxes_by_products(self, batch: Batch) -> Tensor:
+        """The box coordinates' part of `embed`; an edge that is not shown looks nothing up."""
+        shown = batch.box_on.repeat_interleave(2, 1)[:, None, :, None] > 0
+        index = torch.where(shown, batch.coords, -1).transpose(2, 3)  # [B, axis, half, 4 edges]
+        table = self.box.view(*self.box.shape[:-2], 2, 4 * BOX_RANGE, -1)
+        lines = [looked_up(index[:, axis], table[..., axis, :, :], BOX_RANGE) for axis in (0, 1)]
+        return (lines[0][:, :, None] + lines[1][:, None, :]).flatten(1, 2)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -23,11 +23,18 @@ AT_ONCE = 1100
 
 @torch.no_grad()
 def rank_tokens(
-    model: Solver, task: Task, tokens: Tensor, *, device: str, go_on: Callable[[int], bool]
+    model: Solver,
+    task: Task,
+    tokens: Tensor,
+    *,
+    device: str,
+    go_on: Callable[[int], bool],
+    at_once: int = AT_ONCE,
 ) -> list[tuple[float, int]]:
     """(loss in nats a cell, row of `tokens` [tasks, TASK_TOKENS, width]), lowest loss first.
 
     `go_on(rows done)` is asked before each batch; rows not reached are left out, and those without a loss.
+    `at_once`: canvas tokens a demonstration in one batch.
     """
     demos = sorted(task.demos, key=lambda pair: sum(a * b for a, b in map(size_of, pair)))[:DEMOS]
     store = PairStore.from_grids(demos, device)
@@ -35,8 +42,8 @@ def rank_tokens(
     half = half_for(int(store.longest.max()), task.scale)
     found: list[tuple[float, int]] = []
     precision = Precision.of(device)
-    at_once = max(1, AT_ONCE // (half * half + TASK_TOKENS))
-    for rows in torch.split(torch.arange(len(tokens)), at_once):
+    rows_at_once = max(1, at_once // (half * half + TASK_TOKENS))
+    for rows in torch.split(torch.arange(len(tokens)), rows_at_once):
         if not len(rows) or not go_on(len(found)):
             break
         pair = torch.arange(count, device=device).repeat(len(rows))

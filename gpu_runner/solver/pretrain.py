@@ -29,6 +29,7 @@ from torch import Tensor
 from .corpus import load_corpus
 from .devices import allow_tf32, check_device
 from .errors import BadState, SolverError
+from .execution import CHOICES, Execution
 from .model import CONFIGS, count_parameters
 from .pretraining import VARIANTS_PER_TASK, Pretraining, Settings, device_name, rate_factor, validate
 from .profiling import profile, table
@@ -180,7 +181,7 @@ def _flops_known(call: dict[str, Any]) -> bool:
     return "flops" in call and (before is None or bool(before.get("flops_complete")))
 
 
-def _card_of(checkpoint: Path) -> dict[str, Any] | None:
+def card_of(checkpoint: Path) -> dict[str, Any] | None:
     """The card beside a checkpoint; None where there is none that can be read."""
     try:
         card = json.loads(checkpoint.with_suffix(".json").read_text())
@@ -235,6 +236,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--report-seconds", type=float, default=240)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cpu")
+    p.add_argument(
+        "--execution", type=Execution.parse, metavar="CHOICE,…",
+        help=f"how a step is executed: eager, or some of {', '.join(CHOICES)}; on a GPU graphs",
+    )  # fmt: skip
     p.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
     p.add_argument("--profile", action="store_true", help="measure some batch sizes, write nothing")
     p.add_argument("--profile-seconds", type=float, default=60)
@@ -261,6 +266,7 @@ def _pretrain(options: argparse.Namespace) -> int:
         report_seconds=options.report_seconds,
         seed=options.seed,
         device=device,
+        execution=options.execution,
     )
     corpus = load_corpus(
         options.data, per_task=options.per_task, longest=min(2 * max(options.mix) - 1, 30),
@@ -281,7 +287,7 @@ def _pretrain(options: argparse.Namespace) -> int:
         except BadState as why:
             raise BadState(f"cannot go on from {options.state}: {why}") from why
     elif options.init is not None:
-        run.start_from(read_checkpoint(options.init), _card_of(options.init))
+        run.start_from(read_checkpoint(options.init), card_of(options.init))
     line.keep(f"{len(corpus.task)} pairs, {count_parameters(run.model)} parameters")
     with Stop() as stop:
         card = train(run, out=options.out, state=options.state, stable=options.stable, line=line, stop=stop)

@@ -16,6 +16,7 @@ from .augment import IDENTITY_COLOURS, Variant, as_tensors
 from .canvas import COLOURS, HALVES, Batch, PairStore, Placement, draw, random_offsets
 from .corpus import Corpus, Pool, pools
 from .errors import BadState, BadWeights, Diverged
+from .execution import Execution
 from .flops import step_flops, training_flops
 from .model import TASK_TOKENS, ModelConfig, Solver
 from .objective import exact
@@ -59,6 +60,7 @@ class Settings:
     seed: int
     device: str
     plain_share: float = PLAIN_SHARE
+    execution: Execution | None = None
 
 
 def rate_factor(step: int, elapsed: float, settings: Settings) -> float:
@@ -95,8 +97,10 @@ class Pretraining:
             self.model, self.tokens, rate=settings.rate, token_rate=3 * settings.rate, on_device=on_gpu,
             products=self.precision.dtype,
         )  # fmt: skip
+        self.execution = settings.execution or Execution.usual(settings.device)
+        self.model.execute(self.execution)
         step = EagerStep(self.model, self.tokens, self.optimiser, self.precision)
-        self.take_step = GraphedSteps(step) if on_gpu else step
+        self.take_step = GraphedSteps(step) if self.execution.graphs else step
         self.variants = as_tensors(task_variants(len(corpus.task_ids), settings.seed), settings.device)
         self.generator = torch.Generator(settings.device).manual_seed(settings.seed)
         self.pools = self._pools()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .canvas import Batch
-from .model import Solver
+from .model import Solver, looked_up
 from .objective import exact, loss
 from .optim import Optimiser
 from .precision import Precision
@@ -53,10 +53,16 @@ class EagerStep:
     def at_set_rates(self, batch: Batch, rows: Tensor, *, loops: int | None = None) -> Told:
         """Nothing in here depends on numbers of the host, so that it can be recorded."""
         with self.precision.autocast():
-            logits = self.model(batch, self.tokens[rows], loops=loops)
+            logits = self.model(batch, self._tokens_of(rows), loops=loops)
         value = loss(logits, batch)
         self.precision.descend(value, self.optimiser)
         return value.detach(), exact(logits.detach(), batch)
+
+    def _tokens_of(self, rows: Tensor) -> Tensor:
+        if not self.model.execution.one_hot:
+            return self.tokens[rows]
+        found = looked_up(rows[:, None], self.tokens.flatten(1), len(self.tokens))
+        return found.view(len(rows), *self.tokens.shape[1:])
 
     def announce(self, batch: Batch, rows: Tensor) -> None:
         """Tell whoever watches the network (`flops.Meter`) of a step that runs without a call of it."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .augment import as_tensors
 from .canvas import Batch, PairStore, Placement, draw, half_for, random_offsets, random_scales
+from .execution import Execution
 from .model import TASK_TOKENS, Solver
 from .optim import Optimiser
 from .portfolio import Hypothesis
@@ -146,7 +147,7 @@ class Adaptation:
     """One adaptation under way: everything that a step changes.
 
     `model` is trained in place; `seconds` is what the training has, for the rate's way down before a
-    deadline.
+    deadline; execution and precision are those usual on the device where they are not given.
     """
 
     def __init__(
@@ -160,13 +161,15 @@ class Adaptation:
         device: str,
         max_steps: int | None,
         seconds: float,
+        execution: Execution | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.tokens = nn.Parameter(model.mean_tokens.repeat(len(chosen.views), 1, 1).to(device))
         size = recipe.batch_size(task.half)
         self.result = Adapted(model, self.tokens, chosen, batch_size=size, batch_limit=recipe.largest)
         self.supply = Demonstrations(task, chosen, recipe, seed, device)
         on_gpu = device.startswith("cuda")
-        self.precision = Precision.of(device)
+        self.precision = precision or Precision.of(device)
         self.optimiser = Optimiser(
             model, self.tokens, rate=recipe.rate, token_rate=recipe.token_rate, on_device=on_gpu,
             muon=recipe.muon, products=self.precision.dtype,
@@ -175,8 +178,10 @@ class Adaptation:
         if max_steps is not None:
             planned = max(0, min(max_steps, planned))
         self.schedule = Schedule(recipe, planned, seconds, rejectable=bool(chosen.free))
+        execution = execution or Execution.usual(device)
+        model.execute(execution)
         step = EagerStep(model, self.tokens, self.optimiser, self.precision)
-        self.step = GraphedSteps(step) if on_gpu else step
+        self.step = GraphedSteps(step) if execution.graphs else step
 
     def finish(
         self, time_left: Callable[[], float], check: Callable[[int, int, float | None], None]
