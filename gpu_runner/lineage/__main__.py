@@ -75,10 +75,14 @@ def start(options: argparse.Namespace) -> None:
         init = _make_ready(begin, state, run_folder)
         command = _command(options, state, init)
         env = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
-        pid, ticks = process.begin(command, log=run_folder / "log", env=env)
         own = int(kept.card.get("samples", 0)) if begin.from_state and kept else 0
+        pid, ticks = process.begin(command, log=run_folder / "log", env=env)
         run = Run(pid, ticks, options.config, options.seconds, begin.seen, begin.seen - own)
-        process.write_run(run_folder, run)
+        try:
+            process.write_run(run_folder, run)
+        except BaseException:  # without a record nobody would find it again
+            process.cut_off(run)
+            raise
     origin = "the state kept here" if begin.from_state else begin.generation and begin.generation.stable
     print(f"begun from {origin or 'random weights'} ({begin.seen:,} samples), process {pid}")
     print(f"its log is {run_folder / 'log'}; how it stands: make pretrain status")
@@ -137,7 +141,7 @@ def status(options: argparse.Namespace) -> None:
     state: State = "none"
     if run is not None:
         state = how if how != "gone" else "ended" if last_card(log) else "crashed"
-    latest = newest(read_folder(options.lineage, config))
+    latest, kept = newest(read_folder(options.lineage, config)), _stable(options.run, config)
     found = standing(
         state,
         pid=run.pid if run and how != "gone" else None,
@@ -146,6 +150,7 @@ def status(options: argparse.Namespace) -> None:
         log=log if run else "",
         log_age_s=time.time() - log_file.stat().st_mtime if log_file.exists() else 0.0,
         seconds=run.seconds if run else 0.0,
+        kept=kept.seen if kept else 0,
         latest=latest,
     )
     print(found.as_json() if options.json else "\n".join(in_words(found, log=str(log_file))))

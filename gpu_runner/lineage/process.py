@@ -117,6 +117,11 @@ def hold(run: Run, *, still: bool) -> None:
         os.killpg(run.pid, signal.SIGSTOP if still else signal.SIGCONT)
 
 
+def cut_off(run: Run) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+
+
 def end(
     folder: Path,
     run: Run,

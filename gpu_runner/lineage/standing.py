@@ -86,17 +86,20 @@ def standing(
     log: str,
     log_age_s: float,
     seconds: float,
+    kept: int,
     latest: Generation | None,
 ) -> Standing:
     """How a run stands.
 
     began_with: samples seen in all when this call began; counts_from: those that its `samples` leave out (its
-    ancestors'); log_age_s: since the last line of its log; seconds: the training that it was begun with.
+    ancestors'); log_age_s: since the last line of its log; seconds: the training that it was begun with;
+    kept: samples seen by the stable checkpoint that it wrote last. Once it has ended only those count: what
+    it saw in its decay is gone.
     """
-    report, card = last_report(log), last_card(log)
+    report = last_report(log)
     seen = began_with if report is None else counts_from + report.samples
-    if card is not None:
-        seen = int(card.get("samples_seen", seen))
+    if state in ("ended", "crashed"):
+        seen = max(began_with, kept)
     newest_seen = latest.seen if latest else 0
     left = None
     if state in ("running", "paused"):

@@ -217,7 +217,7 @@ CARD = {"samples": 8000, "samples_seen": 12_000, "history": [{"steps": 1}]}
 def told(state: Any, log: str, **changes: Any) -> Any:
     plain: dict[str, Any] = {
         "pid": 41, "began_with": 5000, "counts_from": 4000, "log_age_s": 60.0, "seconds": 9000.0,
-        "latest": generation(4000),
+        "kept": 9000, "latest": generation(4000),
     }  # fmt: skip
     return standing(state, log=log, **(plain | changes))
 
@@ -236,7 +236,8 @@ def test_a_run_that_ended_has_printed_its_card_and_one_that_crashed_has_not() ->
     whole = LOG + json.dumps(CARD, indent=2) + "\n"
     assert last_card(whole) == CARD
     assert last_card(LOG) is last_card("") is last_card(whole[:-4]) is None
-    assert told("ended", whole).samples_seen == 12_000
+    assert told("ended", whole).samples_seen == 9000  # those of its decay are gone
+    assert told("crashed", "", kept=0).samples_seen == 5000
     words = in_words(told("crashed", LOG + "pretrain: no room\n", pid=None), log=".pretrain/log")
     assert "    pretrain: no room" in words
     assert "make pretrain" in words[-1]
