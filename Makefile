@@ -9,13 +9,24 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TASKS ?= examples/tasks
 OUT ?= demo-results
 SEEDS ?= 200
+PRETRAIN_SECONDS ?= 9000
+
+# `make pretrain status` is `make pretrain DO=status`: behind the goal pretrain these words are its verbs, and no
+# goals of their own; anywhere else they are not known.
+PRETRAIN_VERBS := start status pause resume keep
+ifeq ($(firstword $(MAKECMDGOALS)),pretrain)
+DO ?= $(firstword $(filter $(PRETRAIN_VERBS),$(MAKECMDGOALS)) start)
+.PHONY: $(PRETRAIN_VERBS)
+$(PRETRAIN_VERBS): ; @:
+endif
+DO ?= start
 
 # The stamps hold what was installed: they are renewed when the list changes.
 VENV := .venv/.installed
 SAM := .venv-sam/.installed
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test simulate check format bench clean
+.PHONY: help setup demo test simulate check format bench pretrain clean
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +68,9 @@ format: setup ## Let ruff mend what it can
 
 bench: setup ## Measure; writes bench/out and a table for docs/benchmarks.md
 	.venv/bin/python -m bench
+
+pretrain: $(VENV) ## Grow the model in the background, or status|pause|resume|keep: DATA=dir PRETRAIN_SECONDS=n
+	@.venv/bin/python -m gpu_runner.lineage $(DO) $(if $(filter start,$(DO)),--seconds "$(PRETRAIN_SECONDS)" $(if $(DATA),--data "$(DATA)"))
 
 clean: ## Remove what was built and measured (not the environments)
 	rm -rf .aws-sam .arcspot/build bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

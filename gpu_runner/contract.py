@@ -39,7 +39,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class JobConfig:
-    """How a job wants to be solved. `model` is "auto" or a file name under `models/`."""
+    """How a job wants to be solved. `model` is "auto" (see `models/manifest.json`) or a file name there."""
 
     seed: int
     budget_s: float

@@ -5,6 +5,7 @@ The solver gets a task whose test outputs were taken away before, a seed and sec
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,22 +57,42 @@ class Solver(Protocol):
     ) -> Solved: ...
 
 
+MANIFEST = "manifest.json"
+MANIFEST_FORM = '{"auto": {"cpu": "NAME.safetensors", "cuda": "NAME.safetensors"}}'
+
+
 def pick_model(folder: Path, name: str, *, device: str) -> tuple[Path | None, str]:
     """The checkpoint to start from and why; None when the bundle carries none.
 
-    "auto" takes the smallest model on a CPU and the largest on a GPU. Raises ModelMissing
-    for a name that is not one of the files in `folder`.
+    "auto" takes what `manifest.json` in `folder` names for the kind of device. Raises ModelMissing
+    for a name that is not one of the files in `folder`, and where the manifest cannot be followed.
     """
     models = {path.name: path for path in folder.glob("*.safetensors")}
-    if name == "auto":
-        if not models:
-            return None, "no model in the bundle: from scratch"
-        by_size = sorted(models.values(), key=lambda path: (path.stat().st_size, path.name))
-        chosen = by_size[0] if device == "cpu" else by_size[-1]
-        return chosen, f"auto on {device}: {chosen.name} of {len(models)}"
-    if name not in models:
-        raise ModelMissing(f"no model {name!r} in the bundle; it has: {', '.join(sorted(models)) or 'none'}")
-    return models[name], "named by the job"
+    if name != "auto":
+        if name not in models:
+            has = ", ".join(sorted(models)) or "none"
+            raise ModelMissing(f"no model {name!r} in the bundle; it has: {has}")
+        return models[name], "named by the job"
+    manifest = folder / MANIFEST
+    if not models and not manifest.exists():
+        return None, "no model in the bundle: from scratch"
+    chosen = _named_by(manifest, device.partition(":")[0])
+    if chosen not in models:
+        raise ModelMissing(f"{manifest} names {chosen!r}, and that file is not in {folder}")
+    return models[chosen], f"auto on {device}: {chosen} by the manifest"
+
+
+def _named_by(manifest: Path, kind: str) -> str:
+    """What the manifest names for "cpu" or "cuda". Raises ModelMissing."""
+    try:
+        name = json.loads(manifest.read_text())["auto"][kind]
+    except (OSError, ValueError, LookupError, TypeError) as fault:
+        raise ModelMissing(
+            f"{manifest} says no model for {kind} ({fault!r}); expected is {MANIFEST_FORM}"
+        ) from fault
+    if not isinstance(name, str):
+        raise ModelMissing(f"{manifest} names {name!r} for {kind}; expected is {MANIFEST_FORM}")
+    return name
 
 
 def torch_solver(*, device: str) -> Solver:

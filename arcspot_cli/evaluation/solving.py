@@ -74,7 +74,7 @@ def means(device: str, model: Path | None) -> Means:
     from gpu_runner import solver
     from gpu_runner.solver.devices import check_device
     from gpu_runner.solver.weights import read_checkpoint
-    from gpu_runner.solving import pick_model
+    from gpu_runner.solving import ModelMissing, pick_model
 
     import torch  # isort: skip
 
@@ -85,10 +85,10 @@ def means(device: str, model: Path | None) -> Means:
     except (solver.SolverError, RuntimeError) as fault:
         raise CommandFailed(f"--device {device}: {str(fault).splitlines()[0]}") from fault
     bundled = Path(gpu_runner.__file__).parent / "models"
-    chosen = model or pick_model(bundled, "auto", device="cpu" if device == "cpu" else "cuda")[0]
     try:
+        chosen = model or pick_model(bundled, "auto", device=device)[0]
         sha256 = read_checkpoint(chosen).sha256 if chosen is not None else None
-    except solver.BadWeights as fault:
+    except (ModelMissing, solver.BadWeights) as fault:
         raise CommandFailed(f"{fault}; --model takes a checkpoint that `pretrain` wrote") from fault
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
     code = _code(Path(solver.__file__).parent)

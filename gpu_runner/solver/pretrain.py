@@ -4,8 +4,9 @@
 
 DIR holds training/*.json and rearc.npz.xz (see `corpus`). Every task has four learned tokens, and so has each
 of its fixed dihedral × colour variants. The rate warms up, stays, and decays in the last `--decay-seconds`;
-`--state FILE` keeps the run as it was before the decay, so that a later call can go on from there. Beside the
-weights goes a model card (JSON).
+`--state FILE` keeps the run as it was before the decay, so that a later call can go on from there. Beside
+the weights, those of `--stable` too, goes a model card (JSON). `make pretrain` (`gpu_runner.lineage`)
+runs all this in the background.
 
 Ctrl-C or SIGTERM end it after the step it is in: the state is kept (as it was before the decay, where that
 has begun), weights and card are written, and the exit status is 130. `--profile` measures for a minute and
@@ -25,6 +26,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from gpu_runner.lineage.generations import cards_of
 
 from .corpus import load_corpus
 from .devices import allow_tf32, check_device
@@ -78,7 +81,7 @@ def train(
         if state is not None:
             _replace(state, run.state())
         if stable is not None:
-            run.write_stable(stable)
+            write_stable(run, stable)
 
     while (elapsed := now() - started) < settings.seconds and not stop():
         early = elapsed < settings.early_share * settings.seconds
@@ -141,14 +144,35 @@ def export(run: Pretraining, out: Path, *, loops: int | None) -> dict[str, Any]:
         out, run.settings.config, model.state_dict(),
         tokens=tokens[::VARIANTS_PER_TASK], task_ids=run.corpus.task_ids,
     )  # fmt: skip
+    card = _card(run, out, digest) | {
+        "validation": "test pairs of the training tasks that fit the canvases, one view, no adaptation",
+        "validation_pairs": asked,
+        "validation_exact": round(accuracy, 4),
+        "history": run.calls(),
+    }
+    _write_card(out, card)
+    return card
+
+
+def write_stable(run: Pretraining, path: Path) -> dict[str, Any]:
+    """Write the weights as they are and the tokens of all variants, to go on from; then their card. It has no
+    validation figure: that of the averaged weights is not theirs."""
+    card = _card(run, path, run.write_stable(path)) | {"history": run.calls()}
+    _write_card(path, card)
+    return card
+
+
+def _card(run: Pretraining, path: Path, digest: str) -> dict[str, Any]:
+    """What every card of a run tells, but for the history, which goes last."""
     settings = run.settings
-    card = {
-        "file": out.name,
+    return {
+        "file": path.name,
         "sha256": digest,
         "config": settings.config.name,
-        "parameters": count_parameters(model),
+        "parameters": count_parameters(run.model),
         "steps": run.steps,
         "samples": run.samples,
+        "samples_seen": run.seen,
         "seconds": round(run.seconds),
         "device": device_name(settings.device),
         "torch": torch.__version__,
@@ -165,15 +189,13 @@ def export(run: Pretraining, out: Path, *, loops: int | None) -> dict[str, Any]:
         "training_pairs": len(run.corpus.task),
         "tasks": len(run.corpus.task_ids),
         "held_out": list(run.corpus.held_out),
-        "validation": "test pairs of the training tasks that fit the canvases, one view, no adaptation",
-        "validation_pairs": asked,
-        "validation_exact": round(accuracy, 4),
-        "history": run.calls(),
     }
-    beside = out.with_suffix(".json.part")
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    beside = path.with_suffix(".json.part")
     beside.write_text(json.dumps(card, indent=2) + "\n")
-    beside.replace(out.with_suffix(".json"))
-    return card
+    beside.replace(path.with_suffix(".json"))
 
 
 def _flops_known(call: dict[str, Any]) -> bool:
@@ -183,11 +205,13 @@ def _flops_known(call: dict[str, Any]) -> bool:
 
 def card_of(checkpoint: Path) -> dict[str, Any] | None:
     """The card beside a checkpoint; None where there is none that can be read."""
-    try:
-        card = json.loads(checkpoint.with_suffix(".json").read_text())
-    except (OSError, ValueError):
-        return None
-    return card if isinstance(card, dict) else None
+    for path in cards_of(checkpoint):
+        try:
+            card = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        return card if isinstance(card, dict) else None
+    return None
 
 
 def _replace(path: Path, state: dict[str, Any]) -> None:

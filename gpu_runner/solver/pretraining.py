@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import platform
 import random
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from gpu_runner.lineage.generations import samples_seen
 
 from .augment import IDENTITY_COLOURS, Variant, as_tensors
 from .canvas import COLOURS, HALVES, Batch, PairStore, Placement, draw, random_offsets
@@ -35,7 +38,7 @@ EMA = 0.998
 CHECK_EVERY = 20
 """Steps between two looks at whether gradients are finite: on a GPU a look waits for it."""
 
-TOLD_BEFORE = ("steps", "samples", "seconds", "flops", "flops_complete", "history")
+TOLD_BEFORE = ("steps", "samples", "samples_seen", "seconds", "flops", "flops_complete", "history")
 """What a card tells of the work that led to its checkpoint: carried into the card of what starts from it."""
 
 log = logging.getLogger(__name__)
@@ -67,6 +70,14 @@ def rate_factor(step: int, elapsed: float, settings: Settings) -> float:
     """Warm-up by steps, then 1, then linearly to 0 over the last `decay_seconds`."""
     left = (settings.seconds - elapsed) / max(settings.decay_seconds, 1e-9)
     return min(1.0, (step + 1) / settings.warmup, max(left, 0.0))
+
+
+def batch_seed(seed: int, seen: int) -> int:
+    """What batches are drawn by after `seen` samples: a run that goes on from weights alone, without the
+    state of its generator, does not see again what the run before it saw first."""
+    if not seen:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"batches {seed} {seen}".encode()).digest()[:7], "big")
 
 
 def task_variants(tasks: int, seed: int) -> list[Variant]:
@@ -190,6 +201,11 @@ class Pretraining:
     def _counters(self) -> tuple[int, int, int, float]:
         return self.steps, self.samples, self.flops, self.seconds
 
+    @property
+    def seen(self) -> int:
+        """Samples seen in all, those before the checkpoint that this run started from included."""
+        return samples_seen({"samples": self.samples, "history": self.calls()})
+
     def calls(self) -> list[dict[str, Any]]:
         """All calls that led here, this one last: what a model card tells of them."""
         settings = self.settings
@@ -239,18 +255,21 @@ class Pretraining:
         for mine, saved in zip(self.average, state["average"], strict=True):
             mine.copy_(saved)
         self.optimiser.load(state["optimiser"])
-        if state["generator"].shape == self.generator.get_state().shape:  # one of another kind of device
-            self.generator.set_state(state["generator"].cpu())
         self.steps, self.samples, self.seconds = state["counters"]
         before = {"steps": self.steps, "samples": self.samples, "seconds": round(self.seconds)}
         self.flops = state.get("flops", 0)
         self.history = state.get("history", [before])
         self._began = self._counters()
+        if state["generator"].shape == self.generator.get_state().shape:
+            self.generator.set_state(state["generator"].cpu())
+        else:  # one of another kind of device
+            self.generator.manual_seed(batch_seed(self.settings.seed, self.seen))
 
     def start_from(self, known: Checkpoint, card: dict[str, Any] | None = None) -> None:
         """Take the weights of a checkpoint, and its tokens for the tasks it names: to all four variants of a
         task where it has one set a task, else variant by variant (`write_stable`). `card` is the checkpoint's
-        own, where it has one: what went into it before. Raises BadWeights."""
+        own, where it has one: what went into it before, and by how much batches are drawn by another seed.
+        Raises BadWeights."""
         if known.config != self.settings.config:
             raise BadWeights(f"{known.name} is a {known.config.name}, not a {self.settings.config.name}")
         self.model.load_state_dict(known.weights)
@@ -266,6 +285,7 @@ class Pretraining:
         self.started_from = {"file": known.name, "sha256": known.sha256}
         if card is not None and card.get("sha256") == known.sha256:
             self.started_from |= {name: card[name] for name in TOLD_BEFORE if name in card}
+        self.generator.manual_seed(batch_seed(self.settings.seed, self.seen))
 
     def write_stable(self, path: Path) -> str:
         """Weights and the tokens of all variants, as they are: what `--init` can go on from."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -161,16 +162,53 @@ def test_numpy_scalars_become_numbers() -> None:
     assert plain_json({"a": numpy.float32(0.5), "b": numpy.arange(2)}) == {"a": 0.5, "b": [0, 1]}
 
 
-@pytest.mark.parametrize(("device", "chosen"), [("cpu", "small.safetensors"), ("cuda", "large.safetensors")])
-def test_auto_takes_the_small_model_on_a_cpu_and_the_large_one_on_a_gpu(
+def models(folder: Path, manifest: str | None, *names: str) -> Path:
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    if manifest is not None:
+        (folder / "manifest.json").write_text(manifest)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("device", "chosen"),
+    [("cpu", "small.safetensors"), ("cuda", "b.safetensors"), ("cuda:1", "b.safetensors")],
+)
+def test_auto_takes_what_the_manifest_names_whatever_the_sizes(
     tmp_path: Path, device: str, chosen: str
 ) -> None:
-    (tmp_path / "large.safetensors").write_bytes(b"xx")
-    (tmp_path / "small.safetensors").write_bytes(b"x")
-    path, why = pick_model(tmp_path, "auto", device=device)
-    assert path is not None
-    assert path.name == chosen
+    named = '{"auto": {"cpu": "small.safetensors", "cuda": "b.safetensors"}}'
+    folder = models(
+        tmp_path, named, "a-very-much-larger-one.safetensors", "b.safetensors", "small.safetensors"
+    )
+    path, why = pick_model(folder, "auto", device=device)
+    assert path == folder / chosen
     assert chosen in why
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (None, "expected is"),
+        ("{", "expected is"),
+        ("[]", "expected is"),
+        ('{"auto": {"cuda": "a.safetensors"}}', "no model for cpu"),
+        ('{"auto": {"cpu": ["a.safetensors"]}}', "expected is"),
+        ('{"auto": {"cpu": "gone.safetensors"}}', "names 'gone.safetensors'"),
+        ('{"auto": {"cpu": "../a.safetensors"}}', "names '../a.safetensors'"),
+    ],
+)
+def test_a_manifest_that_cannot_be_followed_is_named(tmp_path: Path, manifest: str | None, told: str) -> None:
+    folder = models(tmp_path, manifest, "a.safetensors")
+    with pytest.raises(ModelMissing, match=re.escape(told)) as refused:
+        pick_model(folder, "auto", device="cpu")
+    assert str(folder / "manifest.json") in str(refused.value)
+
+
+def test_a_manifest_without_any_model_is_no_start_from_scratch(tmp_path: Path) -> None:
+    folder = models(tmp_path, '{"auto": {"cpu": "a.safetensors"}}')
+    with pytest.raises(ModelMissing, match="is not in"):
+        pick_model(folder, "auto", device="cpu")
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "../secret", ""])

@@ -13,8 +13,8 @@ from gpu_runner.solver.corpus import held_out_of, load_corpus, pools
 from gpu_runner.solver.errors import BadData, BadState, BadWeights, Diverged
 from gpu_runner.solver.flops import step_flops, training_flops
 from gpu_runner.solver.model import CONFIGS, Solver
-from gpu_runner.solver.pretrain import _replace, export, main, train
-from gpu_runner.solver.pretraining import Pretraining, Settings, rate_factor
+from gpu_runner.solver.pretrain import _replace, export, main, train, write_stable
+from gpu_runner.solver.pretraining import Pretraining, Settings, batch_seed, rate_factor
 from gpu_runner.solver.progress import Line, bar, clock
 from gpu_runner.solver.weights import read_checkpoint, sha256_of, write_checkpoint
 
@@ -156,6 +156,76 @@ def test_the_stable_copy_brings_back_the_tokens_of_every_variant(data, tmp_path)
     again.start_from(known)
     for mine, theirs in zip(again._live(), run._live(), strict=True):
         assert torch.equal(mine, theirs.detach().half().float())
+
+
+def batches(run, count=3):
+    return [run.batch()[1].tolist() + run.batch()[0].cells.flatten().tolist() for _ in range(count)]
+
+
+def test_the_seed_of_the_batches_follows_from_the_samples_seen():
+    assert batch_seed(7, 0) == 7
+    assert batch_seed(7, 5) == batch_seed(7, 5)
+    seeds = {batch_seed(seed, seen) for seed in (0, 1) for seen in (0, 1, 1000, 10**9)}
+    assert len(seeds) == 8
+    assert max(seeds) < 2**63
+
+
+def test_a_run_that_goes_on_from_a_stable_copy_draws_other_batches_and_the_same_variants(data, tmp_path):
+    corpus = load_corpus(data, per_task=9, longest=7, seed=0)
+    path = tmp_path / "x.stable.safetensors"
+    card = write_stable(fresh(corpus, batch_tokens=400), path)
+
+    def gone_on(seen):
+        run = fresh(corpus, batch_tokens=400)
+        run.start_from(read_checkpoint(path), card | {"samples_seen": seen})
+        return run
+
+    first, again, other = gone_on(500), gone_on(500), gone_on(600)
+    unlike = [batches(run) for run in (fresh(corpus, batch_tokens=400), first, other)]
+    assert batches(again) == unlike[1]
+    assert all(unlike[i] != unlike[j] for i, j in ((0, 1), (0, 2), (1, 2)))
+    for run in (again, other):
+        assert all(torch.equal(a, b) for a, b in zip(run.variants, first.variants, strict=True))
+
+
+def test_a_state_of_another_kind_of_device_draws_by_the_samples_seen(data):
+    corpus = load_corpus(data, per_task=9, longest=7, seed=0)
+    run, again = fresh(corpus), fresh(corpus)
+    for _ in range(3):
+        run.step(0.0, None)
+    again.load(run.state() | {"generator": torch.zeros(16, dtype=torch.uint8)})
+    assert again.generator.initial_seed() == batch_seed(0, run.samples)
+    again.load(run.state())
+    assert torch.equal(again.generator.get_state(), run.generator.get_state())
+
+
+def test_every_card_tells_the_samples_of_all_ancestors(data, tmp_path):
+    corpus = load_corpus(data, per_task=9, longest=7, seed=0)
+    path, card, seen = tmp_path / "x.stable.safetensors", None, 0
+    for generation in range(3):
+        run = fresh(corpus)
+        if card is not None:
+            run.start_from(read_checkpoint(path), card)
+        run.step(0.0, None)
+        run.step(0.0, None)
+        again = fresh(corpus)
+        again.load(run.state())
+        assert again.seen == run.seen
+        card = write_stable(run, path)
+        seen += run.samples
+        assert (card["samples"], card["samples_seen"]) == (run.samples, seen)
+        assert export(run, tmp_path / "x.safetensors", loops=None)["samples_seen"] == seen, generation
+
+
+def test_the_stable_copy_has_a_card_of_its_own_without_figures_of_other_weights(data, tmp_path):
+    out, stable = tmp_path / "x.safetensors", tmp_path / "x.stable.safetensors"
+    run = fresh(load_corpus(data, per_task=9, longest=7, seed=0), seconds=12.0, decay_seconds=4.0)
+    card = train(run, out=out, state=None, stable=stable, line=Line(Screen(False)), now=Clock())
+    told = json.loads((tmp_path / "x.stable.json").read_text())
+    assert (told["file"], told["sha256"]) == (stable.name, sha256_of(stable))
+    assert card["file"] == out.name
+    assert set(card) - set(told) == {"validation", "validation_pairs", "validation_exact"}
+    assert told["samples_seen"] < card["samples_seen"]  # that of the decay is not in it
 
 
 def test_a_checkpoint_of_another_configuration_is_no_start(data, tmp_path):
