@@ -2,7 +2,7 @@
 
     make pretrain DATA=dir        begin, or go on from whatever has seen most samples
     make pretrain status          how it stands
-    make pretrain pause           hold it still while something is measured; its seconds go on
+    make pretrain pause           hold it still, and its seconds, while something is measured
     make pretrain resume
     make pretrain keep            end it, put its stable checkpoint into lineage/; the next step is a commit
 
@@ -34,14 +34,14 @@ from .generations import (
     where_to_begin,
 )
 from .process import Refused, Run
-from .standing import State, in_words, last_card, standing
+from .standing import REPORT_S, State, in_words, last_card, standing
 
 MODULE = "gpu_runner.solver.pretrain"
 CONFIG = "xs6"
 PATIENCE_S = 120.0
 DEFAULTS = (
     "--batch-tokens", "4096", "--per-task", "1000", "--mix", "8:0.15,12:0.2,16:0.3,24:0.25,32:0.1",
-    "--decay-seconds", "600", "--report-seconds", "300",
+    "--decay-seconds", "600", "--report-seconds", f"{REPORT_S:g}",
 )  # fmt: skip
 
 
@@ -254,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
         v.add_argument("--config", help="default: that of the run begun last")
         if verb is status:
             v.add_argument("--json", action="store_true")
-    for verb, what in ((pause, "hold it still; its seconds go on"), (resume, "let it go on")):
+    for verb, what in ((pause, "hold it still, and its seconds"), (resume, "let it go on")):
         verbs.add_parser(verb.__name__, parents=[folders], help=what).set_defaults(verb=verb)
     return p
 

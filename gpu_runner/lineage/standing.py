@@ -18,6 +18,9 @@ REPORT = re.compile(
 )
 TAIL_LINES = 8
 
+REPORT_S = 300.0
+"""Seconds of training between two reports."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -103,7 +106,8 @@ def standing(
     newest_seen = latest.seen if latest else 0
     left = None
     if state in ("running", "paused"):
-        left = max(0, round((report.whole - report.elapsed if report else seconds) - log_age_s))
+        since = min(log_age_s, REPORT_S)  # more of it was a pause, which does not count
+        left = max(0, round((report.whole - report.elapsed if report else seconds) - since))
     return Standing(
         state=state,
         pid=pid,
@@ -124,7 +128,7 @@ def in_words(now: Standing, *, log: str) -> list[str]:
     head = {
         "none": "nothing runs, and no run was begun here",
         "running": f"running, process {now.pid}",
-        "paused": f"paused, process {now.pid} (its seconds go on)",
+        "paused": f"paused, process {now.pid}",
         "ended": "ended",
         "crashed": f"ended without its card: it crashed or was killed; the end of {log}:",
     }[now.state]

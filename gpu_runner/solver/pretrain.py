@@ -36,7 +36,7 @@ from .execution import CHOICES, Execution
 from .model import CONFIGS, count_parameters
 from .pretraining import VARIANTS_PER_TASK, Pretraining, Settings, device_name, rate_factor, validate
 from .profiling import profile, table
-from .progress import Line, Stop, bar, clock
+from .progress import AwakeClock, Line, Stop, bar, clock
 from .weights import read_checkpoint, write_checkpoint
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
@@ -314,7 +314,10 @@ def _pretrain(options: argparse.Namespace) -> int:
         run.start_from(read_checkpoint(options.init), card_of(options.init))
     line.keep(f"{len(corpus.task)} pairs, {count_parameters(run.model)} parameters")
     with Stop() as stop:
-        card = train(run, out=options.out, state=options.state, stable=options.stable, line=line, stop=stop)
+        card = train(
+            run, out=options.out, state=options.state, stable=options.stable, line=line, stop=stop,
+            now=AwakeClock(),
+        )  # fmt: skip
     print(json.dumps(card, indent=2), flush=True)
     return 130 if stop.asked else 0
 

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import TextIO
 
 REDRAW_S = 0.5
+
+PAUSE_S = 30.0
+"""Seconds between two looks at the clock from which on the process was held still, by SIGSTOP or by a machine
+that slept: no step takes as long."""
+
+
+class AwakeClock:
+    """Seconds that leave out pauses. It has to be read at least every PAUSE_S while there is work."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.last = clock()
+        self.paused = 0.0
+
+    def __call__(self) -> float:
+        now = self.clock()
+        if now - self.last > PAUSE_S:
+            self.paused += now - self.last
+        self.last = now
+        return now - self.paused
 
 
 class Stop:

@@ -15,7 +15,7 @@ from gpu_runner.solver.flops import step_flops, training_flops
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.pretrain import _replace, export, main, train, write_stable
 from gpu_runner.solver.pretraining import Pretraining, Settings, batch_seed, rate_factor
-from gpu_runner.solver.progress import Line, bar, clock
+from gpu_runner.solver.progress import PAUSE_S, AwakeClock, Line, bar, clock
 from gpu_runner.solver.weights import read_checkpoint, sha256_of, write_checkpoint
 
 
@@ -442,3 +442,9 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_is_read(tmp_path, capsy
     monkeypatch.setattr("gpu_runner.solver.devices.has_gpu", lambda: False)
     assert main(["--data", str(tmp_path), "--out", str(tmp_path / "x"), "--device", "cuda"]) == 1
     assert "sees no GPU" in capsys.readouterr().err
+
+
+def test_seconds_in_which_the_process_was_held_still_are_no_seconds_of_training():
+    moments = iter([100.0, 101.0, 101.0 + PAUSE_S, 5000.0, 5001.5])
+    awake = AwakeClock(lambda: next(moments))
+    assert [awake() - 100.0 for _ in range(4)] == [1.0, 1.0 + PAUSE_S, 1.0 + PAUSE_S, 2.5 + PAUSE_S]
