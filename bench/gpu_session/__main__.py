@@ -1,7 +1,7 @@
 """Use some minutes on a borrowed GPU: the data packed here, two commands there.
 
     python -m bench.gpu_session pack arc/ --validation tasks/ --ids choose.txt    # here: writes .session/
-    python -m bench.gpu_session pretrain --out OUT --begin lineage/xs6-947k.stable.safetensors
+    python -m bench.gpu_session pretrain --out OUT
     python -m bench.gpu_session adapt OUT/xs6.safetensors --out OUT
 
 `pretrain` tries for some seconds which network, executed how, is fastest on this device, trains for what is
@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from gpu_runner.solver import SolverError  # sets how threads wait, so before torch
@@ -68,16 +68,8 @@ def _pack(options: argparse.Namespace) -> int:
 
 
 def _pretrain(options: argparse.Namespace) -> int:
-    wanted = tuple(pair for pair in options.trials if pair[0] in options.config)
-    plan = training.Plan(
-        data=options.data, out=options.out, begin=options.begin, configs=tuple(options.config),
-        execution=options.execution, trials=wanted,
-        trial_seconds=options.trial_seconds, trial_each=options.trial_each, trial_side=options.trial_side,
-        wanted_samples=options.wanted_samples, seconds=options.seconds, reserve=options.reserve,
-        decay_share=options.decay_share, report_seconds=options.report_seconds, rate=options.rate,
-        warmup=options.warmup, batch_tokens=options.batch_tokens, mix=options.mix, per_task=options.per_task,
-        seed=options.seed, device=options.device,
-    )  # fmt: skip
+    known = vars(options) | {"trials": tuple(pair for pair in options.trials if pair[0] in options.configs)}
+    plan = training.Plan(**{field.name: known[field.name] for field in fields(training.Plan)})
     found = training.session(plan)
     print(json.dumps({"choice": found["choice"], "samples": found["card"]["samples"]}))
     return 130 if found["stopped"] else 0
@@ -178,8 +170,10 @@ def _parser() -> argparse.ArgumentParser:
     p.set_defaults(do=_pretrain)
     p.add_argument("--data", type=Path, default=SESSION, metavar="DIR", help="what `pack` wrote")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the files to bring home")
-    p.add_argument("--begin", type=Path, metavar="FILE", help="stable checkpoint to go on from")
-    p.add_argument("--config", type=_configs, default="xs6", metavar="NAME,…",
+    p.add_argument("--begin", default=training.NEWEST, metavar="FILE",
+                   help=f"stable checkpoint to go on from, or {training.SCRATCH}")  # fmt: skip
+    p.add_argument("--lineage", type=Path, default=Path("lineage"), metavar="DIR", help="where newest looks")
+    p.add_argument("--config", type=_configs, default="xs6", dest="configs", metavar="NAME,…",
                    help="the first that sees --wanted-samples, else the last")  # fmt: skip
     p.add_argument("--execution", type=_execution, metavar="CHOICE,…",
                    help=f"no trials: eager, or some of {', '.join(CHOICES)}")  # fmt: skip

@@ -14,6 +14,8 @@ from typing import Any, TextIO
 import torch
 
 from bench.gpu_session import trials
+from gpu_runner.lineage.files import read_folder
+from gpu_runner.lineage.generations import newest
 from gpu_runner.solver.corpus import load_corpus
 from gpu_runner.solver.devices import allow_tf32, check_device
 from gpu_runner.solver.execution import Execution
@@ -23,20 +25,23 @@ from gpu_runner.solver.pretraining import Pretraining, Settings
 from gpu_runner.solver.progress import Line, Stop
 from gpu_runner.solver.weights import read_checkpoint
 
+NEWEST, SCRATCH = "newest", "scratch"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Settings of a session.
 
     seconds: of the whole command, its start included; reserve: of them, for the last weights; trial_seconds:
-    for all trials, `trial_each` for one; configs: the best first; begin: checkpoint to go on from where its
-    configuration is chosen; execution: no trials, this one.
+    for all trials, `trial_each` for one; configs: the best first; begin: checkpoint to go on from, "newest"
+    of `lineage` or "scratch"; execution: no trials, this one.
     """
 
     data: Path
     out: Path
-    begin: Path | None
-    configs: tuple[str, ...]
+    begin: str
+    lineage: Path
+    configs: Sequence[str]
     execution: str | None
     trials: tuple[tuple[str, str], ...]
     trial_seconds: float
@@ -146,11 +151,17 @@ def _settings(plan: Plan, choice: trials.Choice, seconds: float) -> Settings:
 
 
 def _begin(plan: Plan, run: Pretraining) -> str:
-    """Go on from the checkpoint where it is of the configuration. What was begun from."""
-    if plan.begin is None:
+    """Go on from the checkpoint where there is one of the configuration. What was begun from."""
+    path, name = Path(plan.begin), run.settings.config.name
+    if plan.begin == SCRATCH:
         return "random weights"
-    known = read_checkpoint(plan.begin)
+    if plan.begin == NEWEST:
+        found = newest(read_folder(plan.lineage, name))
+        if found is None:
+            return f"random weights: {plan.lineage} has no {name}"
+        path = found.stable
+    known = read_checkpoint(path)
     if known.config != run.settings.config:
-        return f"random weights: {plan.begin.name} is a {known.config.name}"
-    run.start_from(known, card_of(plan.begin))
-    return plan.begin.name
+        return f"random weights: {path.name} is a {known.config.name}"
+    run.start_from(known, card_of(path))
+    return f"{path.name} ({run.seen:,} samples)"
