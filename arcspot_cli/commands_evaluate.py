@@ -16,6 +16,7 @@ import click
 from arcspot_cli.commands import PATHS, example
 
 if TYPE_CHECKING:
+    from arcspot_cli.evaluation.asking import Only
     from arcspot_cli.evaluation.comparing import Comparison
     from arcspot_cli.evaluation.figures import Result, Totals
     from arcspot_cli.evaluation.solving import Means
@@ -27,6 +28,7 @@ STDOUT = Path("-")
     epilog=example(
         "arcspot evaluate tasks/ --limit 20 --json run.json --html run.html",
         "arcspot evaluate tasks/ --budget-seconds 60 --base --json base.json",
+        "arcspot evaluate tasks/ --only rules --json rules.json",
         "arcspot evaluate --compare before.json after.json",
     )
 )
@@ -42,6 +44,9 @@ STDOUT = Path("-")
               help="Tasks at a time, each in a process; one per core, on a GPU one.")  # fmt: skip
 @click.option("--model", type=PATHS, metavar="CHECKPOINT", help="Start from this file, not the bundle's.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …")
+@click.option("--only", type=click.Choice(("rules", "network", "both")), default="both", show_default=True,
+              help="Who answers: rules with nothing trained, the network trained on the task with nothing "
+              "before it, or whoever is to be believed.")  # fmt: skip
 @click.option("--base", is_flag=True, help="Answer with the pretrained model alone too: what adapting adds.")
 @click.option("--compare", "pair", type=PATHS, nargs=2, metavar="A B", help="Compare two --json files.")
 @click.pass_context
@@ -68,6 +73,10 @@ def evaluate(
         raise click.UsageError(
             "DIRECTORY is missing: a folder with ARC task files, or --compare A.json B.json"
         )
+    if options["base"] and options["only"] == "rules":
+        raise click.UsageError(
+            "--base asks the pretrained network alone and --only rules asks no network: leave out one of them"
+        )
     ctx.exit(_evaluate(directory, json_file=json_file, **options))
 
 
@@ -83,6 +92,7 @@ def _evaluate(
     model: Path | None,
     device: str,
     base: bool,
+    only: Only,
 ) -> int:
     import numpy as np
 
@@ -97,10 +107,10 @@ def _evaluate(
     cores = machine.cores()
     jobs = min(jobs or (1 if using.gpu else cores), len(wanted.tasks) * (1 + base))
     threads = max(1, cores // jobs)
-    settings = running.Settings(budget_seconds, seed, using.device, using.checkpoint, base)
+    settings = running.Settings(budget_seconds, seed, using.device, using.checkpoint, base, only)
     key = keeping.identity(
         solver_version=using.solver_version, code=using.solver_code, checkpoint=using.sha256, seed=seed,
-        seconds=budget_seconds, device=using.device.partition(":")[0],
+        seconds=budget_seconds, device=using.device.partition(":")[0], only=only,
     )  # fmt: skip
     keeper = keeping.Keeper(file, key)
     with _until_interrupted() as asked, _Progress() as progress:
@@ -115,7 +125,7 @@ def _evaluate(
         "checkpoint": _checkpoint(using),
         "settings": {
             "budget_seconds": budget_seconds, "seed": seed, "device": using.device, "limit": limit,
-            "jobs": jobs, "threads": threads, "base": base,
+            "jobs": jobs, "threads": threads, "base": base, "only": only,
         },
         "machine": machine.described(using),
         "seconds_here": round(time.monotonic() - began, 3),

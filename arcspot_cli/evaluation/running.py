@@ -15,7 +15,7 @@ from arcspot.domain.tasks import Task
 from arcspot_cli import submitting
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.evaluation import figures
-from arcspot_cli.evaluation.asking import Failed, Question, ShouldStop
+from arcspot_cli.evaluation.asking import Failed, Only, Question, ShouldStop
 from arcspot_cli.evaluation.comparing import Comparison, compare
 from arcspot_cli.evaluation.figures import Result, Totals
 from arcspot_cli.evaluation.keeping import FORMAT, Keeper
@@ -72,13 +72,14 @@ def _once(found: Sequence[Task]) -> Iterator[Task]:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to solve each task; `base`: with the pretrained model alone as well."""
+    """How to solve each task; `base`: with the pretrained model alone as well; `only`: who is asked."""
 
     seconds: float
     seed: int
     device: str
     checkpoint: Path | None
     base: bool = False
+    only: Only = "both"
 
 
 @dataclass(slots=True)
@@ -161,6 +162,7 @@ def _question(task: Task, settings: Settings, variant: str, keeper: Keeper) -> Q
         checkpoint=settings.checkpoint,
         adapt=variant == ADAPTED,
         keep=keeper.state(variant, figures.digest(task)),
+        only=settings.only,
     )
 
 
