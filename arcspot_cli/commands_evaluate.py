@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,17 +16,21 @@ import click
 from arcspot_cli.commands import PATHS, example
 
 if TYPE_CHECKING:
+    from arcspot_cli.evaluation.asking import Only
     from arcspot_cli.evaluation.comparing import Comparison
     from arcspot_cli.evaluation.figures import Result, Totals
     from arcspot_cli.evaluation.solving import Means
 
 STDOUT = Path("-")
+NAMES = 27
+"""Characters for the names beside the figures."""
 
 
 @click.command(
     epilog=example(
         "arcspot evaluate tasks/ --limit 20 --json run.json --html run.html",
         "arcspot evaluate tasks/ --budget-seconds 60 --base --json base.json",
+        "arcspot evaluate tasks/ --only network --ids chosen.txt --json network.json",
         "arcspot evaluate --compare before.json after.json",
     )
 )
@@ -34,6 +38,8 @@ STDOUT = Path("-")
 @click.option("--budget-seconds", type=click.FloatRange(min=0, min_open=True), default=120.0,
               show_default=True, help="Seconds for each task.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many tasks, by file name.")
+@click.option("--ids", "ids_file", type=PATHS, metavar="FILE",
+              help="Only the tasks that this text file lists, one id a line.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "json_file", type=PATHS, metavar="FILE",
               help="Write everything here (- is stdout); the same command goes on from it.")  # fmt: skip
@@ -42,6 +48,9 @@ STDOUT = Path("-")
               help="Tasks at a time, each in a process; one per core, on a GPU one.")  # fmt: skip
 @click.option("--model", type=PATHS, metavar="CHECKPOINT", help="Start from this file, not the bundle's.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …")
+@click.option("--only", type=click.Choice(("rules", "network", "both")), default="both", show_default=True,
+              help="Who answers: rules with nothing trained, the network trained on the task with nothing "
+              "before it, or whoever is to be believed.")  # fmt: skip
 @click.option("--base", is_flag=True, help="Answer with the pretrained model alone too: what adapting adds.")
 @click.option("--compare", "pair", type=PATHS, nargs=2, metavar="A B", help="Compare two --json files.")
 @click.pass_context
@@ -68,6 +77,10 @@ def evaluate(
         raise click.UsageError(
             "DIRECTORY is missing: a folder with ARC task files, or --compare A.json B.json"
         )
+    if options["base"] and options["only"] == "rules":
+        raise click.UsageError(
+            "--base asks the pretrained network alone and --only rules asks no network: leave out one of them"
+        )
     ctx.exit(_evaluate(directory, json_file=json_file, **options))
 
 
@@ -83,24 +96,27 @@ def _evaluate(
     model: Path | None,
     device: str,
     base: bool,
+    only: Only,
+    ids_file: Path | None,
 ) -> int:
     import numpy as np
 
-    from arcspot_cli.evaluation import gallery, keeping, machine, running, solving, working
+    from arcspot_cli.evaluation import choosing, gallery, keeping, machine, running, solving, working
 
     began = time.monotonic()
     file = None if json_file in (None, STDOUT) else json_file
-    wanted = running.read_tasks(directory, limit=limit, leave_out=[file] if file else [])
+    ids = None if ids_file is None else choosing.read(ids_file)
+    wanted = running.read_tasks(directory, limit=limit, ids=ids, leave_out=[file] if file else [])
     for sentence in wanted.refused:
         click.echo(f"refused: {sentence}", err=True)
     using = solving.means(device, model)
     cores = machine.cores()
     jobs = min(jobs or (1 if using.gpu else cores), len(wanted.tasks) * (1 + base))
     threads = max(1, cores // jobs)
-    settings = running.Settings(budget_seconds, seed, using.device, using.checkpoint, base)
+    settings = running.Settings(budget_seconds, seed, using.device, using.checkpoint, base, only)
     key = keeping.identity(
         solver_version=using.solver_version, code=using.solver_code, checkpoint=using.sha256, seed=seed,
-        seconds=budget_seconds, device=using.device.partition(":")[0],
+        seconds=budget_seconds, device=using.device.partition(":")[0], only=only,
     )  # fmt: skip
     keeper = keeping.Keeper(file, key)
     with _until_interrupted() as asked, _Progress() as progress:
@@ -115,7 +131,8 @@ def _evaluate(
         "checkpoint": _checkpoint(using),
         "settings": {
             "budget_seconds": budget_seconds, "seed": seed, "device": using.device, "limit": limit,
-            "jobs": jobs, "threads": threads, "base": base,
+            "jobs": jobs, "threads": threads, "base": base, "only": only,
+            "ids": None if ids is None else ids.to_json(),
         },
         "machine": machine.described(using),
         "seconds_here": round(time.monotonic() - began, 3),
@@ -148,20 +165,21 @@ def _compare(a: Path, b: Path, *, seed: int, json_file: Path | None) -> int:
     import numpy as np
 
     from arcspot_cli.errors import CommandFailed
-    from arcspot_cli.evaluation import comparing, keeping
+    from arcspot_cli.evaluation import comparing, crediting, keeping
 
-    (_, first), (_, second) = keeping.read(a), keeping.read(b)
+    (about_a, first), (about_b, second) = keeping.read(a), keeping.read(b)
+    arms = crediting.arm(about_a), crediting.arm(about_b)
     try:
         found = comparing.compare(first, second, rng=np.random.default_rng(seed))
     except ValueError as fault:
         raise CommandFailed(f"{a} and {b}: {fault}") from fault
-    told = {"a": str(a), "b": str(b), **found.to_json()}
+    told = {"a": str(a), "b": str(b), "asked_a": arms[0], "asked_b": arms[1], **found.to_json()}
     if json_file is not None and json_file != STDOUT:
         keeping.write(json_file, told)
     if json_file == STDOUT:
         click.echo(keeping.text(told), nl=False)
     else:
-        click.echo(_comparison(found, str(a), str(b)))
+        click.echo(_comparison(found, f"{a} ({arms[0]})", f"{b} ({arms[1]})"))
     return 0
 
 
@@ -179,22 +197,25 @@ def _share(value: float | None) -> str:
 def _summary(document: dict[str, Any]) -> str:
     """The figures as a table; with --base both models side by side."""
     from arcspot.domain.reporting import duration
+    from arcspot_cli.evaluation import crediting
 
     columns = [document, *([document["base"]] if "base" in document else [])]
 
     def row(name: str, told: Any) -> str:
-        return f"{name:>22}  " + "  ".join(f"{told(column):>12}" for column in columns)
+        return f"{name:>{NAMES}}  " + "  ".join(f"{told(column):>12}" for column in columns)
 
     def seconds(value: float | None) -> str:
         return "–" if value is None else duration(value)
 
     lines = [
-        *([f"{'':>22}  {'adapted':>12}  {'model alone':>12}"] if len(columns) > 1 else []),
+        *([f"{'asked':>{NAMES}}  {crediting.arm(document)}"] if not _asked_both(document) else []),
+        *([f"{'':>{NAMES}}  {'adapted':>12}  {'model alone':>12}"] if len(columns) > 1 else []),
         row("tasks", lambda c: f"{c['solved']:,}"),
         *([row("failed", lambda c: f"{c['failed']:,}")] if any(c["failed"] for c in columns) else []),
         row("pass@2", lambda c: _share(c["pass_at_2"])),
         row("pass@1", lambda c: _share(c["pass_at_1"])),
         row("all tests right", lambda c: _share(c["all_right"])),
+        *_solved_by(columns, row),
         row("among the candidates", lambda c: _share(c["oracle"])),
         row("output size right", lambda c: _share(c["sizes_right"])),
         row("demonstrations fitted", lambda c: _share(c["demo_fit"])),
@@ -210,16 +231,37 @@ def _summary(document: dict[str, Any]) -> str:
     gain = document.get("gain")
     if gain:
         lines.append(
-            f"{'adapting adds':>22}  {_points(gain['difference'])} points of pass@2 "
+            f"{'adapting adds':>{NAMES}}  {_points(gain['difference'])} points of pass@2 "
             f"(95 %: {_points(gain['low'])} to {_points(gain['high'])}), "
             f"{len(gain['wins'])} tasks won, {len(gain['losses'])} lost"
         )
     ended = ", ".join(f"{count:,} {reason}" for reason, count in document["stopped_by"].items())
     if ended:
-        lines.append(f"{'ended by':>22}  {ended}")
+        lines.append(f"{'ended by':>{NAMES}}  {ended}")
     for name, each in document["hypotheses"].items():
-        lines.append(f"{name:>22}  {each['tasks']} task(s), pass@2 {_share(each['pass_at_2'])}")
+        lines.append(f"{name:>{NAMES}}  {each['tasks']} task(s), pass@2 {_share(each['pass_at_2'])}")
     return "\n".join(lines)
+
+
+def _asked_both(document: dict[str, Any]) -> bool:
+    return bool(document["settings"].get("only", "both") == "both")
+
+
+def _solved_by(columns: list[dict[str, Any]], row: Callable[[str, Callable[[Any], str]], str]) -> list[str]:
+    """pass@2 by what solved the tasks, and what of it took training."""
+    from arcspot_cli.evaluation import crediting
+
+    names = list(dict.fromkeys(name for column in columns for name in column["solved_by"]))
+    if not any(column["scored"] for column in columns):
+        return []
+
+    def share(name: str) -> Callable[[dict[str, Any]], str]:
+        return lambda column: _share(column["solved_by"].get(name, 0.0))
+
+    return [
+        *(row(f"solved by {name}", share(name)) for name in names),
+        row("trained networks alone", lambda c: _share(crediting.by_training(c["solved_by"]))),
+    ]
 
 
 def _points(value: float) -> str:
@@ -317,4 +359,9 @@ def _verdict(result: Result) -> str:
         return result.error
     if result.score is None:
         return "solution not known"
-    return "right" if result.all_right else "wrong" if not result.score else f"{result.score:.0%} right"
+    if not result.score:
+        return "wrong"
+    from arcspot_cli.evaluation import crediting
+
+    right = "right" if result.all_right else f"{result.score:.0%} right"
+    return ", ".join(filter(None, (right, crediting.said(result.solved_by))))

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from arcspot.domain.scoring import GridLike
 
 ShouldStop = Callable[[], bool]
+
+Only = Literal["rules", "network", "both"]
+"""Who answers, as `gpu_runner.solver` understands it, which cannot be imported here: it loads torch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One task without its test outputs, and how to solve it.
 
-    `adapt` False asks the pretrained network alone; `keep` is a file for the state of interrupted work.
+    `adapt` False asks the pretrained network alone; `only` says whether rules, the network or both are asked;
+    `keep` is a file for the state of interrupted work.
     """
 
     task: dict[str, Any]
@@ -26,6 +30,7 @@ class Question:
     checkpoint: Path | None = None
     adapt: bool = True
     keep: Path | None = None
+    only: Only = "both"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from arcspot.domain import scoring, tasks
 from arcspot.domain.budget import FALLBACK_ON_DEMAND_USD_MICROS, share_usd_micros
 from arcspot.domain.scoring import GridLike, as_grid
 from arcspot.domain.tasks import Task
+from arcspot_cli.evaluation import crediting
 from arcspot_cli.evaluation.asking import Answer, Failed
 
 T4_FLOPS_PER_SECOND = 65e12
@@ -32,7 +33,8 @@ class Result:
     Shares of test inputs are 0..1, and None where a test's output is not known; `confidence` is that of the
     least sure test input, None where there is no answer. `small_seconds` are those of `seconds` in which
     small hypotheses were looked for, on the CPU. `votes` has the best candidates of each test input.
-    `peak_mib` is the most memory the solving process had had by then.
+    `attempts_by` says who proposed each attempt, `solved_by` whose right attempts answered which share of the
+    test inputs (`crediting`). `peak_mib` is the most memory the solving process had had by then.
     """
 
     id: str
@@ -63,6 +65,8 @@ class Result:
     attempts: list[dict[str, list[list[int]]]] = field(default_factory=list)
     votes: list[list[dict[str, Any]]] = field(default_factory=list)
     loss_curve: list[list[float]] = field(default_factory=list)
+    attempts_by: list[dict[str, list[str]]] = field(default_factory=list)
+    solved_by: dict[str, float] = field(default_factory=dict)
 
     @property
     def pairs(self) -> tuple[scoring.Attempts, ...]:
@@ -89,6 +93,7 @@ def judge(task: Task, answer: Answer) -> Result:
     scored = scoring.score_task(task, answer.attempts)
     votes = [list(found) for found in metrics.get("votes", [])]
     confidences = [float(sure) for sure in metrics.get("confidence", [])]
+    attempts_by = [dict(each) for each in metrics.get("attempts_by", [])]
     flops, small = int(metrics.get("flops", 0)), float(metrics.get("small_seconds", 0.0))
     return Result(
         id=task.task_id,
@@ -118,6 +123,8 @@ def judge(task: Task, answer: Answer) -> Result:
         attempts=scoring.write_prediction(answer.attempts),
         votes=votes,
         loss_curve=[list(point) for point in metrics.get("loss_curve", [])],
+        attempts_by=attempts_by,
+        solved_by={} if truths is None else crediting.solved_by(_right(answer.attempts, truths), attempts_by),
     )
 
 
@@ -129,6 +136,17 @@ def failed(task: Task, why: Failed, *, seconds: float = 0.0) -> Result:
         id=task.task_id, digest=digest(task), score=none, pass_at_1=none, all_right=False if known else None,
         oracle=none, sizes_right=none, demo_fit=None, seconds=seconds, confidence=None, error=why.why,
     )  # fmt: skip
+
+
+def _right(
+    attempts: Sequence[tuple[GridLike, GridLike]], truths: Sequence[GridLike]
+) -> list[tuple[bool, ...]]:
+    """For each test input, whether its attempts are right."""
+    given = [*attempts, *[()] * (len(truths) - len(attempts))]
+    return [
+        tuple(as_grid(grid) == as_grid(truth) for grid in pair)
+        for pair, truth in zip(given, truths, strict=True)
+    ]
 
 
 def _oracle(
@@ -204,6 +222,7 @@ class Totals:
     t4_usd_micros: int
     hypotheses: dict[str, dict[str, Any]]
     stopped_by: dict[str, int]
+    solved_by: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -235,6 +254,7 @@ def totals(results: Iterable[Result]) -> Totals:
         t4_usd_micros=t4_usd_micros(flops, small_seconds=small),
         hypotheses=_by_hypothesis(done),
         stopped_by=dict(sorted(Counter(one.stopped_by for one in done).items())),
+        solved_by=crediting.together([(one.score, one.solved_by) for one in each if one.score is not None]),
     )
 
 

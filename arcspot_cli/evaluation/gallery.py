@@ -18,7 +18,7 @@ from arcspot.domain.report_style import PAGE_STYLE
 from arcspot.domain.reporting import duration
 from arcspot.domain.scoring import as_grid
 from arcspot.domain.tasks import Grid, Task
-from arcspot_cli.evaluation import figures
+from arcspot_cli.evaluation import crediting, figures
 from arcspot_cli.evaluation.figures import Result
 from arcspot_cli.evaluation.running import Evaluation
 
@@ -72,7 +72,8 @@ def page(evaluation: Evaluation, document: dict[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{title}</title>\n<style>{PAGE_STYLE}{drawing.STYLE}{STYLE}</style>\n"
-        f"</head>\n<body>\n<main>\n{_header(document)}\n{_tiles(document)}\n{_side_by_side(document)}\n"
+        f"</head>\n<body>\n<main>\n{_header(document)}\n{_tiles(document)}\n{_solved_by(document)}\n"
+        f"{_side_by_side(document)}\n"
         f"{_filters(results)}\n{_tools()}\n"
         f'<section aria-label="Tasks" class="jobs">\n{rows}\n</section>\n{_refused(document)}'
         f"</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
@@ -87,6 +88,7 @@ def _header(document: dict[str, Any]) -> str:
     model = "random weights" if checkpoint is None else f"{checkpoint['name']} {checkpoint['sha256'][:12]}"
     facts = [
         "complete" if document["complete"] else "stopped early",
+        f"asked: {crediting.arm(document)}",
         f"{settings['budget_seconds']:g} s a task, seed {settings['seed']}",
         f"solver {document['solver_version']}, {model}",
         f"{machine['gpu'] or machine['cpu']}, {settings['jobs']} at a time",
@@ -125,6 +127,19 @@ def _tiles(document: dict[str, Any]) -> str:
         for name, value, note in tiles
     )
     return f"<dl class=tiles>{cells}</dl>"
+
+
+def _solved_by(document: dict[str, Any]) -> str:
+    """pass@2 in parts: what solved the tasks."""
+    if not document["scored"]:
+        return ""
+    parts = {**document["solved_by"]}
+    alone = f"<tr><th>trained networks alone</th><td>{_share(crediting.by_training(parts))}</td></tr>"
+    rows = "".join(f"<tr><th>{text(name)}</th><td>{_share(share)}</td></tr>" for name, share in parts.items())
+    return (
+        "<table><thead><tr><th>solved by</th><th>of pass@2</th></tr></thead>"
+        f"<tbody>{rows}</tbody><tfoot>{alone}</tfoot></table>"
+    )
 
 
 def _side_by_side(document: dict[str, Any]) -> str:
@@ -191,7 +206,8 @@ def _row(task: Task, result: Result, base: Result | None) -> str:
     verdict = _verdict(result)
     sure = [] if result.confidence is None else [f"{result.confidence:.0%} sure"]
     alone = [] if base is None else [f"pretrained alone {SIGNS[_verdict(base)]}"]
-    facts = " · ".join([*alone, *sure, text(result.hypothesis), duration(result.seconds)])
+    by = filter(None, [text(crediting.said(result.solved_by))])
+    facts = " · ".join([*by, *alone, *sure, text(result.hypothesis), duration(result.seconds)])
     head = (
         f'<span class=sign aria-hidden="true">{SIGNS[verdict]}</span>'
         f"<span class=name>{text(task.task_id)}</span><span class=verdict>{verdict}</span>"
@@ -258,6 +274,8 @@ def _facts(result: Result) -> str:
     rejected = ", ".join(str(each.get("hypothesis", "?")) for each in result.rejected)
     nearest = ", ".join(str(name) for name, *_ in result.nearest_pretraining_tasks[:3])
     facts = {
+        "solved": crediting.said(result.solved_by),
+        "attempts proposed by": _proposers(result),
         "hypothesis": result.hypothesis,
         "ended by": result.stopped_by,
         "steps, samples": f"{result.steps:,}, {result.samples:,}",
@@ -271,6 +289,12 @@ def _facts(result: Result) -> str:
     }
     cells = "".join(f"<dt>{name}</dt><dd>{text(told)}</dd>" for name, told in facts.items() if told)
     return f"<dl class=facts-list>{cells}</dl>"
+
+
+def _proposers(result: Result) -> str:
+    """Of each test input's two attempts, right or wrong."""
+    pairs = (map(crediting.credit, each.values()) for each in result.attempts_by)
+    return "; ".join(", ".join(pair) for pair in pairs)
 
 
 def _share(value: float | None) -> str:

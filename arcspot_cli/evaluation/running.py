@@ -14,8 +14,8 @@ from arcspot.domain import tasks
 from arcspot.domain.tasks import Task
 from arcspot_cli import submitting
 from arcspot_cli.errors import CommandFailed
-from arcspot_cli.evaluation import figures
-from arcspot_cli.evaluation.asking import Failed, Question, ShouldStop
+from arcspot_cli.evaluation import choosing, figures
+from arcspot_cli.evaluation.asking import Failed, Only, Question, ShouldStop
 from arcspot_cli.evaluation.comparing import Comparison, compare
 from arcspot_cli.evaluation.figures import Result, Totals
 from arcspot_cli.evaluation.keeping import FORMAT, Keeper
@@ -33,10 +33,16 @@ class TaskSet:
     refused: tuple[str, ...]
 
 
-def read_tasks(directory: Path, *, limit: int | None = None, leave_out: Sequence[Path] = ()) -> TaskSet:
-    """Every task below the folder, by file name; with `limit` the first so many.
+def read_tasks(
+    directory: Path,
+    *,
+    limit: int | None = None,
+    ids: choosing.Ids | None = None,
+    leave_out: Sequence[Path] = (),
+) -> TaskSet:
+    """Every task below the folder, by file name: with `ids` only theirs, with `limit` the first so many.
 
-    Raises CommandFailed where the folder is missing or has no usable task.
+    Raises CommandFailed where the folder is missing, has no usable task or lacks one of `ids`.
     """
     ours = {path.resolve() for path in leave_out}
     found: list[Task] = []
@@ -53,7 +59,10 @@ def read_tasks(directory: Path, *, limit: int | None = None, leave_out: Sequence
         found += read.tasks
     if not found:
         raise CommandFailed("\n".join([f"{directory}: no file with a usable task", *refused]))
-    return TaskSet(tuple(_once(found))[:limit], tuple(refused))
+    once = tuple(_once(found))
+    if ids is not None:  # each of them is a usable task, so whatever was refused was not asked for
+        once, refused = choosing.pick(once, ids, directory=directory, refused=refused), []
+    return TaskSet(once[:limit], tuple(refused))
 
 
 def _once(found: Sequence[Task]) -> Iterator[Task]:
@@ -72,13 +81,14 @@ def _once(found: Sequence[Task]) -> Iterator[Task]:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to solve each task; `base`: with the pretrained model alone as well."""
+    """How to solve each task; `base`: with the pretrained model alone as well; `only`: who is asked."""
 
     seconds: float
     seed: int
     device: str
     checkpoint: Path | None
     base: bool = False
+    only: Only = "both"
 
 
 @dataclass(slots=True)
@@ -161,6 +171,7 @@ def _question(task: Task, settings: Settings, variant: str, keeper: Keeper) -> Q
         checkpoint=settings.checkpoint,
         adapt=variant == ADAPTED,
         keep=keeper.state(variant, figures.digest(task)),
+        only=settings.only,
     )
 
 

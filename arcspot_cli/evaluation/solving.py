@@ -25,8 +25,9 @@ class TorchSolver:
 
         torch.set_num_threads(self.threads)
         budget = solver.SolveBudget(
-            seconds=question.seconds, seed=question.seed, device=question.device, adapt=question.adapt
-        )
+            seconds=question.seconds, seed=question.seed, device=question.device, adapt=question.adapt,
+            only=question.only,
+        )  # fmt: skip
         began = time.monotonic()
         try:
             found = solver.solve(

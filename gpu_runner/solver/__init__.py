@@ -5,7 +5,7 @@ solve() adapts and answers, predict() answers with weights adapted before; see d
 
 from . import threads as threads  # isort: skip  # before torch is loaded
 from .canvas import Grid
-from .door import SOLVER_VERSION, Progress, Solution, SolveBudget
+from .door import SOLVER_VERSION, Only, Progress, Solution, SolveBudget
 from .engine import predict, solve
 from .errors import BadTask, BadWeights, Interrupted, SolverError
 
@@ -15,6 +15,7 @@ __all__ = [
     "BadWeights",
     "Grid",
     "Interrupted",
+    "Only",
     "Progress",
     "Solution",
     "SolveBudget",

@@ -7,7 +7,7 @@ that size under the view comes free. Candidates are ranked by vote share plus me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,10 +77,8 @@ class Ballot:
 
     def candidates(self) -> list[Candidate]:
         """Best first; the argmax of each size's mean is a candidate even if no view voted for it."""
-        grids = dict(self.votes)
         means = {size: total / self.readable[size] for size, total in self.log_probability.items()}
-        for mean in means.values():
-            grids.setdefault(tuple(tuple(row) for row in mean.argmax(-1).tolist()), 0)
+        grids = self._voted(means)
         cast = max(sum(self.votes.values()), 1)
         found = []
         for cells, votes in grids.items():
@@ -88,6 +86,19 @@ class Ballot:
             chosen = means[size_of(grid)].gather(-1, torch.tensor(grid)[..., None])
             found.append(Candidate(grid, votes, votes / cast, float(chosen.mean())))
         return sorted(found, key=lambda c: (-c.score, -c.votes, c.grid))
+
+    def proposed(self) -> list[Grid]:
+        """The grids of all candidates, and the runner-up where there is only one; in no order."""
+        means = {size: total / self.readable[size] for size, total in self.log_probability.items()}
+        grids = [[list(row) for row in cells] for cells in self._voted(means)]
+        return [*grids, self.runner_up(grids[0])] if len(grids) == 1 else grids
+
+    def _voted(self, means: Mapping[Size, Tensor]) -> dict[tuple[tuple[int, ...], ...], int]:
+        """The votes of each candidate."""
+        grids = dict(self.votes)
+        for mean in means.values():
+            grids.setdefault(tuple(tuple(row) for row in mean.argmax(-1).tolist()), 0)
+        return grids
 
     def runner_up(self, winner: Grid) -> Grid:
         """The winner with its least certain cell changed to the next likely colour."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 
@@ -18,6 +18,10 @@ SOLVER_VERSION = "1.3.0"
 
 Attempts = tuple[tuple[Grid, Grid], ...]
 
+Only = Literal["rules", "network", "both"]
+"""Who answers: the rules with nothing trained, the adapted network with nothing before it, or whoever is to
+be believed."""
+
 
 @dataclass(frozen=True, slots=True)
 class SolveBudget:
@@ -25,8 +29,9 @@ class SolveBudget:
     is not above 0; max_steps: at most so many optimiser steps a hypothesis; here: at most so many seconds in
     this call; adapt: False answers with the network as it was pretrained, to see what adapting adds: neither
     small hypotheses nor training, but it starts at the nearest tokens; second_seed: whether a doubtful answer
-    may be adapted for a second time from another seed, where there is time. Raises ValueError where a number
-    of seconds is not a number."""
+    may be adapted for a second time from another seed, where there is time; only: who answers, to tell apart
+    what rules and what training solve. Raises ValueError where a number of seconds is not a number, or where
+    `only` is unknown or leaves nobody to answer."""
 
     seconds: float
     seed: int = 0
@@ -35,10 +40,15 @@ class SolveBudget:
     here: float = math.inf
     adapt: bool = True
     second_seed: bool = True
+    only: Only = "both"
 
     def __post_init__(self) -> None:
         if math.isnan(self.seconds) or math.isnan(self.here):
             raise ValueError(f"seconds is {self.seconds} and here is {self.here}: both are to be numbers")
+        if self.only not in get_args(Only):
+            raise ValueError(f"only is {self.only!r}: it is to be one of {', '.join(get_args(Only))}")
+        if self.only == "rules" and not self.adapt:
+            raise ValueError("only is 'rules' and adapt is False: that leaves nobody to answer")
 
 
 class Progress(Protocol):

@@ -78,12 +78,7 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: Door)
     """Raises BadState while it takes up what an earlier run left."""
     budget, journal = replace(budget, seconds=door.watch.seconds), door.journal
     door.check("load", 0.0, None)
-    fresh = journal.found("start") is None and budget.adapt  # else the small ones were asked before
-    believed = small.by_pointer(task, budget, door) if fresh else None
-    if believed is not None:
-        return believed
-    reasoned = small.find_rules(task, budget, door)
-    believed = small.by_rules_or_spreader(task, budget, door, reasoned) if fresh else None
+    reasoned, believed = small.ask(task, budget, door)
     if believed is not None:
         return believed
     pretrained = usable(checkpoint)
@@ -105,6 +100,7 @@ def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: Door)
     door.check("decode", 1.0, None)
     metrics = _metrics(first.adapted, ballots, pretrained, budget, door.watch.used())
     small.stand_beside(metrics, reasoned)
+    metrics["attempts_by"] = small.proposers(answers, ballots, reasoned)
     metrics["seeds"], metrics["second_seed"] = [budget.seed], {"why": why}
     if again is not None:
         metrics["second_seed"] |= again.account()
@@ -361,7 +357,7 @@ def _identity(task: Task, budget: SolveBudget, checkpoint: Path | None) -> str:
     start = sha256_of(checkpoint) if checkpoint is not None and checkpoint.is_file() else None
     kind = budget.device.partition(":")[0]
     facts = [SOLVER_VERSION, task.demos, task.tests, budget.seed, kind, budget.max_steps, start]
-    facts += [budget.adapt, budget.second_seed]
+    facts += [budget.adapt, budget.second_seed, budget.only]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -68,6 +68,11 @@ class Reasoned:
         return [[one.weight, one.rule.to_json()] for one in self.kept]
 
 
+def none(task: Task) -> Reasoned:
+    """No rule, so no candidate for any test input."""
+    return Reasoned((), tuple(() for _ in task.tests))
+
+
 def reason(task: Task, *, seed: int, go_on: Callable[[], bool]) -> Reasoned:
     """Find rules for a task, until `go_on()` says no; perhaps none."""
     pairs = [(_cells(source), _cells(target)) for source, target in task.demos]

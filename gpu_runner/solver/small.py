@@ -1,7 +1,7 @@
 """The small hypotheses: each costs a fraction of the network, and one to be believed answers alone.
 
 Smallest first: `pointing`, `reasoning` (the rules), `spreading`. Rules in doubt stay, to stand beside the
-network's attempts.
+network's attempts, and answer as well as they can where they are to answer alone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from . import pointing, reasoning, spreading
+from . import credit, pointing, reasoning, spreading
 from .confidence import Evidence, of_candidates, of_each, probability
-from .decode import Ballot, Candidate, attempts
+from .decode import Ballot, Candidate, attempts, fallback
 from .door import SOLVER_VERSION, Attempts, Door, Solution, SolveBudget
 from .errors import BadState, BadWeights
 from .flops import Meter
@@ -27,6 +27,24 @@ DEMO_FIT = "demo_fit"
 """In the metadata of adapted weights: how much the network's own candidates are worth beside the rules'."""
 
 NAMES = (pointing.NAME, reasoning.NAME, spreading.NAME)
+
+UNANSWERED = "unanswered"
+"""In the metadata of rules that answered alone: the test inputs that no rule of them answers, if any."""
+
+
+def ask(task: Task, budget: SolveBudget, door: Door) -> tuple[reasoning.Reasoned, Solution | None]:
+    """The rules found, and the answer of whoever is to be believed; None where the network has to work."""
+    if budget.only == "network":
+        return reasoning.none(task), None
+    if budget.only == "rules":
+        reasoned = find_rules(task, budget, door)
+        return reasoned, _rules_at_any_rate(task, budget, door, reasoned)
+    fresh = door.journal.found("start") is None and budget.adapt  # else they were asked before
+    believed = by_pointer(task, budget, door) if fresh else None
+    if believed is not None:
+        return reasoning.none(task), believed
+    reasoned = find_rules(task, budget, door)
+    return reasoned, by_rules_or_spreader(task, budget, door, reasoned) if fresh else None
 
 
 def find_rules(task: Task, budget: SolveBudget, door: Door) -> reasoning.Reasoned:
@@ -41,7 +59,7 @@ def find_rules(task: Task, budget: SolveBudget, door: Door) -> reasoning.Reasone
         except BadWeights as why:
             raise BadState(str(why)) from why
     elif not budget.adapt or door.watch.left() <= 0:
-        return reasoning.Reasoned((), tuple(() for _ in task.tests))
+        return reasoning.none(task)
     else:
         goes = True
 
@@ -49,7 +67,7 @@ def find_rules(task: Task, budget: SolveBudget, door: Door) -> reasoning.Reasone
             nonlocal goes
             if goes:  # once time is up no further piece begins, however often it is asked for
                 door.check("reason", 0.0, None)
-                goes = door.fits("reason", within=door.watch.left() - 0.6 * budget.seconds)
+                goes = _time_for_rules(budget, door)
             return goes
 
         door.watch.begin()
@@ -57,6 +75,10 @@ def find_rules(task: Task, budget: SolveBudget, door: Door) -> reasoning.Reasone
     text = json.dumps(found.to_json())
     door.journal.hold("rules", lambda: Part({"rules": text}))
     return found
+
+
+def _time_for_rules(budget: SolveBudget, door: Door) -> bool:
+    return door.fits("reason", within=door.watch.left() - 0.6 * budget.seconds)
 
 
 def answers(
@@ -77,6 +99,18 @@ def answers(
         network = list(zip(attempts(ballot, task, n), chances, strict=False))
         found.append(reasoning.beside(reasoned.ballots[n], network))
     return tuple(found)
+
+
+def proposers(
+    answers: Attempts, ballots: Sequence[Ballot], reasoned: reasoning.Reasoned
+) -> list[dict[str, list[str]]]:
+    """Who proposed each attempt, of the network's views and the rules."""
+    pairs = zip(ballots, reasoned.ballots, strict=True)
+    proposed = [
+        {credit.NETWORK: ballot.proposed(), reasoning.NAME: [one.grid for one in found]}
+        for ballot, found in pairs
+    ]
+    return credit.attempts_by(answers, proposed)
 
 
 def by_pointer(task: Task, budget: SolveBudget, door: Door) -> Solution | None:
@@ -127,18 +161,45 @@ def _share(
 
 
 def _by_reason(task: Task, budget: SolveBudget, reasoned: reasoning.Reasoned, *, seconds: float) -> Solution:
-    """The answer of rules that are sure."""
-    answers = tuple(reasoning.alone(found) for found in reasoned.ballots)
-    sure = tuple(found[0].share for found in reasoned.ballots)
+    """The answer of rules alone: sure ones, or whichever there are."""
+    answers = _ruled(task, reasoned)
+    sure = tuple(found[0].share if found else 0.0 for found in reasoned.ballots)
     solution = _solution(
         task, budget, reasoning.NAME, reasoning.weights(reasoned), answers, sure,
-        steps=0, fit=1.0, curve=[], seconds=seconds,
+        steps=0, fit=1.0 if reasoned.kept else 0.0, curve=[], seconds=seconds,
     )  # fmt: skip
     solution.adapted_metadata[reasoning.RULES] = json.dumps(reasoned.to_json())
+    if unanswered := _unanswered(reasoned):
+        solution.adapted_metadata[UNANSWERED] = json.dumps(unanswered)
     solution.metrics["views"] = [len(reasoned.kept) for _ in task.tests]
     solution.metrics["votes"] = [[] for _ in task.tests]
     stand_beside(solution.metrics, reasoned)
+    solution.metrics["attempts_by"] = proposers(answers, [Ballot() for _ in task.tests], reasoned)
     return solution
+
+
+def _rules_at_any_rate(task: Task, budget: SolveBudget, door: Door, reasoned: reasoning.Reasoned) -> Solution:
+    """The answer of the rules there are, sure or not; a guess where there is none."""
+    solution = _by_reason(task, budget, reasoned, seconds=door.watch.used())
+    if not reasoned.sure(len(task.demos)):
+        if not _time_for_rules(budget, door):
+            solution.metrics["stopped_by"] = "deadline"
+        elif not reasoned.kept:
+            solution.metrics["stopped_by"] = "no rule"
+        solution.metrics["confidence"] = [_sureness(found) for found in reasoned.ballots]
+    return solution
+
+
+def _ruled(task: Task, reasoned: reasoning.Reasoned) -> Attempts:
+    """The rules' attempts; where they have no candidate, those of a ballot without a vote."""
+    return tuple(
+        reasoning.alone(found) if found else fallback(task, n) for n, found in enumerate(reasoned.ballots)
+    )
+
+
+def _unanswered(reasoned: reasoning.Reasoned) -> list[int]:
+    """The test inputs for which no rule has a candidate."""
+    return [n for n, found in enumerate(reasoned.ballots) if not found]
 
 
 def _solution(
@@ -193,6 +254,7 @@ def _solution(
         "nearest_pretraining_tasks": [],
         "work": Meter().to_json(),
         "flops": 0,
+        "attempts_by": credit.attempts_by(answers, [{name: pair} for pair in answers]),
     }
     return Solution(answers, weights, metadata, metrics)
 
@@ -207,22 +269,31 @@ def replay(task: Task, adapted: dict[str, torch.Tensor], metadata: Mapping[str, 
 def _by_rules(task: Task, metadata: Mapping[str, str]) -> Attempts:
     """Raises BadWeights."""
     replayed = reasoning.replay(task, metadata.get(reasoning.RULES, "[]"))
-    if not all(replayed.ballots):
+    unanswered = _unanswered(replayed)
+    if json.dumps(unanswered) != metadata.get(UNANSWERED, "[]"):
         raise BadWeights("these are rules of another task: they do not answer it")
-    return tuple(reasoning.alone(found) for found in replayed.ballots)
+    if unanswered:
+        _check_sizes(task, metadata)
+    return _ruled(task, replayed)
 
 
 def _by_weights(task: Task, adapted: dict[str, torch.Tensor], metadata: Mapping[str, str]) -> Attempts:
     """The answers of a small hypothesis' downloaded weights. Raises BadWeights."""
-    sizes = [task.answer_size(n) for n in range(len(task.tests))]
-    known = (metadata.get("size_rule"), metadata.get("longest"))
-    if known != (task.rule.to_text(), str(task.longest)) or None in sizes:
-        raise BadWeights("these weights were adapted to another task: its sizes differ")
+    _check_sizes(task, metadata)
+    if None in [task.answer_size(n) for n in range(len(task.tests))]:
+        raise BadWeights("these weights were adapted to another task: its sizes are not known")
     again = pointing.replay if metadata["hypothesis"] == pointing.NAME else spreading.replay
     try:
         return tuple(grids for grids, _ in again(task, adapted))
     except RuntimeError as error:
         raise BadWeights(f"these are no weights of a {metadata['hypothesis']}: {error}") from error
+
+
+def _check_sizes(task: Task, metadata: Mapping[str, str]) -> None:
+    """Raises BadWeights."""
+    known = (metadata.get("size_rule"), metadata.get("longest"))
+    if known != (task.rule.to_text(), str(task.longest)):
+        raise BadWeights("these weights were adapted to another task: its sizes differ")
 
 
 def stand_beside(metrics: dict[str, Any], reasoned: reasoning.Reasoned) -> None:

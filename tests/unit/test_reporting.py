@@ -10,7 +10,16 @@ from html.parser import HTMLParser
 
 import pytest
 
-from arcspot.domain.reporting import BatchSummary, JobLine, batch_mail, batch_page, duration, summarise, usd
+from arcspot.domain.reporting import (
+    BatchSummary,
+    JobLine,
+    answered_by,
+    batch_mail,
+    batch_page,
+    duration,
+    summarise,
+    usd,
+)
 from arcspot.domain.scoring import Score
 from arcspot.domain.tasks import Task
 
@@ -181,3 +190,25 @@ def test_money_and_time_are_written_for_people() -> None:
         "3 min 05 s",
         "2 h 07 min",
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"hypothesis": "rules", "rules": 4}, "rules"),
+        ({"hypothesis": "pointer"}, "pointer"),
+        ({"hypothesis": "exchangeable", "rules": 0}, "network"),
+        ({"hypothesis": "specific", "rules": 2}, "network beside rules"),
+        ({"hypothesis": "<img>"}, "network"),
+        ({"device": "fake"}, ""),
+        ({"hypothesis": 7}, ""),
+    ],
+)
+def test_a_job_is_answered_by_rules_or_by_what_was_trained(told: dict[str, object], words: str) -> None:
+    assert answered_by(told) == words
+
+
+def test_the_page_says_who_answered_where_that_is_known() -> None:
+    page = batch_page(summary(), [replace(RIGHT, by="network beside rules"), WRONG])
+    assert page.count("Tesla T4 · by network beside rules<") == 1
+    assert page.count("Tesla T4<") == 1

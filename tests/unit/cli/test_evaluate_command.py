@@ -60,6 +60,20 @@ def test_a_folder_is_solved_scored_written_and_shown(tmp_path: Path) -> None:
     assert "1 answer(s) from before are taken up; 0 to go" in again.stderr
 
 
+def test_who_answers_is_chosen_told_and_part_of_what_is_taken_up(tmp_path: Path) -> None:
+    folder, file = put(tmp_path / "tasks", riddle=RIDDLE), tmp_path / "run.json"
+    for _ in range(2):
+        told = run(folder, "--only", "rules", "--budget-seconds", 5, "--json", file, "--device", "cpu")
+    assert "1 answer(s) from before are taken up" in told.stderr
+    document, (result,) = keeping.read(file)
+    assert document["settings"]["only"] == "rules"
+    assert (result.hypothesis, result.steps, result.score) == ("rules", 0, 0.0)
+    assert result.attempts_by == [{"attempt_1": ["rules"], "attempt_2": ["rules"]}]
+    told = run(folder, "--budget-seconds", 5, "--json", file, "--device", "cpu")
+    assert "taken up" not in told.stderr
+    assert keeping.read(file)[1][0].hypothesis != "rules"
+
+
 def test_two_evaluations_are_compared(tmp_path: Path) -> None:
     a = put(tmp_path / "tasks", one=task_json(RIGHT, mark=1), two=task_json([[9]], mark=2))
     for name, tiny in {"worse": Tiny(attempts=([[0]], [[1]])), "better": Tiny()}.items():
@@ -81,6 +95,8 @@ def test_two_evaluations_are_compared(tmp_path: Path) -> None:
         (["absent"], 1, "absent: no such file or folder"),
         (["--compare", "a.json", "b.json"], 1, "a.json: No such file"),
         (["x", "--budget-seconds", "0"], 2, "--budget-seconds"),
+        (["x", "--only", "luck"], 2, "'luck' is not one of 'rules', 'network', 'both'"),
+        (["x", "--only", "rules", "--base"], 2, "--only rules asks no network"),
     ],
 )
 def test_what_was_typed_wrong_is_one_sentence(arguments: list[str], status: int, words: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ import pytest
 from arcspot.domain.tasks import Task
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.evaluation import comparing, figures, gallery, keeping, running, solving, working
-from arcspot_cli.evaluation.asking import Answer, Failed, Question, ShouldStop, Stopped
+from arcspot_cli.evaluation.asking import Answer, Failed, Only, Question, ShouldStop, Stopped
 from arcspot_cli.evaluation.figures import Result
 from arcspot_cli.evaluation.keeping import Keeper
 
@@ -87,11 +87,12 @@ def solved(
     file: Path | None = None,
     key: str = "k",
     base: bool = False,
+    only: Only = "both",
     stopping: Callable[[], bool] = lambda: False,
     told: Quiet | None = None,
 ) -> running.Evaluation:
     return running.run(
-        running.read_tasks(folder), replace(SETTINGS, base=base), crew=working.here(solve),
+        running.read_tasks(folder), replace(SETTINGS, base=base, only=only), crew=working.here(solve),
         keeper=Keeper(file, key), told=told or Quiet(), stopping=stopping,
     )  # fmt: skip
 
@@ -194,6 +195,13 @@ def test_percentiles_lie_on_a_line_between_neighbours(
     values: list[float], share: float, expected: float | None
 ) -> None:
     assert figures.percentile(values, share) == expected
+
+
+@pytest.mark.parametrize("only", get_args(Only))
+def test_each_question_says_who_is_to_answer(tmp_path: Path, only: Only) -> None:
+    tiny = Tiny()
+    solved(put(tmp_path, one=task_json(RIGHT)), tiny, only=only)
+    assert [question.only for question in tiny.asked] == [only]
 
 
 # --- what goes wrong -----------------------------------------------------------------------

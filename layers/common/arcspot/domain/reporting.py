@@ -34,7 +34,7 @@ STATE_WORDS = {
 class JobLine:
     """What the report says of one job.
 
-    ``state`` is a JobState's value; ``seconds`` is run time over all tries;
+    ``state`` is a JobState's value; ``seconds`` is run time over all tries; ``by`` says who answered;
     ``attempts`` has a pair per test input, or nothing without an answer; ``task`` is None
     when the picture is not wanted or the file could not be read; ``score`` is None when
     the solution is not known; a task given up on with a known solution has a score of 0.
@@ -50,6 +50,17 @@ class JobLine:
     attempts: tuple[Attempts, ...] = ()
     task: Task | None = None
     score: Score | None = None
+    by: str = ""
+
+
+def answered_by(summary: Mapping[str, object]) -> str:
+    """Rules, or what was trained, from the runner's figures of a job; nothing where they do not tell."""
+    name = summary.get("hypothesis")
+    if not isinstance(name, str) or not name:
+        return ""
+    if name in ("rules", "pointer", "spreader"):
+        return name
+    return "network beside rules" if summary.get("rules") else "network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +259,7 @@ def _row(line: JobLine, *, picture: bool) -> str:
     facts = [duration(line.seconds)] if line.seconds is not None else []
     facts += [usd(line.cost_usd_micros)] if line.cost_usd_micros else []
     facts += [text(line.device)] if line.device else []
+    facts += [f"by {text(line.by)}"] if line.by else []
     head = (
         f'<span class=sign aria-hidden="true">{_SIGNS[verdict]}</span>'
         f"<span class=name>{text(line.task_id)}</span><span class=verdict>{text(word)}</span>"

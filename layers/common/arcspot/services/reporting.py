@@ -91,6 +91,7 @@ def _line(files: _Files, job: Job) -> reporting.JobLine:
         seconds=job.run_s_total,
         cost_usd_micros=job.cost_usd_micros,
         device=str(job.summary.get("device", "")),
+        by=reporting.answered_by(job.summary),
         attempts=attempts,
         task=task,
         score=scoring.score_task(task, attempts) if task is not None else None,
