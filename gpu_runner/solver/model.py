@@ -19,6 +19,9 @@ from .execution import Execution
 
 TASK_TOKENS = 4
 
+COMPILED_SHAPES = 64
+"""Shapes of batches that a layer may be compiled for; torch gives up after 8, and there are 7 canvases."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -222,6 +225,10 @@ class Solver(nn.Module):
     def execute(self, execution: Execution) -> None:
         """From now on compute this way. Graphs are the business of whoever takes the steps."""
         self.execution = execution
+        if execution.compiled:
+            import torch._dynamo
+
+            torch._dynamo.config.recompile_limit = COMPILED_SHAPES
         for layer in self.layers:
             assert isinstance(layer, Layer)
             layer.shifts, layer.narrow = execution.shifts, execution.narrow
