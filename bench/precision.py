@@ -4,7 +4,8 @@
     python -m bench precision --rounds 20 --half 8 --config m
 
 Printed are, by canvas, the median seconds a step in each, their ratio round by round (median, least, most),
-and whether the solver would choose bf16 here. Writes `bench/out/precision.json`.
+and whether the solver would choose bf16 here; then the same for Muon's part of a step, matrix by matrix in
+fp32 beside all of one shape at once in bf16. Writes `bench/out/precision.json`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import torch
 from bench.gpu import TASKS_HALVES, adaptation
 from bench.machine import commit, machine, today
 from gpu_runner.solver import precision
-from gpu_runner.solver.model import CONFIGS, ModelConfig
+from gpu_runner.solver.model import CONFIGS, ModelConfig, Solver
+from gpu_runner.solver.optim import Optimiser, muon_moves
 from gpu_runner.solver.train import CPU, Adaptation, Recipe
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -68,9 +70,14 @@ def main(arguments: Sequence[str]) -> None:
         "threads": options.threads,
         "bf16_here": precision.multiplies_bf16(),
     }
-    told = about | settings | {"rows": [asdict(row) for row in rows]}
+    moves = muon(CONFIGS[options.config], options.rounds)
+    told = about | settings | {"rows": [asdict(row) for row in rows], "muon": asdict(moves)}
     out.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     print(table(rows))
+    print(
+        f"Muon's part of a step of {options.config}: {1000 * median(moves.fp32_s):.0f} ms matrix by matrix "
+        f"in fp32, {1000 * median(moves.bf16_s):.0f} ms at once in bf16; ratio {_ratio(moves)}"
+    )
     print(f"The solver computes in {'bf16' if precision.multiplies_bf16() else 'fp32'} on this CPU.")
 
 
@@ -90,6 +97,26 @@ def measured(
     return Row(half, recipe.batch_size(half), tuple(taken[0]), tuple(taken[1]))
 
 
+def muon(config: ModelConfig, rounds: int, *, now: Now = time.perf_counter) -> Row:
+    """Muon's moves of all matrices of the layers; half and batch have no meaning here and are 0."""
+    torch.manual_seed(0)
+    model = Solver(config)
+    optimiser = Optimiser(model, torch.nn.Parameter(model.mean_tokens), rate=1.0, token_rate=1.0)
+    directions = [torch.randn_like(matrix) for matrix in optimiser.matrices]
+    ways: tuple[Callable[[], object], ...] = (
+        lambda: [muon_moves([each]) for each in directions],
+        lambda: muon_moves(directions, torch.bfloat16),
+    )
+    taken: list[list[float]] = [[], []]
+    for n in range(WARM_STEPS + rounds):
+        for way, seconds in zip(ways, taken, strict=True):
+            began = now()
+            way()
+            if n >= WARM_STEPS:
+                seconds.append(now() - began)
+    return Row(0, 0, tuple(taken[0]), tuple(taken[1]))
+
+
 def _begin(config: ModelConfig, recipe: Recipe, half: int, *, bf16: bool) -> Adaptation:
     with mock.patch.object(precision, "multiplies_bf16", return_value=bf16):
         return adaptation(config, recipe, half, seed=0, device="cpu", graphed=False)
@@ -97,11 +124,17 @@ def _begin(config: ModelConfig, recipe: Recipe, half: int, *, bf16: bool) -> Ada
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown."""
-    found = ["| half | batch | fp32, s a step | bf16, s a step | bf16 ÷ fp32 |", "|---|---|---|---|---|"]
-    for row in rows:
-        ratios = row.ratios
-        found.append(
+    head = ["| half | batch | fp32, s a step | bf16, s a step | bf16 ÷ fp32 |", "|---|---|---|---|---|"]
+    return "\n".join(
+        head
+        + [
             f"| {row.half} | {row.batch} | {median(row.fp32_s):.3f} | {median(row.bf16_s):.3f} "
-            f"| {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
-        )
-    return "\n".join(found)
+            f"| {_ratio(row)} |"
+            for row in rows
+        ]
+    )
+
+
+def _ratio(row: Row) -> str:
+    ratios = row.ratios
+    return f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"

@@ -25,3 +25,9 @@ def test_the_table_has_medians_and_the_ratios_of_neighbours():
     row = precision.Row(8, 20, (1.0, 2.0, 4.0), (0.5, 1.5, 1.0))
     assert row.ratios == pytest.approx([0.25, 0.5, 0.75])
     assert precision.table([row]).splitlines()[-1] == "| 8 | 20 | 2.000 | 1.000 | 0.50 (0.25 to 0.75) |"
+
+
+def test_muons_moves_are_measured_in_turn_too():
+    ticks = iter(range(1000))
+    row = precision.muon(CONFIGS["tiny"], 2, now=lambda: float(next(ticks)))
+    assert (row.fp32_s, row.bf16_s) == ((1.0, 1.0), (1.0, 1.0))
