@@ -51,7 +51,7 @@ demo: setup ## The whole path on this machine: TASKS=dir OUT=dir
 	.venv/bin/arcspot demo --tasks "$(TASKS)" --out "$(OUT)"
 
 test: setup ## All tests, the end-to-end one on the local emulator included
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 simulate: setup ## Histories of the stack under faults: SEEDS=n; fails if anything breaks
 	.venv/bin/arcspot simulate --seeds "$(SEEDS)"

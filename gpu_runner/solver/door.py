@@ -14,7 +14,7 @@ from .errors import Interrupted
 from .pace import TAIL_S, Clock, Watch, batch_of_views_s
 from .resume import Journal
 
-SOLVER_VERSION = "1.3.0"
+SOLVER_VERSION = "1.4.0"
 
 Attempts = tuple[tuple[Grid, Grid], ...]
 
