@@ -14,13 +14,14 @@ from typing import Any, TextIO
 import torch
 
 from bench.gpu_session import trials
-from gpu_runner.lineage.files import read_folder
+from gpu_runner.lineage.files import card_of, read_folder
 from gpu_runner.lineage.generations import newest
+from gpu_runner.lineage.process import read_stat
 from gpu_runner.solver.corpus import load_corpus
 from gpu_runner.solver.devices import allow_tf32, check_device
 from gpu_runner.solver.execution import Execution
 from gpu_runner.solver.model import CONFIGS, count_parameters
-from gpu_runner.solver.pretrain import card_of, train
+from gpu_runner.solver.pretrain import train
 from gpu_runner.solver.pretraining import Pretraining, Settings
 from gpu_runner.solver.progress import Line, Stop
 from gpu_runner.solver.weights import read_checkpoint
@@ -83,7 +84,7 @@ def age_seconds() -> float:
     """How long this process has run: loading torch counts against the machine's time as well. 0 where the
     system does not tell (proc(5): field 22 of stat, clock ticks since boot)."""
     try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        _, ticks = read_stat(Path("/proc/self/stat").read_text())
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, IndexError, AttributeError):
         return 0.0

@@ -18,14 +18,15 @@ def read_folder(folder: Path, config: str) -> list[Generation]:
     """Every stable checkpoint of a configuration that has a readable card; digests are not looked at."""
     found = []
     for stable in sorted(folder.glob(f"*{STABLE}")):
-        card = _card(stable)
+        card = card_of(stable)
         if card is not None and card.get("config") == config:
             found.append(Generation(config, samples_seen(card), stable, card))
     return found
 
 
-def _card(stable: Path) -> dict[str, Any] | None:
-    for path in cards_of(stable):
+def card_of(checkpoint: Path) -> dict[str, Any] | None:
+    """The card beside a checkpoint; None where there is none that can be read."""
+    for path in cards_of(checkpoint):
         try:
             card = json.loads(path.read_text())
         except (OSError, ValueError):

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_runner.lineage.generations import cards_of
+from gpu_runner.lineage.files import card_of
 
 from .corpus import load_corpus
 from .devices import allow_tf32, check_device
@@ -203,17 +203,6 @@ def _flops_known(call: dict[str, Any]) -> bool:
     return "flops" in call and (before is None or bool(before.get("flops_complete")))
 
 
-def card_of(checkpoint: Path) -> dict[str, Any] | None:
-    """The card beside a checkpoint; None where there is none that can be read."""
-    for path in cards_of(checkpoint):
-        try:
-            card = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue
-        return card if isinstance(card, dict) else None
-    return None
-
-
 def _replace(path: Path, state: dict[str, Any]) -> None:
     beside = path.with_suffix(".part")
     torch.save(state, beside)
@@ -275,6 +264,8 @@ def _pretrain(options: argparse.Namespace) -> int:
         _parser().error("--out says where the weights go; only --profile does without")
     line, device = Line(), options.device
     line.keep(f"on {check_device(device)}")
+    if options.execution is not None and options.execution.graphs and not device.startswith("cuda"):
+        _parser().error("graphs are CUDA's: --execution graphs needs --device cuda")
     if device.startswith("cuda"):
         allow_tf32()
     settings = Settings(

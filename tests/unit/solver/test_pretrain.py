@@ -448,3 +448,10 @@ def test_seconds_in_which_the_process_was_held_still_are_no_seconds_of_training(
     moments = iter([100.0, 101.0, 101.0 + PAUSE_S, 5000.0, 5001.5])
     awake = AwakeClock(lambda: next(moments))
     assert [awake() - 100.0 for _ in range(4)] == [1.0, 1.0 + PAUSE_S, 1.0 + PAUSE_S, 2.5 + PAUSE_S]
+
+
+def test_graphs_on_a_cpu_are_refused_before_anything_is_loaded(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--data", str(tmp_path), "--out", str(tmp_path / "o"), "--execution", "graphs,narrow"])
+    assert ended.value.code == 2
+    assert "graphs are CUDA's" in capsys.readouterr().err
