@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -98,14 +99,18 @@ def session(plan: Plan, *, now: Callable[[], float] = time.monotonic) -> dict[st
         line = Line(Both(sys.stderr, file))  # type: ignore[arg-type]  # all of TextIO that is used
         about = check_device(plan.device)
         line.keep(f"on {about}, torch {torch.__version__}; {end - now():.0f} s left")
-        choice, tried = _choice(plan, end - now(), line)
+        with ThreadPoolExecutor(
+            1
+        ) as beside:  # the trials are another process's work: data is loaded meanwhile
+            choosing = beside.submit(_choice, plan, end - now(), line)
+            corpus = load_corpus(
+                plan.data, per_task=plan.per_task, longest=min(2 * max(plan.mix) - 1, 30), seed=plan.seed,
+            )  # fmt: skip
+            choice, tried = choosing.result()
         line.keep(f"{choice.config} as {choice.execution}: {choice.why}")
         if plan.device.startswith("cuda"):
             allow_tf32()
-        corpus = load_corpus(
-            plan.data, per_task=plan.per_task, longest=min(2 * max(plan.mix) - 1, 30), seed=plan.seed,
-            device=plan.device,
-        )  # fmt: skip
+        corpus = corpus.to(plan.device)
         line.keep(f"{len(corpus.task)} pairs; {end - now():.0f} s left")
         seconds = max(0.0, end - now() - plan.reserve)
         run = Pretraining(_settings(plan, choice, seconds), corpus)

@@ -76,7 +76,10 @@ class PairStore:
                 height, width = len(grid), len(grid[0])
                 cells[p, k, :height, :width] = torch.tensor(grid, dtype=torch.uint8)
                 sizes[p, k] = torch.tensor([height, width])
-        return cls(cells.to(device), sizes.to(device))
+        return cls(cells, sizes).to(device)
+
+    def to(self, device: str | torch.device) -> PairStore:
+        return PairStore(self.cells.to(device), self.sizes.to(device))
 
     @property
     def longest(self) -> Tensor:

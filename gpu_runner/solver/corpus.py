@@ -14,7 +14,7 @@ import lzma
 import random
 import zipfile
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,15 @@ class Corpus:
     test_ruled: Tensor
     held_out: tuple[str, ...] = ()
     digest: str = ""
+
+    def to(self, device: str | torch.device) -> Corpus:
+        """The same on another device."""
+        return replace(
+            self,
+            pairs=self.pairs.to(device), task=self.task.to(device), ruled=self.ruled.to(device),
+            tests=self.tests.to(device), test_task=self.test_task.to(device),
+            test_ruled=self.test_ruled.to(device),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -455,3 +455,18 @@ def test_graphs_on_a_cpu_are_refused_before_anything_is_loaded(tmp_path, capsys)
         main(["--data", str(tmp_path), "--out", str(tmp_path / "o"), "--execution", "graphs,narrow"])
     assert ended.value.code == 2
     assert "graphs are CUDA's" in capsys.readouterr().err
+
+
+def test_a_corpus_moves_whole_to_another_device(data):
+    """torch's "meta" device holds no numbers, but it tells what was moved."""
+    moved = load_corpus(data, per_task=9, longest=30, seed=0).to("meta")
+    parts = [
+        moved.pairs.cells,
+        moved.pairs.sizes,
+        moved.task,
+        moved.ruled,
+        moved.tests.cells,
+        moved.tests.sizes,
+    ]
+    assert {part.device.type for part in [*parts, moved.test_task, moved.test_ruled]} == {"meta"}
+    assert (moved.task_ids, len(moved.task)) == (["aa", "bb"], 4)
