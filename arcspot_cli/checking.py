@@ -19,6 +19,7 @@ VCPUS = 4
 DEFAULT_TYPES = "g4dn.xlarge,g4dn.2xlarge"
 """The template's, for a region where there is no stack yet."""
 MANY_VERSIONS = 20
+NOT_DEPLOYED = "not deployed yet"
 NO_BUDGET = (
     "none: BudgetBackstop is false, or CloudFormation makes no budgets in this region. The ledger still "
     "bounds what arcspot starts, and three killers end instances. Missing is the one that is not arcspot's "
@@ -134,6 +135,8 @@ def _image(target: Target, now: datetime) -> tuple[bool | None, str]:
 
 
 def _budget(target: Target) -> tuple[bool | None, str]:
+    if not _deployed(target):
+        return None, NOT_DEPLOYED
     name = target.outputs.get("AccountBudget")
     if name:
         return True, f"{name} takes launching away when the account's bill reaches it"
@@ -141,6 +144,8 @@ def _budget(target: Target) -> tuple[bool | None, str]:
 
 
 def _versions(target: Target, now: datetime) -> tuple[bool | None, str]:
+    if not _deployed(target):
+        return None, NOT_DEPLOYED
     found = list(pruning.versions(target))
     old = pruning.doomed(found, target.output("RunnerBundle"), now)
     many = len(old) >= MANY_VERSIONS
@@ -158,7 +163,9 @@ def _quota(target: Target) -> tuple[bool, str]:
     return True, f"{vcpus} vCPUs: up to {vcpus // VCPUS} g4dn.xlarge at once"
 
 
-def _mail(target: Target) -> tuple[bool, str]:
+def _mail(target: Target) -> tuple[bool | None, str]:
+    if not _deployed(target):
+        return None, NOT_DEPLOYED
     pages = (
         target.client("sns")
         .get_paginator("list_subscriptions_by_topic")

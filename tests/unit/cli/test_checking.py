@@ -164,6 +164,11 @@ def test_zones_are_found_before_anything_is_deployed() -> None:
     assert found(here, "image").ok is True
 
 
+def test_where_nothing_is_deployed_only_that_is_wrong() -> None:
+    findings = checking.findings(Here(deployed=False), NOW)  # type: ignore[arg-type]
+    assert [f.what for f in findings if f.ok is False] == ["stack"]
+
+
 def test_what_the_account_may_not_see_stops_no_other_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any, **__: Any) -> Any:
         raise ClientError({"Error": {"Code": "UnauthorizedOperation"}}, "DescribeInstanceTypeOfferings")
