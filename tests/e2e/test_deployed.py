@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
 from botocore.exceptions import ClientError
 
 from arcspot_cli import images
 from arcspot_cli.local import sam
 from arcspot_cli.local.stack import LOCAL_PARAMETERS, Places
 from tests.e2e.whole_stack import PROJECT, WholeStack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 NEIGHBOUR = "arcspot-neighbour"
 
