@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from arcspot_cli import images, naming, pruning, zones
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
 
@@ -14,27 +16,48 @@ QUOTA_LINK = f"https://console.aws.amazon.com/servicequotas/home/services/ec2/qu
 VCPUS = 4
 
 
+DEFAULT_TYPES = "g4dn.xlarge,g4dn.2xlarge"
+"""The template's, for a region where there is no stack yet."""
+MANY_VERSIONS = 20
+NOT_DEPLOYED = "not deployed yet"
+NO_BUDGET = (
+    "none: BudgetBackstop is false, or CloudFormation makes no budgets in this region. The ledger still "
+    "bounds what arcspot starts, and three killers end instances. Missing is the one that is not arcspot's "
+    "own: nobody compares AWS's bill with a limit and takes launching away. How to make one by hand: "
+    "docs/operations.md"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `ok` is None when it could not be seen."""
+    """One thing that was looked at. `ok` is None when it was not seen, or is only worth a look."""
 
     what: str
     ok: bool | None
     said: str
 
 
-def findings(target: Target) -> Iterator[Finding]:
-    """Look at credentials, stack, quota, mail, in the order in which they stop a user."""
-    for what, look in (
+Look = Callable[[Target], tuple[bool | None, str]]
+
+
+def findings(target: Target, now: datetime) -> Iterator[Finding]:
+    """Look at everything that may stop a user, in the order in which it does."""
+    looks: tuple[tuple[str, Look], ...] = (
         ("credentials", _credentials),
+        ("stack name", _name),
         ("stack", _stack),
+        ("zones", _zones),
         ("GPU spot quota", _quota),
+        ("image", lambda target: _image(target, now)),
         ("alert mail", _mail),
-    ):
+        ("account budget", _budget),
+        ("old runner versions", lambda target: _versions(target, now)),
+    )
+    for what, look in looks:
         yield _seen(what, look, target)
 
 
-def _seen(what: str, look: Callable[[Target], tuple[bool | None, str]], target: Target) -> Finding:
+def _seen(what: str, look: Look, target: Target) -> Finding:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -56,12 +79,77 @@ def _credentials(target: Target) -> tuple[bool, str]:
     return True, f"{who['Arn']} on {target.label}"
 
 
+def _name(target: Target) -> tuple[bool, str]:
+    refused = naming.too_long(target.stack)
+    return refused is None, refused or f"{target.stack}: short enough"
+
+
 def _stack(target: Target) -> tuple[bool, str]:
     status = str(target.description["StackStatus"])
     good = status.endswith("_COMPLETE") and "ROLLBACK" not in status and "DELETE" not in status
     return good, f"{target.stack}: {status}" + (
         "" if good else "; see its events in the CloudFormation console"
     )
+
+
+def _deployed(target: Target) -> bool:
+    try:
+        return bool(target.description)
+    except CommandFailed:
+        return False
+
+
+def _zones(target: Target) -> tuple[bool | None, str]:
+    """EC2's own word on which zones offer the types, against the stack's subnets.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypeOfferings.html
+    """
+    ec2, deployed = target.client("ec2"), _deployed(target)
+    told = target.parameters.get("InstanceTypes", DEFAULT_TYPES) if deployed else DEFAULT_TYPES
+    types = [name.strip() for name in told.split(",") if name.strip()]
+    offers: dict[str, set[str]] = {name: set() for name in types}
+    pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": types}]
+    )
+    for page in pages:
+        for offer in page["InstanceTypeOfferings"]:
+            offers.setdefault(offer["InstanceType"], set()).add(offer["Location"])
+    if not deployed:
+        return zones.judged(offers, None)
+    subnets = ec2.describe_subnets(SubnetIds=target.output("SubnetIds").split(","))["Subnets"]
+    return zones.judged(offers, [subnet["AvailabilityZone"] for subnet in subnets])
+
+
+def _image(target: Target, now: datetime) -> tuple[bool | None, str]:
+    known = images.read()
+    deployed = _deployed(target)
+    path = target.parameters.get("ImageParameter", "") if deployed else known.default.parameter
+    line = known.line(path)
+    if line is None:
+        return None, f"{path}: arcspot does not know how long this line is patched; see {images.FACTS.name}"
+    warned = images.warning(line, now.date())
+    if warned is None:
+        return True, f"PyTorch {line.torch}, patched until {line.end_of_patch}"
+    newest = known.default.parameter
+    return None, warned + (f": ImageParameter={newest}" if line is not known.default else "")
+
+
+def _budget(target: Target) -> tuple[bool | None, str]:
+    if not _deployed(target):
+        return None, NOT_DEPLOYED
+    name = target.outputs.get("AccountBudget")
+    if name:
+        return True, f"{name} takes launching away when the account's bill reaches it"
+    return None, NO_BUDGET
+
+
+def _versions(target: Target, now: datetime) -> tuple[bool | None, str]:
+    if not _deployed(target):
+        return None, NOT_DEPLOYED
+    found = list(pruning.versions(target))
+    old = pruning.doomed(found, target.output("RunnerBundle"), now)
+    many = len(old) >= MANY_VERSIONS
+    return None if many else True, f"{len(old)} of {len(found)} may go" + (": arcspot prune" if many else "")
 
 
 def _quota(target: Target) -> tuple[bool, str]:
@@ -75,7 +163,9 @@ def _quota(target: Target) -> tuple[bool, str]:
     return True, f"{vcpus} vCPUs: up to {vcpus // VCPUS} g4dn.xlarge at once"
 
 
-def _mail(target: Target) -> tuple[bool, str]:
+def _mail(target: Target) -> tuple[bool | None, str]:
+    if not _deployed(target):
+        return None, NOT_DEPLOYED
     pages = (
         target.client("sns")
         .get_paginator("list_subscriptions_by_topic")

@@ -13,16 +13,16 @@ from arcspot_cli.commands import AS_JSON, emit, example, the_target
 @AS_JSON
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Look for what would stop you: credentials, stack, GPU quota, unconfirmed mail."""
+    """Look for what would stop you: credentials, stack, zones, GPU quota, image, mail, budget."""
     from arcspot_cli import checking
 
-    found = list(checking.findings(the_target(ctx)))
+    found = list(checking.findings(the_target(ctx), datetime.now(UTC)))
     if as_json:
         emit([{"what": f.what, "ok": f.ok, "said": f.said} for f in found])
     else:
         for finding in found:
-            mark = {True: "ok  ", False: "NO  ", None: "?   "}[finding.ok]
-            click.echo(f"{mark}{finding.what}: {finding.said}")
+            mark = {True: "ok  ", False: "NO  ", None: "look"}[finding.ok]
+            click.echo(f"{mark} {finding.what}: {finding.said}")
     ctx.exit(1 if any(finding.ok is False for finding in found) else 0)
 
 

@@ -440,6 +440,41 @@ def patch_budget_actions_in_cloudformation() -> None:
     handlers["AWS::Budgets::BudgetsAction"] = {"create": create, "delete": delete, "update": update}
 
 
+def patch_functions_in_conditions() -> None:
+    """AWS: a condition may compare the stack's region, and what Fn::Join and Fn::Split make.
+
+    MiniStack: compares the words `AWS::Region` and the functions themselves, so it is never true.
+    """
+    get_region = find("core.responses", "get_region")
+    evaluate = find("services.cloudformation.engine", "_evaluate_conditions")
+    users = ("engine", "changesets", "handlers", "stacks")
+
+    def worked_out(node: Any, parameters: Mapping[str, Any]) -> Any:
+        if isinstance(node, list):
+            return [worked_out(each, parameters) for each in node]
+        if not isinstance(node, dict):
+            return node
+        if set(node) == {"Ref"} and node["Ref"] in parameters:
+            return parameters[node["Ref"]]["Value"]
+        node = {name: worked_out(argument, parameters) for name, argument in node.items()}
+        if "Fn::Join" in node:
+            between, parts = node["Fn::Join"]
+            return between.join(map(str, parts))
+        if "Fn::Split" in node:
+            between, text = node["Fn::Split"]
+            return text.split(between)
+        return node
+
+    @functools.wraps(evaluate)
+    def evaluate_conditions(template: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
+        known = {"AWS::Region": {"Value": get_region()}, **params}
+        conditions = worked_out(template.get("Conditions", {}), known)
+        return evaluate({**template, "Conditions": conditions}, params)
+
+    for user in users:
+        replace(f"services.cloudformation.{user}", "_evaluate_conditions", evaluate_conditions)
+
+
 PATCHES: tuple[Callable[[], None], ...] = (
     patch_state_time_limits_from_paths,
     patch_heartbeats,
@@ -450,6 +485,7 @@ PATCHES: tuple[Callable[[], None], ...] = (
     patch_instance_state_events,
     patch_spot_warning_events,
     patch_schedules_with_universal_targets,
+    patch_functions_in_conditions,
     patch_budgets_in_cloudformation,
     patch_budget_actions_in_cloudformation,
 )

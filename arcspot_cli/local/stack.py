@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from arcspot_cli import naming
 from arcspot_cli.local import sam
 from arcspot_cli.local.emulator import RECORDS
 from arcspot_cli.local.errors import LocalStackError
@@ -200,6 +201,9 @@ def up(options: LocalOptions, *, report: Report) -> LocalStack:
 
 
 def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
+    refused = naming.too_long(options.stack_name)
+    if refused:
+        raise LocalStackError(refused)
     program = sam.find_sam(places.project_dir, os.environ)
     if not (places.project_dir / "template.yaml").exists():
         raise LocalStackError(f"no template.yaml in {places.project_dir}; go to the project's folder")

@@ -201,7 +201,8 @@ def test_the_instance_role_may_call_one_function_and_fetch_one_bundle() -> None:
     statements = policy["PolicyDocument"]["Statement"]
     assert [s["Action"] for s in statements] == ["lambda:InvokeFunction", "lambda:GetLayerVersion"]
     assert json.dumps(statements[0]["Resource"]).endswith('-runner_api"}')
-    assert statements[1]["Resource"] == {"Ref": "RunnerBundle"}
+    bundle = TEMPLATE["Resources"]["RunnerBundle"]["Properties"]["LayerName"]["Fn::Sub"]
+    assert statements[1]["Resource"]["Fn::Sub"].endswith(f":layer:{bundle}:*")
 
 
 def test_jobs_carry_the_version_of_the_solver_that_answers_them() -> None:

@@ -37,7 +37,10 @@ def test_what_is_denied_is_everything_anybody_here_may_start_instances_with() ->
 
 
 def test_the_budgets_role_may_attach_that_policy_to_that_role_and_nothing_else() -> None:
-    (allowed,) = statements("BudgetRole")
+    assert "Policies" not in house.resources("AWS::IAM::Role")["BudgetRole"]
+    (policy,) = house.resources("AWS::IAM::Policy").values()
+    assert policy["Roles"] == [{"Ref": "BudgetRole"}]
+    (allowed,) = policy["PolicyDocument"]["Statement"]
     assert allowed == {
         "Effect": "Allow",
         "Action": ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from arcspot.aws.timers import TERMINATE, Scheduler
+from arcspot.aws.timers import Scheduler
 
 from .conftest import Cloud, session
 
@@ -37,9 +37,24 @@ def test_a_launch_is_armed_with_a_schedule_that_ends_its_one_instance(cloud: Clo
     assert found["ScheduleExpressionTimezone"] == "UTC"
     assert found["FlexibleTimeWindow"] == {"Mode": "OFF"}
     assert found["ActionAfterCompletion"] == "DELETE"
-    assert (found["Target"]["Arn"], found["Target"]["RoleArn"]) == (TERMINATE, ROLE)
+    assert found["Target"]["Arn"] == "arn:aws:scheduler:::aws-sdk:ec2:terminateInstances"
+    assert found["Target"]["RoleArn"] == ROLE
     assert json.loads(found["Target"]["Input"]) == {"InstanceIds": ["i-1"]}
     assert found["Target"]["RetryPolicy"]["MaximumRetryAttempts"] > 0
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_the_target_is_of_the_partition_that_the_role_is_of(partition: str) -> None:
+    client = session().client("scheduler")
+    timers = Scheduler(client, group="arcspot-test", role_arn=ROLE.replace("aws", partition, 1))
+    sent: dict[str, Any] = {}
+    client.meta.events.register(
+        "provide-client-params.scheduler.CreateSchedule", lambda params, **_: sent.update(params)
+    )
+    with Stubber(client) as stub:
+        stub.add_response("create_schedule", {"ScheduleArn": "arn"})
+        timers.arm("launch-1", "i-1", AT)
+    assert sent["Target"]["Arn"] == f"arn:{partition}:scheduler:::aws-sdk:ec2:terminateInstances"
 
 
 def test_the_moment_is_told_in_utc_whatever_zone_it_came_in(cloud: Cloud) -> None:

@@ -39,6 +39,7 @@ LEAST = {
     "schedule remove": ["nightly"],
     "simulate": [],
     "check": [],
+    "prune": [],
     "cleanup": [],
     "local up": [],
     "local down": [],

@@ -90,3 +90,27 @@ for answers in (True, False):
 def test_a_function_that_dies_with_the_token_fails_the_wait_unless_it_was_answered(python: str) -> None:
     told = subprocess.run([python, "-c", CALLBACK], check=True, timeout=25, capture_output=True, text=True)
     assert told.stdout.split() == ["answered", "Runtime.ExitError"]
+
+
+CONDITIONS = """
+from ministack.services.cloudformation import changesets, engine, handlers, stacks
+from arcspot_cli.local.patches import PATCHES
+
+for patch in PATCHES:
+    patch()
+zones = {"Fn::Join": ["", [{"Ref": "Zones"}, ","]]}
+template = {"Conditions": {
+    "Here": {"Fn::Equals": [{"Ref": "AWS::Region"}, "us-east-1"]},
+    "Named": {"Fn::Not": [{"Fn::Equals": [{"Fn::Select": [0, {"Fn::Split": ["b,", zones]}]}, zones]}]},
+    "Both": {"Fn::And": [{"Condition": "Here"}, {"Condition": "Named"}]},
+}}
+for user in (engine, changesets, handlers, stacks):
+    for named in ("us-east-1a", "us-east-1a,us-east-1b"):
+        found = user._evaluate_conditions(template, {"Zones": {"Value": named}})
+        print(found["Here"], found["Named"], found["Both"])
+"""
+
+
+def test_conditions_compare_the_region_and_what_functions_make(python: str) -> None:
+    told = subprocess.run([python, "-c", CONDITIONS], check=True, timeout=25, capture_output=True, text=True)
+    assert told.stdout.splitlines() == ["True False False", "True True True"] * 4

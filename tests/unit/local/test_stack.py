@@ -46,6 +46,12 @@ def this_process() -> ProcessRecord:
     return ProcessRecord("emulator", os.getpid(), started)
 
 
+def test_a_name_that_aws_would_refuse_is_refused_here_too(project: Path) -> None:
+    options = local.LocalOptions(project_dir=project, stack_name="x" * 60)
+    with pytest.raises(LocalStackError, match="end at 64"):
+        local.up(options, report=quiet)
+
+
 def test_nothing_is_up_in_a_fresh_project(project: Path) -> None:
     assert local.load(project) is None
     assert local.status(project) == local.LocalStatus(stack=None)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # A universal target: the schedule itself calls EC2.
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
-TERMINATE = "arn:aws:scheduler:::aws-sdk:ec2:terminateInstances"
+TERMINATE = "scheduler:::aws-sdk:ec2:terminateInstances"
 
 
 class Scheduler:
@@ -23,6 +23,8 @@ class Scheduler:
         self._client = client
         self._group = group
         self._role_arn = role_arn
+        # The partition (aws, aws-cn, aws-us-gov) is the role's own.
+        self._terminate = ":".join([*role_arn.split(":")[:2], TERMINATE])
 
     def arm(self, launch_id: str, instance_id: str, at: datetime) -> None:
         try:
@@ -34,7 +36,7 @@ class Scheduler:
                 FlexibleTimeWindow={"Mode": "OFF"},
                 ActionAfterCompletion="DELETE",
                 Target={
-                    "Arn": TERMINATE,
+                    "Arn": self._terminate,
                     "RoleArn": self._role_arn,
                     "Input": json.dumps({"InstanceIds": [instance_id]}),
                     "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 60},

@@ -1,0 +1,23 @@
+"""prune: what updates leave behind."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from arcspot_cli.commands import AS_JSON, emit, example, the_target
+
+
+@click.command(epilog=example("arcspot prune", "arcspot --aws --region us-east-1 prune"))
+@AS_JSON
+@click.pass_context
+def prune(ctx: click.Context, as_json: bool) -> None:
+    """Remove versions of the runner layer that were replaced more than a day ago."""
+    from arcspot_cli import pruning
+
+    found = pruning.prune(the_target(ctx), datetime.now(UTC))
+    if as_json:
+        emit([version.arn for version in found])
+    else:
+        click.echo(f"{len(found)} old version(s) of the runner layer removed")
