@@ -50,6 +50,7 @@ def build(settings: Settings, session: boto3.Session) -> Ports:
             stack=settings.stack,
             template_id=settings.launch_template_id,
             subnet_ids=settings.subnet_ids,
+            zones=settings.zones,
         ),
         workflow=StepFunctions(session.client("stepfunctions", config=_CONFIG), settings.state_machine_arn),
         mail=Topic(session.client("sns", config=_CONFIG), settings.topic_arn),
