@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from arcspot.errors import ConfigurationError
+from arcspot_cli import quotas
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
-
-QUOTA = "L-3819A6DF"
-QUOTA_LINK = f"https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas/{QUOTA}"
-VCPUS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,8 @@ def findings(target: Target) -> Iterator[Finding]:
     for what, look in (
         ("credentials", _credentials),
         ("stack", _stack),
-        ("GPU spot quota", _quota),
+        ("GPU spot quota", quotas.spot),
+        ("GPU on-demand quota", quotas.on_demand),
         ("alert mail", _mail),
     ):
         yield _seen(what, look, target)
@@ -39,7 +38,7 @@ def _seen(what: str, look: Callable[[Target], tuple[bool | None, str]], target: 
 
     try:
         ok, said = look(target)
-    except CommandFailed as error:
+    except (CommandFailed, ConfigurationError) as error:
         return Finding(what, False, str(error))
     except ClientError as error:
         code = error.response["Error"]["Code"]
@@ -62,17 +61,6 @@ def _stack(target: Target) -> tuple[bool, str]:
     return good, f"{target.stack}: {status}" + (
         "" if good else "; see its events in the CloudFormation console"
     )
-
-
-def _quota(target: Target) -> tuple[bool, str]:
-    quota = target.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=QUOTA)
-    vcpus = int(quota["Quota"]["Value"])
-    if vcpus < VCPUS:
-        return (
-            False,
-            f"{vcpus} vCPUs, a g4dn.xlarge needs {VCPUS}; request more (it takes days): {QUOTA_LINK}",
-        )
-    return True, f"{vcpus} vCPUs: up to {vcpus // VCPUS} g4dn.xlarge at once"
 
 
 def _mail(target: Target) -> tuple[bool, str]:

@@ -53,7 +53,8 @@ class Ec2:
         The launch id is the client token: a repeated call answers with the first call's
         instance. Raises a LaunchRefused subclass.
         """
-        asked_at = self._clock()  # it costs from some later moment on, so the books are not below the bill
+        # It costs from some later moment on, so the books are not below the bill.
+        asked_at = order.since or self._clock()
         try:
             answer = self._client.create_fleet(**self._request(order))
         except ClientError as error:

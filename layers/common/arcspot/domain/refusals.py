@@ -158,5 +158,5 @@ def refusal(
     return ERROR[found](
         text or "EC2 gave no instance and no reason",
         codes=tuple(code for code, asks in asked.items() if asks is found),
-        certain=answered or (listed and not repeated),
+        certain=found is not Asks.LOOK and (answered or (listed and not repeated)),
     )

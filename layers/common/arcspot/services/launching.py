@@ -43,6 +43,7 @@ def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> d
                 launch_id=launch_id,
                 instance_types=fitting(settings.instance_types, row.vcpus),
                 market=row.market or "spot",
+                since=row.attempted_at,
             )
         )
     except LaunchRefused as refused:
