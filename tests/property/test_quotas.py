@@ -98,6 +98,12 @@ def test_the_scaler_counts_by_the_allowed_types(types: tuple[str, ...], quota: i
     assert fleet.waits_for == ("quota" if quota else "slots")
 
 
+def test_without_a_quota_no_type_has_to_be_countable() -> None:
+    stack = backlog(instance_types=("x9.metal",), price_overrides={"x9.metal": 1}, cap=10**9)
+    (launch_id, *_) = stack.scale()
+    assert stack.launch(launch_id)["instance_type"] == "x9.metal"
+
+
 def spent(stack: Stack) -> None:
     """Spot refuses every step of its back-off."""
     for _ in range(3):

@@ -112,6 +112,16 @@ def test_the_watchdog_comes_before_the_state_machines_own_limit_unless_the_life_
     assert brought["boot_timeout_s"] <= read_.max_lifetime_s
 
 
+@settings(max_examples=200, deadline=None)
+@given(legal)
+def test_a_runner_is_heard_three_times_within_a_lease_and_within_the_silence_allowed(
+    chosen: dict[str, int],
+) -> None:
+    told = read(chosen)
+    assert 1 <= told.beat_s <= told.heartbeat_s
+    assert 3 * told.beat_s <= max(3, min(told.lease_s, told.silence_s))
+
+
 def test_a_step_of_the_state_machine_outlives_the_function_it_waits_for() -> None:
     default = house.template()["Globals"]["Function"]["Timeout"]
     for name, state in house.states().items():

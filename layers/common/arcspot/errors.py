@@ -80,12 +80,16 @@ class LaunchRefused(ArcspotError):
     """EC2 gave no instance. Subclasses say what that asks of us.
 
     `codes` are EC2's own, those that decided. `certain`: it is proven that this call started nothing.
+    `answered`: EC2 answered for the launch's token, so no call before with that token has either.
     """
 
-    def __init__(self, words: str = "", *, codes: tuple[str, ...] = (), certain: bool = True) -> None:
+    def __init__(
+        self, words: str = "", *, codes: tuple[str, ...] = (), certain: bool = True, answered: bool = False
+    ) -> None:
         super().__init__(words)
         self.codes = codes
         self.certain = certain
+        self.answered = answered
 
 
 class NoCapacity(LaunchRefused):

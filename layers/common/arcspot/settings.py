@@ -62,6 +62,11 @@ class Settings:
         return {**FALLBACK_ON_DEMAND_USD_MICROS, **read, **self.price_overrides}
 
     @property
+    def beat_s(self) -> int:
+        """How often a runner is heard: three times at least within a lease and within the silence allowed."""
+        return max(1, min(self.heartbeat_s, self.lease_s // 3, self.silence_s // 3))
+
+    @property
     def reserve(self) -> int:
         """The worst case of one launch at the prices known without asking anybody."""
         return self.reserve_at({})

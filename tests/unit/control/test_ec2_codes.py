@@ -274,6 +274,14 @@ def test_a_second_calls_refusal_says_nothing_of_the_first_call() -> None:
     assert row.instance_id == "i-0000"
 
 
+def test_an_answer_for_the_launchs_token_is_proof_even_after_another_call() -> None:
+    """Throttled first, asked again with the same token, and then answered: no capacity."""
+    stack, launch_id = reserved()
+    refuse(stack, launch_id, LaunchThrottled("slow down"))
+    refuse(stack, launch_id, refusal({"InsufficientInstanceCapacity": ""}, answered=True))
+    assert stack.books[2] == 0
+
+
 def test_a_launch_whose_refusal_is_unproven_is_not_waited_for_as_if_it_booted() -> None:
     stack, launch_id = reserved()
     refuse(stack, launch_id, refusal({"NobodyKnowsThis": ""}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arcspot.domain.launching import Breaker
 from arcspot.domain.quotas import LINK, ON_DEMAND, QUOTA_OF, SPOT, VCPU_QUOTA_CODES
-from arcspot.errors import LaunchMisconfigured, LaunchRefused, QuotaExceeded
+from arcspot.errors import LaunchMisconfigured, LaunchRefused, LaunchUnknown, QuotaExceeded
 
 AT_ONCE = "`arcspot resume` tries at once. Jobs wait; nothing is lost."
 
@@ -32,6 +32,12 @@ def _said(refused: LaunchRefused, market: str) -> tuple[str, str]:
             "The image, the launch template or a permission is wrong, or launching is denied "
             "(AWS Budgets does that when the account's budget is spent).\n"
             "It is tried once a day all the same; this mail is not repeated.",
+        )
+    if isinstance(refused, LaunchUnknown):
+        return (
+            "arcspot: EC2 gives no clear answer; it is tried again by itself",
+            "This was the third time. An instance may have started: its money is held for 15 minutes, and "
+            "the watchdog looks for it.\nThis mail is not repeated.",
         )
     return (
         "arcspot: EC2 does not launch; it is tried again by itself",

@@ -159,4 +159,5 @@ def refusal(
         text or "EC2 gave no instance and no reason",
         codes=tuple(code for code, asks in asked.items() if asks is found),
         certain=found is not Asks.LOOK and (answered or (listed and not repeated)),
+        answered=answered,
     )

@@ -191,7 +191,8 @@ def _refused(ports: Ports, row: Launch, refused: LaunchRefused, now: datetime, *
 
 def settled_by(refused: LaunchRefused, *, again: bool) -> bool:
     """Whether a refusal proves that the launch has no instance: then its money and slot go back at once."""
-    return refused.certain and not again and not isinstance(refused, LaunchUnknown | LaunchThrottled)
+    proven = refused.certain and (refused.answered or not again)
+    return proven and not isinstance(refused, LaunchUnknown | LaunchThrottled)
 
 
 def _note(ports: Ports, launch_id: str, words: str) -> None:

@@ -64,7 +64,8 @@ def _reserve_and_start(
 
     Raises Conflict when overtaken.
     """
-    each = most_each(room.vcpus_free, decision.launches, settings.instance_types)
+    limited = room.quota_vcpus < UNLIMITED_VCPUS
+    each = most_each(room.vcpus_free, decision.launches, settings.instance_types) if limited else 0
     for n in range(decision.launches):
         try:
             launch = money.reserve(
@@ -199,9 +200,7 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
         available=ledger.available,
         reserve=settings.reserve_at(money.read_prices(ports)),
         closed_hours="" if allowed(now, settings.allowed_hours) else "hours",
-        quota_vcpus=quota or UNLIMITED_VCPUS,
-        vcpus_each=min(vcpus(name) for name in settings.instance_types),
-        vcpus_live=_counted(settings, launches, market),
+        **_quota_room(settings, launches, market, quota),
         paused="paused" if fleet.paused else "",
         fleet_version=fleet.version,
         breaker=_BREAKER_REASONS.get(breaker.error, "capacity") if breaker.open(now) else "",
@@ -209,17 +208,29 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
     return room, market
 
 
+def _quota_room(settings: Settings, launches: Sequence[Launch], market: str, quota: int) -> dict[str, int]:
+    """What a quota leaves. A quota that nobody has told counts nothing, so no type has to be countable."""
+    if not quota:
+        return {"quota_vcpus": UNLIMITED_VCPUS}
+    return {
+        "quota_vcpus": quota,
+        "vcpus_each": min(vcpus(name) for name in settings.instance_types),
+        "vcpus_live": _counted(settings, launches, market),
+    }
+
+
 def _market(settings: Settings, launches: Sequence[Launch], wanted: str) -> tuple[str, int]:
     """Where to ask, and that market's quota (vCPUs; 0 when nobody has told it).
 
     Spot is asked again when the on-demand quota has no room: what cannot be had there must not be waited for.
     """
-    quota = settings.on_demand_quota_vcpus
     if wanted != "on-demand":
         return wanted, settings.quota_vcpus
-    smallest = min(vcpus(name) for name in settings.instance_types)
-    if quota and quota - _counted(settings, launches, wanted) < smallest:
-        return "spot", settings.quota_vcpus
+    quota = settings.on_demand_quota_vcpus
+    if quota:
+        smallest = min(vcpus(name) for name in settings.instance_types)
+        if quota - _counted(settings, launches, wanted) < smallest:
+            return "spot", settings.quota_vcpus
     return wanted, quota
 
 

@@ -96,7 +96,7 @@ class Door:
             "secret": secret,
             "deadline_in_s": self._left(row),
             "idle_s": self.settings.idle_s,
-            "heartbeat_s": self.settings.heartbeat_s,
+            "heartbeat_s": self.settings.beat_s,
             "lease_s": self.settings.lease_s,
             "parallel": MOST_AT_ONCE,
         }
