@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +18,7 @@ from arcspot.domain.refusals import TABLE
 from arcspot.errors import LaunchMisconfigured, LaunchPostponed, LaunchRefused, LaunchUnknown, NoCapacity
 from arcspot.ports import FleetOrder
 from arcspot.settings import Settings
+from tests.fakes import house
 from tests.fakes.memory import START
 
 ORDER = FleetOrder(launch_id="launch-1", instance_types=("g4dn.xlarge", "g4dn.2xlarge"))
@@ -187,6 +190,14 @@ def test_subnets_come_with_their_zones_in_one_variable() -> None:
     assert told.subnet_ids == ("subnet-a", "subnet-b", "subnet-c")
     assert told.zones == {"subnet-a": "us-east-1a", "subnet-b": "us-east-1b"}
     assert Settings.from_env(env).subnet_ids == ()
+
+
+def test_the_template_tells_each_subnets_zone_beside_it() -> None:
+    """Whatever subnets there are: `${Subnet}=${Subnet.AvailabilityZone}`."""
+    told = json.dumps(house.functions()["launch"]["Environment"]["Variables"]["SUBNET_IDS"])
+    pairs = re.findall(r"\$\{(\w+)\}=\$\{(\w+)\.AvailabilityZone\}", told)
+    assert all(subnet == of for subnet, of in pairs)
+    assert {subnet for subnet, _ in pairs} == set(house.resources("AWS::EC2::Subnet"))
 
 
 # Ending what EC2 has forgotten ---------------------------------------------------------------------------

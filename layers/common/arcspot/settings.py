@@ -122,7 +122,7 @@ class Settings:
             on_demand_fallback=env.get("ON_DEMAND_FALLBACK", "false") == "true",
             gpu_idle_s=_count(env, "GPU_IDLE_S"),
             gpu_idle_kill=env.get("GPU_IDLE_ACTION", "warn") == "kill",
-            on_demand_quota_vcpus=int(env.get("ON_DEMAND_QUOTA_VCPUS", "") or 0),
+            on_demand_quota_vcpus=_count(env, "ON_DEMAND_QUOTA_VCPUS", default="0"),
         )
 
 
@@ -133,8 +133,8 @@ def _text(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _count(env: Mapping[str, str], name: str) -> int:
-    value = _text(env, name)
+def _count(env: Mapping[str, str], name: str, *, default: str = "") -> int:
+    value = env.get(name, "").strip() or default or _text(env, name)
     if not value.isdecimal():
         raise ConfigurationError(f"environment variable {name} must be a whole number, found {value!r}")
     return int(value)
