@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from arcspot_cli import images, naming, pruning, zones
+from arcspot.errors import ConfigurationError
+from arcspot_cli import images, naming, pruning, quotas, zones
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
-
-QUOTA = "L-3819A6DF"
-QUOTA_LINK = f"https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas/{QUOTA}"
-VCPUS = 4
-
 
 DEFAULT_TYPES = "g4dn.xlarge,g4dn.2xlarge"
 """The template's, for a region where there is no stack yet."""
@@ -47,7 +43,8 @@ def findings(target: Target, now: datetime) -> Iterator[Finding]:
         ("stack name", _name),
         ("stack", _stack),
         ("zones", _zones),
-        ("GPU spot quota", _quota),
+        ("GPU spot quota", quotas.spot),
+        ("GPU on-demand quota", quotas.on_demand),
         ("image", lambda target: _image(target, now)),
         ("alert mail", _mail),
         ("account budget", _budget),
@@ -62,7 +59,7 @@ def _seen(what: str, look: Look, target: Target) -> Finding:
 
     try:
         ok, said = look(target)
-    except CommandFailed as error:
+    except (CommandFailed, ConfigurationError) as error:
         return Finding(what, False, str(error))
     except ClientError as error:
         code = error.response["Error"]["Code"]
@@ -150,17 +147,6 @@ def _versions(target: Target, now: datetime) -> tuple[bool | None, str]:
     old = pruning.doomed(found, target.output("RunnerBundle"), now)
     many = len(old) >= MANY_VERSIONS
     return None if many else True, f"{len(old)} of {len(found)} may go" + (": arcspot prune" if many else "")
-
-
-def _quota(target: Target) -> tuple[bool, str]:
-    quota = target.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=QUOTA)
-    vcpus = int(quota["Quota"]["Value"])
-    if vcpus < VCPUS:
-        return (
-            False,
-            f"{vcpus} vCPUs, a g4dn.xlarge needs {VCPUS}; request more (it takes days): {QUOTA_LINK}",
-        )
-    return True, f"{vcpus} vCPUs: up to {vcpus // VCPUS} g4dn.xlarge at once"
 
 
 def _mail(target: Target) -> tuple[bool | None, str]:

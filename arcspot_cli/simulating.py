@@ -24,6 +24,16 @@ GUARDS = (
     "result-fence",
     "reserve-transaction",
     "orphan-two-rounds",
+    "zone-facts",
+    "new-codes",
+    "same-token",
+    "unlisted-proof",
+    "second-call",
+    "end-of-waiting",
+    "late-zone",
+    "forgotten-instance",
+    "vcpus-by-type",
+    "heartbeat-below-timeout",
 )
 
 

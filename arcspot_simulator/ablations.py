@@ -14,13 +14,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from arcspot.domain import launching, reaping
+from arcspot.aws.compute import Ec2
+from arcspot.domain import launching, quotas, reaping, refusals
 from arcspot.domain.jobs import Job, JobState
-from arcspot.domain.launching import Instance, Launch, LaunchState
-from arcspot.errors import LaunchUnknown, NoMoney, NoSlot
+from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
+from arcspot.errors import NoMoney, NoSlot
 from arcspot.ports import Event, Ports
 from arcspot.services import launching as launching_service
-from arcspot.services import money, watching
+from arcspot.services import money, scaling, watching
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 from arcspot_simulator import stack
@@ -37,7 +38,7 @@ def _margin() -> Patches:
 def _boot_fence() -> Patches:
     """A launch takes any instance, and greets it, whatever became of the launch."""
 
-    def adopted(self: Launch, instance: Instance, *, price: int) -> Launch:
+    def adopted(self: Launch, instance: Instance, *, price: int, guessed: bool = False) -> Launch:
         if self.instance_id == instance.instance_id:
             return self
         return replace(
@@ -70,15 +71,8 @@ def _drain_condition() -> Patches:
 
 def _hold_unknown() -> Patches:
     """No clear answer from EC2 counts as no instance: the money goes back at once."""
-    refused = launching_service._refused
-
-    def released(ports: Ports, launch_id: str, error: Any, now: datetime) -> None:
-        refused(ports, launch_id, error, now)
-        if isinstance(error, LaunchUnknown):
-            money.release(ports, launch_id, "unknown counts as none", now)
-
     return [
-        patch.object(launching_service, "_refused", released),
+        patch.object(launching_service, "settled_by", lambda refused, *, again: True),
         patch.object(launching, "HOLD_UNKNOWN_SECONDS", 0),
     ]
 
@@ -117,6 +111,7 @@ def _reserve_transaction() -> Patches:
         *,
         fleet_version: int | None = None,
         market: str = "spot",
+        vcpus: int = 0,
     ) -> Launch:
         ledger, fleet = money.open_books(ports, settings, now)
         amount = settings.reserve_at(money.read_prices(ports))
@@ -129,6 +124,7 @@ def _reserve_transaction() -> Patches:
             period=ledger.period,
             reserve=amount,
             market=market,
+            vcpus=vcpus,
             created_at=now,
             hard_deadline=now + timedelta(seconds=settings.max_lifetime_s),
             boot_deadline=now + timedelta(seconds=settings.boot_timeout_s),
@@ -166,6 +162,85 @@ def _orphan_two_rounds() -> Patches:
     ]
 
 
+def _zone_facts() -> Patches:
+    """Of what several zones say the hardest counts: one zone's fact outvotes another's capacity."""
+    return [patch.object(refusals, "MILDEST", tuple(reversed(refusals.MILDEST)))]
+
+
+def _asks_instead(code_asks: Callable[[str], refusals.Asks | None]) -> Patches:
+    asks = refusals.asks_of
+
+    def asks_of(code: str, *, status: int = 400) -> refusals.Asks:
+        return code_asks(code) or asks(code, status=status)
+
+    return [patch.object(refusals, "asks_of", asks_of)]
+
+
+def _new_codes() -> Patches:
+    """What nobody has listed waits for a person."""
+    return _asks_instead(lambda code: None if refusals.row_of(code) else refusals.Asks.PERSON)
+
+
+def _same_token() -> Patches:
+    """A token that met other parameters counts as refused, whatever its first call started."""
+    mismatch = "IdempotentParameterMismatch"
+    return _asks_instead(lambda code: refusals.Asks.PATIENCE if code == mismatch else None)
+
+
+def _unlisted_proof() -> Patches:
+    """A code nobody knows counts as proof that nothing was started."""
+    known = refusals.Row("*", refusals.Asks.PATIENCE, "https://nobody.said.so")
+    row_of = refusals.row_of
+    return [patch.object(refusals, "row_of", lambda code: row_of(code) or known)]
+
+
+def _second_call() -> Patches:
+    """A later call's refusal counts as proof, whatever an earlier call of the same launch started."""
+    settled_by = launching_service.settled_by
+    return [
+        patch.object(
+            launching_service, "settled_by", lambda refused, *, again: settled_by(refused, again=False)
+        )
+    ]
+
+
+def _end_of_waiting() -> Patches:
+    """What needs a person is never tried again without one."""
+    tripped = Breaker.tripped
+
+    def for_good(self: Breaker, error: Any, *, now: datetime) -> Breaker:
+        after = tripped(self, error, now=now)
+        return replace(after, open_until=None) if after.until_resumed else after
+
+    return [patch.object(Breaker, "tripped", for_good)]
+
+
+def _late_zone() -> Patches:
+    """A launch that was adopted without a zone never learns it."""
+    return [patch.object(launching_service, "place", lambda *args: None)]
+
+
+def _forgotten_instance() -> Patches:
+    """A denial to end an instance is believed, though EC2 has only forgotten it."""
+    return [patch.object(Ec2, "_over", lambda self, instance_id: False)]
+
+
+def _vcpus_by_type() -> Patches:
+    """Each instance counts as four vCPUs, whatever its type."""
+    return [patch.object(module, "vcpus", lambda name: 4) for module in (quotas, scaling)]
+
+
+def _heartbeat_below_timeout() -> Patches:
+    """The service's heartbeat follows the silence allowed, however short a life is."""
+    made = scaling.lifecycle_input
+
+    def unchecked(settings: Settings, launch_id: str) -> dict[str, Any]:
+        silence = settings.silence_s + scaling.OUTAGE_SECONDS
+        return {**made(settings, launch_id), "silence_s": silence}
+
+    return [patch.object(scaling, "lifecycle_input", unchecked)]
+
+
 GUARDS: Mapping[str, Callable[[], Patches]] = {
     "margin": _margin,
     "boot-fence": _boot_fence,
@@ -175,6 +250,16 @@ GUARDS: Mapping[str, Callable[[], Patches]] = {
     "result-fence": _result_fence,
     "reserve-transaction": _reserve_transaction,
     "orphan-two-rounds": _orphan_two_rounds,
+    "zone-facts": _zone_facts,
+    "new-codes": _new_codes,
+    "same-token": _same_token,
+    "unlisted-proof": _unlisted_proof,
+    "second-call": _second_call,
+    "end-of-waiting": _end_of_waiting,
+    "late-zone": _late_zone,
+    "forgotten-instance": _forgotten_instance,
+    "vcpus-by-type": _vcpus_by_type,
+    "heartbeat-below-timeout": _heartbeat_below_timeout,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from arcspot.errors import RecordMissing
@@ -21,6 +21,9 @@ class MemoryObjects:
         if key not in self.bodies:
             raise RecordMissing(key)
         return self.bodies[key]
+
+    def read_many(self, wanted: Sequence[tuple[str, str | None]]) -> Mapping[tuple[str, str | None], bytes]:
+        return {(key, version): self.bodies[key] for key, version in wanted if key in self.bodies}
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
         self._store(key, body)

@@ -11,32 +11,57 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-no
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from arcspot.domain.budget import FALLBACK_ON_DEMAND_USD_MICROS, cost_usd_micros
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from arcspot.aws.compute import LAUNCH_TAG, STACK_TAG, Ec2
+from arcspot.domain.budget import FALLBACK_ON_DEMAND_USD_MICROS, MICROS, cost_usd_micros
 from arcspot.domain.launching import Instance
-from arcspot.errors import (
-    LaunchMisconfigured,
-    LaunchThrottled,
-    LaunchUnknown,
-    NoCapacity,
-    NotYourself,
-    QuotaExceeded,
-)
+from arcspot.domain.quotas import vcpus
+from arcspot.errors import NotYourself
 from arcspot.ports import FleetOrder
 from arcspot_simulator.loop import START, Loop
 from arcspot_simulator.weather import HOUR, Sky
 
-VCPUS = 4
 VISIBLE_AFTER_END_S = HOUR
 ZONES = ("us-east-1a", "us-east-1b")
+SUBNETS = {f"subnet-{zone[-1]}": zone for zone in ZONES}
+STACK = "simulated"
+# What one zone may say while another has no capacity, and what nobody has listed yet.
+ZONE_FACTS = (
+    "InvalidFleetConfiguration", "Unsupported", "InvalidSubnetID.NotFound", "UnauthorizedOperation",
+    "InsufficientFreeAddressesInSubnet",
+)  # fmt: skip
+NEW_CODES = ("InstancesOnHoliday", "Client.NewIn2027", "ComplianceHold.Region")
+PASSING = ("PendingVerification", "ResourceLimitExceeded", "OptInRequired")
+QUOTA_CODES = {"spot": "MaxSpotInstanceCountExceeded", "on-demand": "VcpuLimitExceeded"}
+NEEDS_A_PERSON = ("InvalidLaunchTemplateId.NotFound", "UnauthorizedOperation", "InvalidAMIID.NotFound")
 FOREIGN = "i-foreign"
 
 
 class AwsError(Exception):
     """A throttle or a 5xx that outlived the SDK's own retries."""
+
+
+class Ec2Error(ClientError, AwsError):
+    """An error answer of EC2, as botocore raises it."""
+
+    def __init__(self, operation: str, code: str, status: int = 400, message: str = "") -> None:
+        told: Any = {
+            "Error": {"Code": code, "Message": message or f"{code} of {operation}"},
+            "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": 0},
+        }
+        super().__init__(told, operation)
+
+
+class Ec2Silent(ReadTimeoutError, AwsError):
+    """No answer in time."""
 
 
 @dataclass
@@ -56,6 +81,7 @@ class Machine:
     ended_by: str = ""
     os_timer_works: bool = True
     refuses_to_end: bool = False
+    shown_for: float = VISIBLE_AFTER_END_S
     on_end: Callable[[], object] = lambda: None
     on_notice: Callable[[float], object] = lambda seconds: None
 
@@ -109,68 +135,135 @@ class Prices:
 
 
 class SimEc2:
-    """`ports.Compute`, and the hand of fate on the machines."""
+    """EC2 as boto3 shows it, and the hand of fate on the machines.
+
+    The product's own adapter speaks to it (`compute`): its reading of answers and codes is part of what is
+    simulated. As `ports.Compute` it is that adapter.
+    """
 
     def __init__(self, loop: Loop, sky: Sky, prices: Prices, *, max_lifetime_s: Callable[[], float]) -> None:
         self.loop, self.sky, self.prices = loop, sky, prices
         self.machines: dict[str, Machine] = {}
-        self.tokens: dict[str, str] = {}
+        self.tokens: dict[str, tuple[str, str]] = {}
         self.running: dict[str, Machine] = {}
         self._visible: dict[str, Machine] = {}
         self.on_boot: Callable[[Machine], object] = lambda machine: None
         self.on_ended: Callable[[Machine], object] = lambda machine: None
         self.on_terminate: Callable[[str], object] = lambda instance_id: None
+        self.on_over_quota: Callable[[str, int], object] = lambda market, quota: None
         self.tell: Callable[[str, str], object] = lambda kind, instance_id: None
+        self.person_needed_at = -1e9
         self._lifetime = max_lifetime_s
+        client: Any = self
+        self.compute = Ec2(
+            client,
+            stack=STACK,
+            template_id="lt-1",
+            subnet_ids=tuple(SUBNETS),
+            zones=SUBNETS,
+            clock=lambda: loop.moment,
+        )
 
     @property
     def live(self) -> int:
         """Instances that cost money right now."""
         return len(self.running)
 
-    # What our code may ask -------------------------------------------------------------------------------
     def launch(self, order: FleetOrder) -> Instance:
-        known = self.tokens.get(order.launch_id)
-        if known is not None:
-            return self._seen(self.machines[known]) or self._shown(self.machines[known])
+        return self.compute.launch(order)
+
+    def instance(self, instance_id: str) -> Instance | None:
+        return self.compute.instance(instance_id)
+
+    def instances(self) -> list[Instance]:
+        return self.compute.instances()
+
+    def terminate(self, instance_id: str) -> None:
+        self.compute.terminate(instance_id)
+
+    def console(self, instance_id: str) -> str:
+        return self.compute.console(instance_id)
+
+    def spot_price(self, instance_type: str, zone: str, *, since: datetime, until: datetime) -> int | None:
+        return self.compute.spot_price(instance_type, zone, since=since, until=until)
+
+    # What the adapter may ask ----------------------------------------------------------------------------
+    def create_fleet(self, **request: Any) -> dict[str, Any]:
+        """Throttled and authorised first, then its token looked up, then its pools: in that order on EC2."""
         weather, now = self.sky.weather, self.loop.now
         if self.sky.strikes(weather.fleet_throttled):
-            raise LaunchThrottled("RequestLimitExceeded")
+            raise Ec2Error("CreateFleet", "RequestLimitExceeded", 503)
         if weather.misconfigured.holds(now):
-            raise LaunchMisconfigured("InvalidLaunchTemplateId.NotFound")
-        if now < weather.quota_zero_until or (weather.quota_zero_until and self.live >= 2):
-            raise QuotaExceeded("MaxSpotInstanceCountExceeded")
-        if order.market == "spot" and weather.no_capacity.holds(now):
-            raise NoCapacity("InsufficientInstanceCapacity")
+            self.person_needed_at = now
+            raise Ec2Error("CreateFleet", self.sky.rng.choice(NEEDS_A_PERSON), 403)
+        if weather.unverified.holds(now):
+            raise Ec2Error("CreateFleet", self.sky.rng.choice(PASSING))
+        token, wanted = request["ClientToken"], json.dumps(request, sort_keys=True)
+        if token in self.tokens:
+            if self.sky.strikes(weather.denied_again):  # AWS Budgets attached its deny policy in between
+                self.person_needed_at = now
+                raise Ec2Error("CreateFleet", "UnauthorizedOperation", 403)
+            known, first = self.tokens[token]
+            if first != wanted:
+                raise Ec2Error("CreateFleet", "IdempotentParameterMismatch")
+            return self._started(self.machines[known])
+        pools, errors = self._pools(request)
+        if not pools:
+            return {"Errors": errors, "Instances": []}
+        if weather.new_codes.holds(now):
+            if self.sky.strikes(0.3):  # nobody can say whether a code nobody knows started something
+                self._start(request, pools)
+            raise Ec2Error("CreateFleet", self.sky.rng.choice(NEW_CODES))
+        if self.sky.strikes(weather.token_mismatch):
+            self._start(request, pools)  # by the SDK's first try; its second met a deploy in between
+            raise Ec2Error("CreateFleet", "IdempotentParameterMismatch")
         if self.sky.strikes(weather.fleet_unknown):
             fate = self.sky.rng.random()
             if fate < 0.6:
-                machine = self._start(order)
+                machine = self._start(request, pools)
                 if fate > 0.4:
                     machine.shown_from = now + 240 * self.sky.rng.random()
-            raise LaunchUnknown("RequestTimeout")
-        return self._shown(self._start(order))
+            if fate < 0.3:
+                raise Ec2Silent(endpoint_url="https://ec2")
+            raise Ec2Error("CreateFleet", "InternalError", 500)
+        return self._started(self._start(request, pools)) | {"Errors": errors}
 
-    def instance(self, instance_id: str) -> Instance | None:
+    def describe_instances(self, *, InstanceIds: Sequence[str]) -> dict[str, Any]:
+        (instance_id,) = InstanceIds
         machine = self.machines.get(instance_id)
-        return self._seen(machine) if machine else None
+        state = self._seen(machine) if machine else None
+        if machine is None or state is None:
+            raise Ec2Error("DescribeInstances", "InvalidInstanceID.NotFound")
+        return {"Reservations": [{"Instances": [self._shown(machine, state)]}]}
 
-    def instances(self) -> list[Instance]:
-        seen = (self._seen(machine) for machine in self._recent())
-        return [instance for instance in seen if instance]
+    def get_paginator(self, operation: str) -> SimEc2:
+        return self
 
-    def terminate(self, instance_id: str) -> None:
+    def paginate(self, *, Filters: Any) -> list[dict[str, Any]]:
+        seen = ((machine, self._seen(machine)) for machine in self._recent())
+        shown = [self._shown(machine, state) for machine, state in seen if state]
+        return [{"Reservations": [{"Instances": shown}]}]
+
+    def terminate_instances(self, *, InstanceIds: Sequence[str]) -> None:
+        (instance_id,) = InstanceIds
         self.on_terminate(instance_id)
+        machine = self.machines.get(instance_id)
+        if machine is None or self._forgotten(machine):
+            # No instance, no tag: the policy that asks for our tag denies before EC2 looks.
+            raise Ec2Error("TerminateInstances", "UnauthorizedOperation", 403)
         self._kill(instance_id, "TerminateInstances")
 
-    def console(self, instance_id: str) -> str:
-        return "console"
+    def get_console_output(self, *, InstanceId: str) -> dict[str, str]:
+        return {"Output": "console"}
 
-    def spot_price(self, instance_type: str, zone: str, *, since: datetime, until: datetime) -> int | None:
+    def describe_spot_price_history(self, **asked: Any) -> dict[str, Any]:
+        """Prices of one type in one zone; for a zone that does not exist EC2 has an error."""
+        zone, (kind,) = asked["AvailabilityZone"], asked["InstanceTypes"]
         if zone not in ZONES:
-            return None
-        hours = range(_hour(since), _hour(until) + 1)
-        return max(self.prices.spot(instance_type, zone, hour) for hour in hours)
+            raise Ec2Error("DescribeSpotPriceHistory", "InvalidParameterValue")
+        hours = range(_hour(asked["StartTime"]), _hour(asked["EndTime"]) + 1)
+        found = [self.prices.spot(kind, zone, hour) for hour in hours]
+        return {"SpotPriceHistory": [{"SpotPrice": f"{price / MICROS:.6f}"} for price in found]}
 
     # What happens by itself ------------------------------------------------------------------------------
     def end(self, machine: Machine, why: str) -> None:
@@ -195,32 +288,75 @@ class SimEc2:
         if machine is None:
             return
         if machine.refuses_to_end and not self.sky.over:
-            raise AwsError(f"{who}: InternalError about {instance_id}")
+            raise Ec2Error(who, "InternalError", 500)
         self.end(machine, who)
 
-    def _start(self, order: FleetOrder) -> Machine:
+    def _pools(self, request: Any) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        """The overrides that have room, and what EC2 says of each of the others."""
+        weather, now = self.sky.weather, self.loop.now
+        market = request["TargetCapacitySpecification"]["DefaultTargetCapacityType"]
+        free = self._vcpus_free(market)
+        mixed = weather.mixed.holds(now) and market == "spot"
+        pools, errors, over = [], [], False
+        for override in request["LaunchTemplateConfigs"][0]["Overrides"]:
+            code = ""
+            if mixed:
+                bad = override["AvailabilityZone"] == ZONES[1]
+                code = self.sky.rng.choice(ZONE_FACTS) if bad else "InsufficientInstanceCapacity"
+            elif market == "spot" and weather.no_capacity.holds(now):
+                code = "InsufficientInstanceCapacity"
+            elif free is not None and vcpus(override["InstanceType"]) > free:
+                code, over = QUOTA_CODES[market], True
+            if code:
+                errors.append(
+                    {"ErrorCode": code, "ErrorMessage": f"{code} in {override['AvailabilityZone']}"}
+                )
+            else:
+                pools.append(override)
+        if over and not pools:
+            self.on_over_quota(market, self._quota(market) or 0)
+        return pools, errors
+
+    def _quota(self, market: str) -> int | None:
+        """The account's vCPUs of a market right now; None sets no limit."""
+        weather = self.sky.weather
+        if market == "spot" and weather.quota_zero_until:
+            return 0 if self.loop.now < weather.quota_zero_until else weather.quota_vcpus
+        return None
+
+    def _vcpus_free(self, market: str) -> int | None:
+        quota = self._quota(market)
+        if quota is None:
+            return None
+        return quota - sum(vcpus(m.instance_type) for m in self.running.values() if m.market == market)
+
+    def _start(self, request: Any, pools: Sequence[dict[str, str]]) -> Machine:
         rng, weather, now = self.sky.rng, self.sky.weather, self.loop.now
+        pool, token = rng.choice(pools), request["ClientToken"]
+        market = request["TargetCapacitySpecification"]["DefaultTargetCapacityType"]
         machine = Machine(
             instance_id=f"i-{len(self.machines):05d}",
-            launch_id=order.launch_id,
-            instance_type=rng.choice(order.instance_types),
-            zone=rng.choice(ZONES),
-            market=order.market,
+            launch_id=token,
+            instance_type=pool["InstanceType"],
+            zone=pool["AvailabilityZone"],
+            market=market,
             started=now,
             shown_from=now + weather.describe_lag_s * rng.random(),
             lag=weather.describe_lag_s * rng.random(),
         )
+        if self.sky.strikes(weather.forgets):
+            machine.shown_for = 60 * rng.random()
         # Of the three killers at most two fail at once: that is what the guarantee asks of the world.
         machine.os_timer_works = not self.sky.strikes(weather.os_timer_dead)
         machine.refuses_to_end = machine.os_timer_works and self.sky.strikes(weather.end_refused)
         self.machines[machine.instance_id] = machine
-        self.tokens[order.launch_id] = machine.instance_id
+        self.tokens[token] = machine.instance_id, json.dumps(request, sort_keys=True)
         self.running[machine.instance_id] = self._visible[machine.instance_id] = machine
         self.on_boot(machine)
         if machine.os_timer_works:
             boot = 5 + 40 * rng.random()
             self.loop.after(boot + self._lifetime(), "os timer", lambda: self.end(machine, "OS timer"))
-        if order.market == "spot" and weather.spot_kills_an_hour:
+        if market == "spot" and weather.spot_kills_an_hour:
             life = rng.expovariate(weather.spot_kills_an_hour / HOUR)
             self.loop.after(life, "spot", lambda: self.interrupt(machine))
         return machine
@@ -238,32 +374,49 @@ class SimEc2:
 
     def _recent(self) -> list[Machine]:
         """What the console may still show; what left it an hour ago is forgotten here."""
-        now = self.loop.now
         for machine in list(self._visible.values()):
-            if machine.ended_at is not None and now > machine.ended_at + VISIBLE_AFTER_END_S:
+            if self._forgotten(machine):
                 del self._visible[machine.instance_id]
         return list(self._visible.values())
 
-    def _seen(self, machine: Machine) -> Instance | None:
-        now = self.loop.now
-        if now < machine.shown_from:
-            return None
-        if machine.ended_at is not None and now > machine.ended_at + VISIBLE_AFTER_END_S:
-            return None
-        return self._shown(machine, machine.state(max(machine.started, now - machine.lag)))
+    def _forgotten(self, machine: Machine) -> bool:
+        return machine.ended_at is not None and self.loop.now > machine.ended_at + machine.shown_for
 
-    def _shown(self, machine: Machine, state: str = "pending") -> Instance:
-        ended = machine.ending_at if state == "terminated" else None
-        return Instance(
-            instance_id=machine.instance_id,
-            state=state,
-            instance_type=machine.instance_type,
-            zone=machine.zone,
-            market=machine.market,
-            launched_at=START + timedelta(seconds=machine.started),
-            launch_id=machine.launch_id,
-            ended_at=None if ended is None else START + timedelta(seconds=ended),
-        )
+    def _seen(self, machine: Machine) -> str | None:
+        """The state that describe shows of a machine; None while, and once, it shows nothing."""
+        now = self.loop.now
+        if now < machine.shown_from or self._forgotten(machine):
+            return None
+        return machine.state(max(machine.started, now - machine.lag))
+
+    def _started(self, machine: Machine) -> dict[str, Any]:
+        """CreateFleet's answer: it names what the override named, and sometimes not even that."""
+        place = {"SubnetId": f"subnet-{machine.zone[-1]}", "AvailabilityZone": machine.zone}
+        untold = self.sky.strikes(self.sky.weather.zone_untold)
+        group = {
+            "InstanceIds": [machine.instance_id],
+            "InstanceType": machine.instance_type,
+            "LaunchTemplateAndOverrides": {"Overrides": {} if untold else place},
+        }
+        return {"Instances": [group], "Errors": []}
+
+    def _shown(self, machine: Machine, state: str) -> dict[str, Any]:
+        ended = math.ceil(machine.ending_at or 0) if state == "terminated" else 0
+        shown: dict[str, Any] = {
+            "InstanceId": machine.instance_id,
+            "State": {"Name": state},
+            "InstanceType": machine.instance_type,
+            "Placement": {"AvailabilityZone": machine.zone},
+            "LaunchTime": START + timedelta(seconds=machine.started),
+            "Tags": [{"Key": STACK_TAG, "Value": STACK}, {"Key": LAUNCH_TAG, "Value": machine.launch_id}],
+        }
+        if machine.market == "spot":
+            shown["InstanceLifecycle"] = "spot"
+        if ended:
+            # Whole seconds, here as in the bill.
+            moment = START + timedelta(seconds=ended)
+            shown["StateTransitionReason"] = f"User initiated ({moment:%Y-%m-%d %H:%M:%S} GMT)"
+        return shown
 
 
 class SimTimers:

@@ -7,6 +7,7 @@ event loop inside itself, so another invocation really happens between a read an
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -26,7 +27,13 @@ from arcspot_simulator.weather import Sky
 
 NAMES = ("ingest", "launch", "report", "retire", "runner_api", "scale", "watchdog")
 DEEPEST = 3
+# As template.yaml sets them (tests/contract/test_simulated_times.py).
 TIMEOUT_S = 60.0
+TIMEOUTS_S = {"ingest": 120.0, "report": 300.0, "runner_api": 30.0}
+# What a call takes, in seconds: an assumption, as in tariff.py. Several things at once take more.
+CALL_S = 0.01
+CALLS_S = {"compute.launch": 1.5, "objects.read": 0.03, "objects.write": 0.04, "mail.send": 0.05}
+AT_ONCE = 32
 # What never leaves the process is no call.
 LOCAL = frozenset({"presign_get", "presign_put"})
 
@@ -53,6 +60,11 @@ class Invocation:
     strike_at: int = 0
     fault: str = ""
 
+    @property
+    def ends(self) -> float:
+        """When Lambda's patience with it is over."""
+        return self.started + TIMEOUTS_S.get(self.function, TIMEOUT_S)
+
 
 class Context:
     """What Lambda hands a handler beside the event."""
@@ -62,7 +74,7 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         current = self._functions.running[-1]
-        return int(1000 * (current.started + TIMEOUT_S - self._functions.loop.now))
+        return int(1000 * (current.ends - self._functions.loop.now))
 
 
 class Silent:
@@ -82,6 +94,7 @@ class Functions:
         self.invocations: Counter[str] = Counter()
         self.trace: Callable[[str], object] = lambda text: None
         self.mischief: Callable[[], object] = lambda: None
+        self.timeless = False  # calls take no time: for whoever compares two moments
         self.meter: Meter | None = None  # counts calls of a calm history; faults are not billed
         self.faulty = Ports(**{f.name: self._wrapped(f.name, getattr(ports, f.name)) for f in fields(Ports)})
         self._settings = settings
@@ -106,7 +119,9 @@ class Functions:
             raise FunctionFailed("Runtime.ExitError", f"{function} exited without an answer") from None
         except Exception as error:
             name = type(error).__name__
-            if not isinstance(error, ArcspotError | AwsError):
+            # Denied outside of launching: only what EC2 has forgotten is, and that is for us to know.
+            denied = "UnauthorizedOperation" in str(error) and function != "launch"
+            if denied or not isinstance(error, ArcspotError | AwsError):
                 raise Broken(f"{function}: {name}: {error}") from error
             raise FunctionFailed(name, str(error)) from error
         finally:
@@ -138,16 +153,17 @@ class Functions:
         def call(*args: Any, **kwargs: Any) -> Any:
             self.calls[name] += 1
             current = self.running[-1] if self.running else None
-            if self.meter is not None and current is not None:
-                result = real(*args, **kwargs)
-                self.meter.called(current.function, name, args, result)
-                return result
-            if current is None or not current.fault:
+            if current is None:
                 return real(*args, **kwargs)
             current.calls += 1
-            if current.calls != current.strike_at:
-                return real(*args, **kwargs)
-            return self._struck(current, name, real, args, kwargs)
+            if self.meter is None and current.fault and current.calls == current.strike_at:
+                result = self._struck(current, name, real, args, kwargs)
+            else:
+                result = real(*args, **kwargs)
+            if self.meter is not None:
+                self.meter.called(current.function, name, args, result)
+            self._takes(current, name, args, result)
+            return result
 
         return call
 
@@ -173,6 +189,18 @@ class Functions:
             raise PowerCut
         raise AwsError(f"{name}: InternalServerError")
 
+    def _takes(self, current: Invocation, name: str, args: tuple[Any, ...], result: Any) -> None:
+        """Let the call's time pass, and the world go on in it; beyond its limit a function is cut off."""
+        if self.timeless or len(self.running) > DEEPEST + 1:
+            return
+        self.loop.run(self.loop.now + seconds(name, args, result))
+        self._cut_off(current)
+
+    def _cut_off(self, current: Invocation) -> None:
+        if self.loop.now > current.ends:
+            self.trace(f"  {current.function}: timed out")
+            raise PowerCut
+
     def _stall(self, current: Invocation, name: str) -> None:
         if len(self.running) > DEEPEST:
             return
@@ -182,9 +210,7 @@ class Functions:
         if self.sky.strikes(self.sky.weather.mischief):
             self.mischief()
         self.loop.run(self.loop.now + seconds)
-        if self.loop.now - current.started > TIMEOUT_S:
-            self.trace(f"  {current.function}: timed out")
-            raise PowerCut
+        self._cut_off(current)
 
     def _load(self, name: str) -> Callable[[Mapping[str, Any]], Any]:
         """A handler as Lambda finds it, but with our ports, our clock and no log."""
@@ -226,6 +252,18 @@ class Functions:
         def token_urlsafe(self, size: int) -> str:
             self._given += 1
             return f"secret-{self._given}"
+
+
+def seconds(name: str, args: tuple[Any, ...], result: Any) -> float:
+    """How long one call of a port takes."""
+    once = CALLS_S.get(name, CALL_S)
+    if name == "store.add":
+        return once * max(1, math.ceil(len(args[0]) / 8))  # the adapter puts eight at once
+    if name == "objects.read_many":
+        return CALLS_S["objects.read"] * max(1, math.ceil(len(args[0]) / AT_ONCE))
+    if isinstance(result, list | dict):
+        return once * max(1, math.ceil(len(result) / 100))  # pages of BatchGet and Query
+    return once
 
 
 class Broken(AssertionError):

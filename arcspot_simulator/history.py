@@ -93,11 +93,13 @@ class History:
 
     def _deployed(self) -> Stack:
         rng = self.rng
-        types = rng.choice((("g4dn.xlarge",), ("g4dn.xlarge", "g4dn.2xlarge")))
+        types = rng.choice((("g4dn.xlarge",), ("g4dn.xlarge", "g4dn.2xlarge"), ("g4dn.2xlarge",)))
+        quota = self.sky.weather.quota_vcpus if self.sky.weather.quota_zero_until else 0
         small = stacks.settings(
             instance_types=types,
             slots=rng.choice((1, 2, 3, 6, 6)),
-            max_lifetime_s=rng.choice((2400, 3600, 7200)),
+            max_lifetime_s=rng.choice((1500, 2400, 3600, 7200)),
+            quota_vcpus=rng.choice((0, quota)),
             max_wait_s=rng.choice((0, 60)),
             idle_s=rng.choice((60, 120)),
             on_demand_fallback=rng.random() < 0.7,
@@ -180,6 +182,8 @@ class History:
 
     def _person(self) -> None:
         """Somebody looks every few hours: closes a breaker that waits for a person, ends a pause."""
+        if self.sky.over:
+            return
         if self.stack.store.breaker().until_resumed and self.rng.random() < 0.7:
             self._resume()
         self.loop.after((1 + 5 * self.rng.random()) * HOUR, "person", self._person)
@@ -268,6 +272,7 @@ class History:
     def _repeat(self, function: str, payload: Any) -> None:
         """The same step told twice, at once and without a fault: the second changes nothing (I15)."""
         weather, self.sky.weather = self.sky.weather, type(self.sky.weather)()
+        self.stack.functions.timeless = True
         before = self.stack.store.writes
         try:
             self.stack.functions.invoke(function, payload)
@@ -275,6 +280,7 @@ class History:
             pass
         finally:
             self.sky.weather = weather
+            self.stack.functions.timeless = False
         if self.stack.store.writes != before and payload["step"] not in ("launch", "gone"):
             raise Violation(f"[I15] {function} {payload['step']} told twice changed something")
 
@@ -293,9 +299,12 @@ class History:
         """No new fault, no limit: everything must come to its end without a person [L1, L2, L3]."""
         self.stack.trace("the weather clears")
         self.sky.clear()
-        self._resume()
+        self._set_paused(False)
         self.stack.change(
-            cap=max(1000 * self.stack.settings.reserve, self.stack.settings.cap), slots=6, allowed_hours=()
+            cap=max(1000 * self.stack.settings.reserve, self.stack.settings.cap),
+            slots=6,
+            allowed_hours=(),
+            quota_vcpus=0,
         )
         until = self.loop.now + AFTERWARDS_S
         while self.loop.now < until and not self._ended():

@@ -11,11 +11,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from arcspot.domain.budget import Fleet, Leak, Ledger
 from arcspot.domain.jobs import Job, JobState
-from arcspot.domain.launching import Launch, LaunchState
+from arcspot.domain.launching import Breaker, Launch, LaunchState
 from arcspot.ports import Record
 from arcspot.settings import MARGIN_SECONDS
 from arcspot_simulator.cloud import FOREIGN, Machine
@@ -33,6 +33,8 @@ ECHO_S = 15 * 60.0
 SETTLED_WITHIN_S = 45 * 60.0
 # A launch that nobody can find is released after 15 minutes (section 4), by a round of the watchdog.
 FOUND_WITHIN_S = 45 * 60.0
+# From EC2's words to the row that shuts launching: stalled calls and a retry lie between.
+SAID_WITHIN_S = 10 * 60.0
 EXPIRED_WITHIN_S = 20 * 60.0
 FORWARD = {
     LaunchState.RESERVED: {LaunchState.LAUNCHED, LaunchState.RELEASED},
@@ -75,6 +77,7 @@ class Invariants:
         stack.store.on_write = self._written
         stack.ec2.on_ended = self._ended
         stack.ec2.on_terminate = self._terminating
+        stack.ec2.on_over_quota = self._over_quota
 
     # Rows ------------------------------------------------------------------------------------------------
     def _written(self, before: Record | None, after: Record) -> None:
@@ -89,8 +92,27 @@ class Invariants:
             if after.slots_total != self.slots[-1][1]:
                 self.slots.append((self.stack.loop.now, after.slots_total))
             self.touched.add("fleet")
+        elif isinstance(after, Breaker):
+            self._breaker(after)
         elif isinstance(after, Leak):
             self._fail("I2", f"a leak of {after.usd_micros} by {after.instance_id} was booked")
+
+    def _breaker(self, after: Breaker) -> None:
+        """L4: nothing EC2 says stops launching for good, and what may pass by itself for an hour at most."""
+        if not after.error:
+            return
+        if after.open_until is None:
+            self._fail("L4", f"{after.error} shuts launching without an end: {after.message}")
+        now = self.stack.loop.now
+        wait = self._at(after.open_until.timestamp()) - now
+        if wait > HOUR and now - self.stack.ec2.person_needed_at > SAID_WITHIN_S:
+            self._fail("L4", f"{after.error} shuts launching for {wait:.0f} s after {after.message!r}")
+
+    def _over_quota(self, market: str, quota: int) -> None:
+        """I3: whoever knows the quota does not ask for more."""
+        told = self.stack.settings.quota_vcpus
+        if market == "spot" and 0 < told <= quota:
+            self._fail("I3", f"EC2 refused more than {quota} vCPUs, and the stack knows of {told}")
 
     def _job(self, before: Job | None, after: Job) -> None:
         if before is None:
@@ -177,6 +199,8 @@ class Invariants:
             if machine.ending_at is None:
                 self._fail("I4", f"{row.launch_id} was settled while {machine.instance_id} runs")
             else:
+                if not row.zone and self.stack.ec2.instance(machine.instance_id) is not None:
+                    self._fail("I2", f"{row.launch_id} is booked at a guess, though EC2 shows its zone")
                 true = self._cost(machine, machine.ending_at)
                 if row.actual < true:
                     self._fail("I2", f"{row.launch_id} booked {row.actual}, it cost {true}")
@@ -273,7 +297,6 @@ class Invariants:
                 job = self.stack.store.job(job_id)
                 if job is None or job.lease is None or job.lease.launch_id != row.launch_id:
                     self._fail("I7", f"{row.launch_id} holds {job_id}, which is {job and job.state}")
-                    continue
                 overdue = now - self._at(job.lease.expires_at.timestamp())
                 if overdue > EXPIRED_WITHIN_S and not self._door_was_ill(2 * EXPIRED_WITHIN_S):
                     self._fail("L3", f"the lease on {job_id} ran out {overdue:.0f} s ago and still stands")
@@ -338,7 +361,7 @@ class Invariants:
         return bool(jobs) and all(self.stack.store.job(job["job_id"]) for job in jobs)
 
     # Plumbing --------------------------------------------------------------------------------------------
-    def _fail(self, name: str, words: str) -> None:
+    def _fail(self, name: str, words: str) -> NoReturn:
         raise Violation(f"[{name}] {words}")
 
     def _cost(self, machine: Machine, until: float) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from arcspot_simulator.functions import FunctionFailed, Functions, repository
+from arcspot_simulator.functions import Broken, FunctionFailed, Functions, repository
 from arcspot_simulator.loop import Loop
 from arcspot_simulator.weather import HOUR, Sky
 
@@ -157,6 +157,10 @@ class SimStepFunctions:
         entered = self.loop.now
         limit = float(_path(execution.data, state["TimeoutSecondsPath"]))
         silence = float(_path(execution.data, state["HeartbeatSecondsPath"]))
+        if silence >= limit:
+            raise Broken(
+                f"{execution.state}: Step Functions refuses a heartbeat of {silence} s below {limit} s"
+            )
 
         def look() -> None:
             if execution.token != token or execution.status != "RUNNING":

@@ -81,7 +81,7 @@ class Stack:
         ports = Ports(
             store=self.store,
             objects=self.objects,
-            compute=self.ec2,
+            compute=self.ec2.compute,
             workflow=self.workflow,
             mail=self.mail,
             kick=self._kick,

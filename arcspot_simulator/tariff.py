@@ -63,7 +63,7 @@ class Meter:
         if port == "store":
             self._table(verb, args, result)
         elif port == "objects":
-            self._bucket(verb, result)
+            self._bucket(verb, args, result)
 
     def _works(self, function: str, seconds: float) -> None:
         self.units["Lambda GB-seconds"] += seconds * MEMORY_GB.get(function, USUAL_GB)  # type: ignore[assignment]
@@ -87,11 +87,13 @@ class Meter:
             found = len(result) if isinstance(result, list) else 1
             self.units["DynamoDB read units"] += 0.5 * max(1, math.ceil(found / 4))  # type: ignore[assignment]
 
-    def _bucket(self, verb: str, result: Any) -> None:
+    def _bucket(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
         if verb == "write":
             self.units["S3 PUT and LIST requests"] += 1
         elif verb == "keys":
             self.units["S3 PUT and LIST requests"] += max(1, math.ceil(len(list(result)) / 1000))
+        elif verb == "read_many":
+            self.units["S3 GET requests"] += len(set(args[0]))
         elif verb in ("read", "size"):
             self.units["S3 GET requests"] += 1
 

@@ -50,7 +50,15 @@ class Weather:
     fleet_unknown: float = 0.0
     fleet_throttled: float = 0.0
     no_capacity: Windows = Windows()
+    mixed: Windows = Windows()  # no capacity in one zone, another reason in the other
+    unverified: Windows = Windows()
+    new_codes: Windows = Windows()
+    token_mismatch: float = 0.0
+    denied_again: float = 0.0
+    zone_untold: float = 0.0
+    forgets: float = 0.0
     quota_zero_until: float = 0.0
+    quota_vcpus: int = 8
     misconfigured: Windows = Windows()
     spot_kills_an_hour: float = 0.0
     notice: tuple[float, ...] = (120.0,)
@@ -117,7 +125,15 @@ def draw(rng: Random, span_s: float, *, storm: float | None = None) -> Weather:
         fleet_unknown=sometimes(0.2),
         fleet_throttled=sometimes(0.2),
         no_capacity=windows(rng, count=2, span_s=span_s / 2, longest_s=3 * HOUR),
+        mixed=windows(rng, count=2, span_s=span_s / 2, longest_s=3 * HOUR),
+        unverified=windows(rng, count=1, span_s=span_s / 4, longest_s=6 * HOUR),
+        new_codes=windows(rng, count=1, span_s=span_s / 2, longest_s=2 * HOUR),
+        token_mismatch=sometimes(0.1),
+        denied_again=sometimes(0.5),
+        zone_untold=sometimes(0.5),
+        forgets=sometimes(0.5),
         quota_zero_until=rng.random() * 6 * HOUR if rng.random() < 0.15 else 0.0,
+        quota_vcpus=rng.choice((8, 8, 12, 16)),
         misconfigured=windows(rng, count=1, span_s=span_s, longest_s=HOUR)
         if rng.random() < 0.2
         else Windows(),

@@ -89,6 +89,7 @@ def test_only_silence_counts_as_a_silent_death(retire: ModuleType) -> None:
         "NoCapacity",
         "QuotaExceeded",
         "LaunchThrottled",
+        "LaunchPostponed",
         "LaunchMisconfigured",
         "LaunchUnknown",
         "Lambda.Unknown",

@@ -63,13 +63,16 @@ class FakeEc2:
     started_behind_a_silence: bool = False
     terminated: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    untold_zones: bool = False  # an answer that names no zone; describe does
+    asked: list[FleetOrder] = field(default_factory=list)
     spot: dict[datetime, int] = field(default_factory=lambda: {START - timedelta(days=1): 157_800})
 
     def launch(self, order: FleetOrder) -> Instance:
+        self.asked.append(order)
         if order.launch_id in self.tokens:
             return self.seen[self.tokens[order.launch_id]]
         refusal = self.refusals.pop(0) if self.refusals else None
-        if refusal is not None and not (isinstance(refusal, LaunchUnknown) and self.started_behind_a_silence):
+        if refusal is not None and not (self._unproven(refusal) and self.started_behind_a_silence):
             raise refusal
         instance = Instance(
             instance_id=f"i-{len(self.seen):04d}",
@@ -84,7 +87,11 @@ class FakeEc2:
         self.tokens[order.launch_id] = instance.instance_id
         if refusal is not None:
             raise refusal
-        return instance
+        return replace(instance, zone="") if self.untold_zones else instance
+
+    @staticmethod
+    def _unproven(refusal: LaunchRefused) -> bool:
+        return isinstance(refusal, LaunchUnknown) or not refusal.certain
 
     def instance(self, instance_id: str) -> Instance | None:
         return self.seen.get(instance_id)
@@ -108,6 +115,8 @@ class FakeEc2:
 
     def spot_price(self, instance_type: str, zone: str, *, since: datetime, until: datetime) -> int | None:
         """The dearest of the prices that held at some time between the two moments."""
+        if not zone:
+            return None
         changes = sorted(self.spot.items())
         first = [price for at, price in changes if at <= since][-1:]
         held = first + [price for at, price in changes if since < at <= until]

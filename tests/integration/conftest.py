@@ -50,7 +50,7 @@ class Cloud:
             "STATE_MACHINE_ARN": s.state_machine_arn,
             "TOPIC_ARN": s.topic_arn,
             "LAUNCH_TEMPLATE_ID": s.launch_template_id,
-            "SUBNET_IDS": ",".join(s.subnet_ids),
+            "SUBNET_IDS": ",".join(f"{subnet}={s.zones.get(subnet, '')}" for subnet in s.subnet_ids),
             "RUNNER_ROLE": s.runner_role,
             "INSTANCE_TYPES": ",".join(s.instance_types),
             "AWS_DEFAULT_REGION": REGION,
@@ -128,7 +128,7 @@ def deploy_launching(settings: Settings) -> Settings:
     template = ec2.create_launch_template(
         LaunchTemplateName="runner", LaunchTemplateData={"ImageId": image, "InstanceType": "g4dn.xlarge"}
     )["LaunchTemplate"]["LaunchTemplateId"]
-    subnets = [s["SubnetId"] for s in ec2.describe_subnets()["Subnets"][:2]]
+    subnets = {s["SubnetId"]: s["AvailabilityZone"] for s in ec2.describe_subnets()["Subnets"][:2]}
     machine = (
         session()
         .client("stepfunctions")
@@ -139,5 +139,9 @@ def deploy_launching(settings: Settings) -> Settings:
         )["stateMachineArn"]
     )
     return replace(
-        settings, state_machine_arn=machine, launch_template_id=template, subnet_ids=tuple(subnets)
+        settings,
+        state_machine_arn=machine,
+        launch_template_id=template,
+        subnet_ids=tuple(subnets),
+        zones=subnets,
     )

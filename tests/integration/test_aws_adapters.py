@@ -165,6 +165,15 @@ def test_the_bucket_tells_absence_from_emptiness(ports: Ports) -> None:
         ports.objects.read("absent")
 
 
+def test_many_objects_are_read_at_once_each_version_by_itself_and_absent_ones_left_out(ports: Ports) -> None:
+    wanted: list[tuple[str, str | None]] = [(f"results/{n}", None) for n in range(70)]
+    for key, _ in wanted:
+        ports.objects.write(key, key.encode(), content_type="x")
+    found = ports.objects.read_many([*wanted, ("absent", None), wanted[0]])
+    assert found == {(key, None): key.encode() for key, _ in wanted}
+    assert ports.objects.read_many([]) == {}
+
+
 def test_a_presigned_put_signs_the_checksum_of_the_bytes(ports: Ports) -> None:
     url, headers = ports.objects.presign_put(
         "results/x", sha256_hex=hashlib.sha256(b"hi").hexdigest(), size=2, seconds=60

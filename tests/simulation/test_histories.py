@@ -38,9 +38,17 @@ def test_these_histories_are_no_walk_in_the_park() -> None:
         seen |= set(history.sky.faults())
         history.live()
         endings |= {f"{x.status} {x.error}" for x in history.stack.workflow.executions.values()}
-    never = {"describe_lag_s", "clock_skew_s", "notice", "spot_kills_an_hour", "quota_zero_until"}
+    never = {
+        "describe_lag_s",
+        "clock_skew_s",
+        "notice",
+        "spot_kills_an_hour",
+        "quota_zero_until",
+        "quota_vcpus",
+    }
     assert set(CALM.__dataclass_fields__) - seen <= never
     assert {"SUCCEEDED ", "FAILED NoCapacity", "FAILED LaunchUnknown", "ABORTED "} <= endings
+    assert {"FAILED LaunchPostponed", "FAILED LaunchMisconfigured", "FAILED QuotaExceeded"} <= endings
     assert {"FAILED RunnerSilent", "FAILED BootTimedOut", "FAILED InstanceGone"} <= endings
 
 

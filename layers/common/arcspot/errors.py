@@ -18,8 +18,9 @@ name, and the runner acts on the name a refused call carries.
     │   ├── NoCapacity         no spot capacity of any allowed type in any zone
     │   ├── QuotaExceeded      the account's vCPU quota is too small
     │   ├── LaunchThrottled    EC2 asks us to slow down
-    │   ├── LaunchMisconfigured  no retry can help; a person must look
-    │   └── LaunchUnknown      no answer: an instance may or may not exist
+    │   ├── LaunchPostponed    EC2 says no for a reason that may pass; tried again, ever more slowly
+    │   ├── LaunchMisconfigured  proven to need a person; tried once a day all the same
+    │   └── LaunchUnknown      no clear answer: an instance may or may not exist
     ├── RunnerRefused          runner_api says no to a runner
     │   ├── NotYourself        the caller could not prove to be that instance
     │   ├── LaunchClosed       the launch is over; shut down
@@ -76,7 +77,19 @@ class StillServing(Conflict):
 
 
 class LaunchRefused(ArcspotError):
-    """No instance was started. Subclasses say whose fault it was."""
+    """EC2 gave no instance. Subclasses say what that asks of us.
+
+    `codes` are EC2's own, those that decided. `certain`: it is proven that this call started nothing.
+    `answered`: EC2 answered for the launch's token, so no call before with that token has either.
+    """
+
+    def __init__(
+        self, words: str = "", *, codes: tuple[str, ...] = (), certain: bool = True, answered: bool = False
+    ) -> None:
+        super().__init__(words)
+        self.codes = codes
+        self.certain = certain
+        self.answered = answered
 
 
 class NoCapacity(LaunchRefused):
@@ -91,8 +104,12 @@ class LaunchThrottled(LaunchRefused):
     """EC2 asked us to slow down; the same client token may be tried again."""
 
 
+class LaunchPostponed(LaunchRefused):
+    """A reason that is not known to need a person, or not known at all: tried again, ever more slowly."""
+
+
 class LaunchMisconfigured(LaunchRefused):
-    """Template, permission or image is wrong; no retry can help."""
+    """Template, permission or image is proven wrong: a person must mend it. Tried once a day all the same."""
 
 
 class LaunchUnknown(LaunchRefused):

@@ -73,6 +73,10 @@ class Objects(Protocol):
     """The bucket."""
 
     def read(self, key: str, *, version: str | None = None) -> bytes: ...
+    def read_many(self, wanted: Sequence[tuple[str, str | None]]) -> Mapping[tuple[str, str | None], bytes]:
+        """The bytes of many (key, version), several at once; what does not exist is left out."""
+        ...
+
     def write(self, key: str, body: bytes, *, content_type: str) -> None: ...
     def delete(self, key: str) -> None: ...
     def keys(self, prefix: str) -> Iterable[str]: ...
@@ -87,11 +91,15 @@ class Objects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FleetOrder:
-    """One instance to start: `launch_id` is tag and client token in one."""
+    """One instance to start: `launch_id` is tag and client token in one.
+
+    `since`: when EC2 was first asked, before which no instance can have begun to cost.
+    """
 
     launch_id: str
     instance_types: tuple[str, ...]
     market: str = "spot"
+    since: datetime | None = None
 
 
 class Compute(Protocol):

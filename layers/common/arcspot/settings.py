@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from arcspot.domain.budget import FALLBACK_ON_DEMAND_USD_MICROS, usd_to_micros, worst_case_usd_micros
@@ -54,10 +54,17 @@ class Settings:
     on_demand_fallback: bool = False
     gpu_idle_s: int = 600
     gpu_idle_kill: bool = False
+    zones: Mapping[str, str] = field(default_factory=dict)
+    on_demand_quota_vcpus: int = 0
 
     def price_table(self, read: Mapping[str, int]) -> dict[str, int]:
         """On-demand micro-dollars an hour: what the operator set, else what was `read`, else the built-in."""
         return {**FALLBACK_ON_DEMAND_USD_MICROS, **read, **self.price_overrides}
+
+    @property
+    def beat_s(self) -> int:
+        """How often a runner is heard: three times at least within a lease and within the silence allowed."""
+        return max(1, min(self.heartbeat_s, self.lease_s // 3, self.silence_s // 3))
 
     @property
     def reserve(self) -> int:
@@ -87,7 +94,8 @@ class Settings:
             state_machine_arn=_text(env, "STATE_MACHINE_ARN"),
             topic_arn=_text(env, "TOPIC_ARN"),
             launch_template_id=env.get("LAUNCH_TEMPLATE_ID", ""),
-            subnet_ids=_list(env, "SUBNET_IDS", required=False),
+            subnet_ids=tuple(_subnets(env)),
+            zones={subnet: zone for subnet, zone in _subnets(env).items() if zone},
             runner_role=_text(env, "RUNNER_ROLE"),
             instance_types=_list(env, "INSTANCE_TYPES"),
             cap=usd_to_micros(Decimal(_text(env, "MONTHLY_CAP_USD"))),
@@ -114,6 +122,7 @@ class Settings:
             on_demand_fallback=env.get("ON_DEMAND_FALLBACK", "false") == "true",
             gpu_idle_s=_count(env, "GPU_IDLE_S"),
             gpu_idle_kill=env.get("GPU_IDLE_ACTION", "warn") == "kill",
+            on_demand_quota_vcpus=_count(env, "ON_DEMAND_QUOTA_VCPUS", default="0"),
         )
 
 
@@ -124,8 +133,8 @@ def _text(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _count(env: Mapping[str, str], name: str) -> int:
-    value = _text(env, name)
+def _count(env: Mapping[str, str], name: str, *, default: str = "") -> int:
+    value = env.get(name, "").strip() or default or _text(env, name)
     if not value.isdecimal():
         raise ConfigurationError(f"environment variable {name} must be a whole number, found {value!r}")
     return int(value)
@@ -134,6 +143,12 @@ def _count(env: Mapping[str, str], name: str) -> int:
 def _list(env: Mapping[str, str], name: str, *, required: bool = True) -> tuple[str, ...]:
     value = _text(env, name) if required else env.get(name, "")
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _subnets(env: Mapping[str, str]) -> dict[str, str]:
+    """Subnet → its zone ("" when not said), from `subnet-1=us-east-1a,subnet-2=…`."""
+    pairs = (part.partition("=") for part in _list(env, "SUBNET_IDS", required=False))
+    return {subnet.strip(): zone.strip() for subnet, _, zone in pairs}
 
 
 def _prices(text: str) -> dict[str, int]:

@@ -14,6 +14,7 @@ from arcspot.domain.launching import BACKOFF_MINUTES, Breaker, Launch, LaunchSta
 from arcspot.errors import (
     LaunchClosed,
     LaunchMisconfigured,
+    LaunchPostponed,
     LaunchRefused,
     LaunchThrottled,
     LaunchUnknown,
@@ -33,7 +34,15 @@ ACTIVE = Launch(
     state=LaunchState.ACTIVE,
     heartbeat_at=START,
 )
-KINDS = (NoCapacity, QuotaExceeded, LaunchThrottled, LaunchUnknown, LaunchMisconfigured, RunnerGaveUp)
+KINDS = (
+    NoCapacity,
+    QuotaExceeded,
+    LaunchThrottled,
+    LaunchUnknown,
+    LaunchPostponed,
+    LaunchMisconfigured,
+    RunnerGaveUp,
+)
 
 
 def after(seconds: float) -> datetime:
@@ -92,7 +101,7 @@ def test_without_work_a_gpu_may_idle() -> None:
         assert idle.heard(now=after(2), gpu_utilisation=figure).gpu_idle_since is None
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k is not LaunchMisconfigured])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_breaker_waits_longer_each_time_and_then_no_longer(kind: type[LaunchRefused]) -> None:
     steps = BACKOFF_MINUTES[kind.__name__]
     breaker, now = Breaker(), START
@@ -112,15 +121,37 @@ def test_launches_refused_together_are_one_refusal(kind: type[LaunchRefused]) ->
 
 
 @given(st.lists(st.sampled_from(KINDS), max_size=5), st.lists(st.sampled_from(KINDS), max_size=5))
-def test_what_waits_for_a_person_waits_whatever_else_is_refused(
+def test_what_waits_for_a_person_waits_a_day_whatever_else_is_refused(
     earlier: list[type[LaunchRefused]], later: list[type[LaunchRefused]]
 ) -> None:
     breaker = Breaker()
     for kind in (*earlier, LaunchMisconfigured, *later):
         breaker = breaker.tripped(kind("no"), now=START)
-    assert breaker.open(after(10**7))
+    assert (breaker.open(after(86_399)), breaker.open(after(86_400))) == (True, False)
     assert breaker.error == "LaunchMisconfigured", "a person is told what to mend"
+    assert breaker.until_resumed
+    milder = breaker.tripped(NoCapacity("no"), now=after(86_400))
+    assert (milder.error, milder.until_resumed) == ("NoCapacity", False), "a person has mended it"
     assert not breaker.closed().open(START)
+
+
+@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=9), st.data())
+def test_no_refusal_stops_launching_for_good(kinds: list[type[LaunchRefused]], data: st.DataObject) -> None:
+    """An hour at most after whatever may pass by itself, a day after what only a person can mend."""
+    breaker, now = Breaker(), START
+    for kind in kinds:
+        breaker = breaker.tripped(kind("no"), now=now)
+        assert breaker.open_until is not None
+        assert breaker.open_until - now <= timedelta(days=1)
+        if not breaker.until_resumed:
+            assert breaker.open_until - now <= timedelta(hours=1)
+        now += timedelta(minutes=data.draw(st.integers(0, 2000)))
+
+
+def test_a_row_that_an_earlier_version_had_stopped_for_good_is_tried_again() -> None:
+    old = Breaker(failures=1, error="LaunchMisconfigured", until_resumed=True, open_until=None)
+    assert not old.open(START)
+    assert old.tripped(NoCapacity("no"), now=START).error == "NoCapacity"
 
 
 @pytest.mark.parametrize(

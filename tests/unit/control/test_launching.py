@@ -76,13 +76,21 @@ def test_after_the_breaker_a_launch_is_tried_again() -> None:
     assert stack.world.store.breaker().error == ""
 
 
-def test_a_configuration_error_waits_for_a_person() -> None:
+def test_a_configuration_error_waits_for_a_person_and_is_tried_once_a_day_all_the_same() -> None:
     stack, launch_id = reserved()
-    stack.world.ec2.refusals = [LaunchMisconfigured("no image")]
-    with pytest.raises(LaunchMisconfigured):
-        stack.launch(launch_id)
-    stack.world.wait(timedelta(days=3).total_seconds())
-    assert stack.scale() == []
+    for _ in range(3):
+        stack.world.ec2.refusals = [LaunchMisconfigured("no image")]
+        with pytest.raises(LaunchMisconfigured):
+            stack.launch(launch_id)
+        stack.world.wait(timedelta(hours=23, minutes=59).total_seconds())
+        assert stack.scale() == []
+        stack.world.wait(61)
+        (launch_id,) = stack.scale()
+    assert [subject for subject, _ in stack.world.mail.sent if "launching" in subject] == [
+        "arcspot: launching fails until a person mends it"
+    ]
+    stack.launch(launch_id)
+    assert stack.world.store.breaker().error == ""
 
 
 def test_after_no_answer_the_money_stays_held_and_the_instance_is_adopted() -> None:

@@ -8,6 +8,7 @@ from arcspot.domain.launching import BACKOFF_MINUTES, Launch
 from arcspot.errors import (
     ItemsFailed,
     LaunchMisconfigured,
+    LaunchPostponed,
     LaunchRefused,
     LaunchThrottled,
     LaunchUnknown,
@@ -51,6 +52,8 @@ def events(stack: Stack, kind: str) -> list[str]:
         (LaunchThrottled("slow down"), "boot", 0),  # its money is held: the same launch is tried again
         (LaunchUnknown("timeout"), "boot", 0),  # and this one may have an instance
         (LaunchMisconfigured("no image"), "config", 1),
+        (LaunchPostponed("not verified yet"), "refused", 1),
+        (LaunchPostponed("nobody knows this code", certain=False), "refused", 1),
     ],
 )
 def test_a_refusal_stops_launching_is_shown_and_mailed_once_if_a_person_can_help(

@@ -8,7 +8,7 @@ from functools import cache
 import boto3
 from botocore.config import Config
 
-from arcspot.aws.bucket import Bucket
+from arcspot.aws.bucket import AT_ONCE, Bucket
 from arcspot.aws.compute import Ec2
 from arcspot.aws.dynamo import DynamoStore
 from arcspot.aws.messages import AsyncInvoke, DoorBell, StepFunctions, StsWitness, Topic
@@ -27,7 +27,9 @@ _CONFIG = Config(
 )
 # The watchdog rings before it looks at anything else: a door that hangs must not cost it its minute.
 _BELL_CONFIG = _CONFIG.merge(Config(read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1}))
-_S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "path"}))
+_S3_CONFIG = _CONFIG.merge(
+    Config(signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=AT_ONCE)
+)
 
 
 def client_config(service: str) -> Config:
@@ -50,6 +52,7 @@ def build(settings: Settings, session: boto3.Session) -> Ports:
             stack=settings.stack,
             template_id=settings.launch_template_id,
             subnet_ids=settings.subnet_ids,
+            zones=settings.zones,
         ),
         workflow=StepFunctions(session.client("stepfunctions", config=_CONFIG), settings.state_machine_arn),
         mail=Topic(session.client("sns", config=_CONFIG), settings.topic_arn),

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from arcspot.domain.refusals import refusal as refusal
 from arcspot.errors import (
     Conflict,
     LaunchClosed,
     LaunchMisconfigured,
     LaunchRefused,
-    LaunchThrottled,
-    LaunchUnknown,
     NoCapacity,
-    QuotaExceeded,
     RunnerGaveUp,
 )
 
@@ -65,7 +64,8 @@ class Launch:
     `leases` are the ids of the jobs it holds, kept here because an index of the jobs table
     lags: whoever ends a launch must see every one of them. `market` is what was asked for
     until the instance says what it is. `armed`: the one-shot schedule that ends the instance
-    at its deadline exists.
+    at its deadline exists. `price_guessed`: nobody told the spot price, so `price` is the on-demand
+    one. `vcpus` is the most the instance may have; 0 sets no limit.
     """
 
     launch_id: str
@@ -81,6 +81,8 @@ class Launch:
     zone: str = ""
     market: str = ""
     price: int = 0
+    price_guessed: bool = False
+    vcpus: int = 0
     started_at: datetime | None = None
     heartbeat_at: datetime | None = None
     gone_at: datetime | None = None
@@ -107,7 +109,7 @@ class Launch:
             raise Conflict(f"launch {self.launch_id} is {self.state}, not RESERVED")
         return self if self.attempted_at else replace(self, attempted_at=now)
 
-    def adopted(self, instance: Instance, *, price: int) -> Launch:
+    def adopted(self, instance: Instance, *, price: int, guessed: bool = False) -> Launch:
         """Take the instance as this launch's. Raises Conflict when it has another one, or is over."""
         if self.instance_id == instance.instance_id:
             return self
@@ -123,7 +125,25 @@ class Launch:
             zone=instance.zone,
             market=instance.market,
             price=price,
+            price_guessed=guessed,
             started_at=instance.launched_at,
+            reason="",  # what a refused call left there: it had started this instance all the same
+        )
+
+    def placed(self, instance: Instance, *, price: int, guessed: bool) -> Launch:
+        """Learn what was not known when the instance was adopted: zone, type, and with them the price.
+
+        Not once the runner is at work: its jobs' shares are counted at the price that was known by then.
+        """
+        if self.instance_id != instance.instance_id or self.state is LaunchState.SETTLED:
+            return self
+        better = self.price_guessed and not guessed and self.heartbeat_at is None
+        return replace(
+            self,
+            zone=self.zone or instance.zone,
+            instance_type=self.instance_type or instance.instance_type,
+            price=price if better else self.price,
+            price_guessed=guessed if better else self.price_guessed,
         )
 
     def greeted(self, *, instance_id: str, secret_sha256: str, host: str, now: datetime) -> Launch:
@@ -199,93 +219,45 @@ def hold_over(launch: Launch, now: datetime) -> bool:
     return now - since >= timedelta(seconds=HOLD_UNKNOWN_SECONDS)
 
 
-# Error codes of CreateFleet and RunInstances, by what they ask of us.
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-CAPACITY_CODES = frozenset(
-    {
-        "InsufficientInstanceCapacity",
-        "InsufficientHostCapacity",
-        "InsufficientReservedInstanceCapacity",
-        "InsufficientCapacity",
-        "SpotMaxPriceTooLow",
-        "UnfulfillableCapacity",
-        "Unsupported",
-    }
-)
-QUOTA_CODES = frozenset(
-    {
-        "MaxSpotInstanceCountExceeded",
-        "MaxSpotFleetRequestCountExceeded",
-        "VcpuLimitExceeded",
-        "InstanceLimitExceeded",
-        "SpotInstanceCountLimitExceeded",
-        "MaxConcurrentSpotFleetRequestsExceeded",
-    }
-)
-THROTTLE_CODES = frozenset(
-    {"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException", "RequestThrottled"}
-)
-UNKNOWN_CODES = frozenset(
-    {
-        "InternalError",
-        "InternalFailure",
-        "ServiceUnavailable",
-        "Unavailable",
-        "RequestTimeout",
-        "RequestTimeoutException",
-    }
-)
-
-REFUSALS: tuple[tuple[frozenset[str], type[LaunchRefused]], ...] = (
-    (CAPACITY_CODES, NoCapacity),
-    (QUOTA_CODES, QuotaExceeded),
-    (THROTTLE_CODES, LaunchThrottled),
-    (UNKNOWN_CODES, LaunchUnknown),
-)
-
-
-def refusal(codes: dict[str, str]) -> LaunchRefused:
-    """The one error that several per-zone errors (code → message) add up to.
-
-    A zone without capacity says nothing about the others, so the class that asks
-    most of us wins: unknown, then throttle, then quota, then configuration, then capacity.
-    """
-    text = (
-        "; ".join(f"{code}: {message}" for code, message in sorted(codes.items()))
-        or "EC2 gave no instance and no reason"
-    )
-    classes = {
-        next((kind for known, kind in REFUSALS if code in known), LaunchMisconfigured) for code in codes
-    }
-    for kind in (LaunchUnknown, LaunchThrottled, QuotaExceeded, LaunchMisconfigured, NoCapacity):
-        if kind in classes:
-            return kind(text)
-    return LaunchUnknown(text)
-
-
-BACKOFF_MINUTES = {
+# How long no launch is tried after the first refusal, the second, ...; the last one is repeated.
+# Every class has an end: nothing that EC2 says stops arcspot for good.
+BACKOFF_MINUTES: Mapping[str, tuple[int, ...]] = {
     "NoCapacity": (2, 5, 15),
     "QuotaExceeded": (30,),
     "LaunchThrottled": (1, 2, 5),
     "LaunchUnknown": (2, 5, 15),
+    "LaunchPostponed": (5, 15, 30, 60),
+    "LaunchMisconfigured": (24 * 60,),
     # Runners that start and cannot work would otherwise be replaced each minute until the cap.
     "RunnerGaveUp": (2, 5, 15),
+}
+# From which refusal on a person is told, once for each of EC2's codes until a launch succeeds.
+MAIL_AT: Mapping[str, int] = {
+    "QuotaExceeded": 1,
+    "LaunchPostponed": 1,
+    "LaunchMisconfigured": 1,
+    "LaunchUnknown": 3,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """After a refusal no launch is tried until `open_until`, or until a person resumes."""
+    """After a refusal no launch is tried until `open_until`, or until a person resumes.
+
+    `until_resumed`: only a person can mend it; it is tried again at `open_until` all the same.
+    `told` are the codes of which a person has had a mail.
+    """
 
     failures: int = 0
     error: str = ""
     message: str = ""
     open_until: datetime | None = None
     until_resumed: bool = False
+    told: tuple[str, ...] = ()
     version: int = 0
 
     def open(self, now: datetime) -> bool:
-        return self.until_resumed or (self.open_until is not None and now < self.open_until)
+        return self.open_until is not None and now < self.open_until
 
     def market(self, *, fallback: bool) -> str:
         """Where the next launch is asked for: on demand once spot refused every step of its back-off."""
@@ -293,26 +265,33 @@ class Breaker:
         return "on-demand" if fallback and spent else "spot"
 
     def tripped(self, error: LaunchRefused | RunnerGaveUp, *, now: datetime) -> Breaker:
-        """The breaker after one more refusal. One that waits for a person is not reset by a milder one.
+        """The breaker after one more refusal. While one waits for a person a milder one changes nothing.
 
         Launches started together are refused together: while it is open the same refusal
         counts once, or one bad minute would use up every step of the back-off.
         """
         name = type(error).__name__
-        again = name == self.error
-        failures = self.failures + (not self.open(now)) if again else 1
-        steps = BACKOFF_MINUTES.get(name)
-        if self.until_resumed and steps:
+        needs_a_person = isinstance(error, LaunchMisconfigured)
+        if self.until_resumed and self.open(now) and not needs_a_person:
             return self
-        until = now + timedelta(minutes=steps[min(failures, len(steps)) - 1]) if steps else None
+        failures = self.failures + (not self.open(now)) if name == self.error else 1
+        steps = BACKOFF_MINUTES[name]
+        news = _codes(error) if failures >= MAIL_AT.get(name, failures + 1) else ()
         return replace(
             self,
             failures=failures,
             error=name,
             message=str(error)[:500],
-            open_until=until,
-            until_resumed=steps is None,
+            open_until=now + timedelta(minutes=steps[min(failures, len(steps)) - 1]),
+            until_resumed=needs_a_person,
+            told=(*self.told, *(code for code in news if code not in self.told)),
         )
 
     def closed(self) -> Breaker:
-        return replace(self, failures=0, error="", message="", open_until=None, until_resumed=False)
+        return replace(self, failures=0, error="", message="", open_until=None, until_resumed=False, told=())
+
+
+def _codes(error: LaunchRefused | RunnerGaveUp) -> tuple[str, ...]:
+    """What a mail about an error is known by: EC2's codes, or the error's own name."""
+    codes = error.codes if isinstance(error, LaunchRefused) else ()
+    return codes or (type(error).__name__,)

@@ -31,6 +31,7 @@ class Act(StrEnum):
     ARM = "arm"
     DRAIN = "drain"
     WARN = "warn"
+    PLACE = "place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def steps(
     plan: list[Step] = []
     for launch in by_launch.values():
         step = _for_launch(launch, seen, now, patience, door_ill_at) or _lesser(
-            launch, now, patience, open_hours
+            launch, seen.get(launch.instance_id), now, patience, open_hours
         )
         plan += [step] if step else []
     for instance in seen.values():
@@ -189,7 +190,9 @@ def _overdue(launch: Launch, now: datetime, patience: Patience, door_ill_at: dat
     return None
 
 
-def _lesser(launch: Launch, now: datetime, patience: Patience, open_hours: bool) -> Step | None:
+def _lesser(
+    launch: Launch, instance: Instance | None, now: datetime, patience: Patience, open_hours: bool
+) -> Step | None:
     """What is worth doing for a launch that needs nothing urgently."""
 
     def step(act: Act, reason: str) -> Step:
@@ -197,6 +200,8 @@ def _lesser(launch: Launch, now: datetime, patience: Patience, open_hours: bool)
 
     if launch.state not in RUNNING:
         return None
+    if instance is not None and _unplaced(launch, instance):
+        return step(Act.PLACE, "EC2 shows where it is by now")
     if not launch.armed:
         return step(Act.ARM, "no schedule ends its instance yet")
     if not open_hours and not launch.drain:
@@ -204,6 +209,13 @@ def _lesser(launch: Launch, now: datetime, patience: Patience, open_hours: bool)
     if _gpu_idles(launch, now, patience) and not launch.gpu_warned:
         return step(Act.WARN, "GPU idle while it holds work")
     return None
+
+
+def _unplaced(launch: Launch, instance: Instance) -> bool:
+    """Whether an instance tells what its launch does not know yet."""
+    return (not launch.zone and bool(instance.zone)) or (
+        not launch.instance_type and bool(instance.instance_type)
+    )
 
 
 def _gpu_idles(launch: Launch, now: datetime, patience: Patience) -> bool:

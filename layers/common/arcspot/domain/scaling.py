@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-VCPUS_PER_SLOT = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
@@ -21,7 +19,11 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What limits the fleet right now. `spare` launches have room for work already (idle or booting)."""
+    """What limits the fleet right now. `spare` launches have room for work already (idle or booting).
+
+    `vcpus_each` are those of the smallest allowed type, `vcpus_live` what counts against the quota
+    already (None: one smallest for each live launch).
+    """
 
     live: int
     spare: int
@@ -33,6 +35,13 @@ class Room:
     breaker: str = ""
     closed_hours: str = ""
     fleet_version: int = 0
+    vcpus_each: int = 4
+    vcpus_live: int | None = None
+
+    @property
+    def vcpus_free(self) -> int:
+        used = self.live * self.vcpus_each if self.vcpus_live is None else self.vcpus_live
+        return self.quota_vcpus - used
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,7 @@ def how_many(backlog: Backlog, room: Room, pace: Pace) -> Decision:
     limits = {
         "slots": room.slots,
         "budget": room.available // room.reserve if room.reserve > 0 else 0,
-        "quota": room.quota_vcpus // VCPUS_PER_SLOT - room.live,
+        "quota": room.vcpus_free // room.vcpus_each,
         "step": pace.max_step,
     }
     tightest = min(limits, key=lambda name: limits[name])

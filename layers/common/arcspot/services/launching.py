@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
+from arcspot.domain.quotas import fitting
+from arcspot.domain.refusal_mail import refusal_mail
 from arcspot.errors import (
     Conflict,
     LaunchMisconfigured,
     LaunchRefused,
     LaunchThrottled,
     LaunchUnknown,
-    QuotaExceeded,
     RecordMissing,
     RunnerGaveUp,
 )
@@ -24,26 +25,29 @@ from arcspot.settings import Settings
 
 # The orderly ways to end a launch at its deadline get a minute before the schedule does it.
 TIMER_GRACE = timedelta(seconds=60)
-QUOTA_LINK = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-3819A6DF"
 
 
 def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> dict[str, Any]:
     """Start the launch's instance, or find the one it already has.
 
-    Raises a LaunchRefused subclass. On a definite refusal money and slot are back before it
-    is raised; on LaunchUnknown and LaunchThrottled they stay held for the watchdog to resolve.
+    Raises a LaunchRefused subclass. On a definite refusal of the first call money and slot are back
+    before it is raised. They stay held for the watchdog to resolve after an unclear answer, a throttle,
+    and any refusal of a later call: the one before may have started an instance.
     """
-    row = until_written(lambda: _attempt(ports, launch_id, now))
+    row, again = until_written(lambda: _attempt(ports, launch_id, now))
     if row.instance_id:
         return _told(row)
     try:
         instance = ports.compute.launch(
             FleetOrder(
-                launch_id=launch_id, instance_types=settings.instance_types, market=row.market or "spot"
+                launch_id=launch_id,
+                instance_types=fitting(settings.instance_types, row.vcpus),
+                market=row.market or "spot",
+                since=row.attempted_at,
             )
         )
     except LaunchRefused as refused:
-        _refused(ports, launch_id, refused, now)
+        _refused(ports, row, refused, now, again=again)
         raise
     row = adopt(ports, settings, launch_id, instance, now)
     try:
@@ -60,11 +64,11 @@ def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> d
 
 def adopt(ports: Ports, settings: Settings, launch_id: str, instance: Instance, now: datetime) -> Launch:
     """Bind instance and launch. An instance whose launch is over is terminated at once (the boot fence)."""
-    price = _price(ports, settings, instance, now)
+    price, guessed = _price(ports, settings, instance, now)
 
     def act() -> tuple[Launch, bool]:
         row = _row(ports, launch_id)
-        adopted = row.adopted(instance, price=price)
+        adopted = row.adopted(instance, price=price, guessed=guessed)
         if adopted != row:
             ports.store.write(adopted)
         return adopted, adopted != row
@@ -104,14 +108,32 @@ def end(ports: Ports, row: Launch, error: str, cause: str) -> None:
         ports.workflow.fail(row.task_token, error, cause)
 
 
-def _price(ports: Ports, settings: Settings, instance: Instance, now: datetime) -> int:
-    """What an hour of an instance costs, at most: its spot price if known, else its on-demand price."""
+def place(ports: Ports, settings: Settings, launch_id: str, instance: Instance, now: datetime) -> None:
+    """Let a launch learn from what EC2 shows: its zone and type, and its price while that is only guessed."""
+    price, guessed = _price(ports, settings, instance, now)
+
+    def act() -> None:
+        row = _row(ports, launch_id)
+        placed = row.placed(instance, price=price, guessed=guessed)
+        if placed != row:
+            ports.store.write(placed)
+
+    until_written(act)
+
+
+def _price(ports: Ports, settings: Settings, instance: Instance, now: datetime) -> tuple[int, bool]:
+    """What an hour of an instance costs, at most, and whether that is a guess.
+
+    Its spot price if known, else the on-demand price of its type.
+    """
     table = settings.price_table(money.read_prices(ports))
     dearest = table.get(instance.instance_type, max(table.values()))
     if instance.market != "spot":
-        return dearest
+        return dearest, instance.instance_type not in table
+    if not instance.zone or not instance.instance_type:
+        return dearest, True
     spot = ports.compute.spot_price(instance.instance_type, instance.zone, since=now, until=now)
-    return min(spot, dearest) if spot else dearest
+    return (min(spot, dearest), False) if spot else (dearest, True)
 
 
 def wait_for(ports: Ports, launch_id: str, *, phase: str, token: str) -> None:
@@ -141,48 +163,58 @@ def answer(ports: Ports, row: Launch) -> None:
         ports.workflow.succeed(row.task_token, {"reason": row.reason})
 
 
-def _attempt(ports: Ports, launch_id: str, now: datetime) -> Launch:
+def _attempt(ports: Ports, launch_id: str, now: datetime) -> tuple[Launch, bool]:
+    """Note that EC2 is about to be asked; whether it may have been asked before."""
     row = _row(ports, launch_id)
     if row.instance_id:
-        return row
+        return row, True
     if row.state is not LaunchState.RESERVED:
         raise LaunchMisconfigured(f"launch {launch_id} is {row.state}; it gets no instance")
     attempting = row.attempting(now=now)
     if attempting != row:
         ports.store.write(attempting)
-    return attempting
+    return attempting, row.attempted_at is not None
 
 
-def _refused(ports: Ports, launch_id: str, refused: LaunchRefused, now: datetime) -> None:
-    name = type(refused).__name__
-    ports.store.record(Event(f"launch#{launch_id}", now, "refused", f"{name}: {refused}"[:500]))
-    before = trip_breaker(ports, refused, now)
-    if isinstance(refused, LaunchUnknown | LaunchThrottled):
-        return
-    money.release(ports, launch_id, f"{name}: {refused}"[:500], now)
-    if before.error == name:
-        return  # told when it began: once for all launches of a round, not each half hour
-    if isinstance(refused, QuotaExceeded):
-        ports.mail.send(
-            "arcspot: the vCPU quota for GPU instances is too small",
-            f"EC2 says: {refused}\n\nAsk for more vCPUs (g4dn.xlarge needs 4): {QUOTA_LINK}\n"
-            "Jobs wait; nothing is lost. Another try follows every 30 minutes.\n",
-        )
-    elif isinstance(refused, LaunchMisconfigured):
-        ports.mail.send(
-            "arcspot: launching fails and will not mend itself",
-            f"EC2 says: {refused}\n\nNo launch is tried until you run `arcspot resume`. "
-            "Jobs wait; nothing is lost.\n",
-        )
+def _refused(ports: Ports, row: Launch, refused: LaunchRefused, now: datetime, *, again: bool) -> None:
+    name, launch_id = type(refused).__name__, row.launch_id
+    words = f"{name}: {refused}"[:500]
+    ports.store.record(Event(f"launch#{launch_id}", now, "refused", words))
+    before, after = trip_breaker(ports, refused, now)
+    if settled_by(refused, again=again):
+        money.release(ports, launch_id, words, now)
+    elif not isinstance(refused, LaunchUnknown | LaunchThrottled):
+        _note(ports, launch_id, words)
+    if set(after.told) - set(before.told):  # marked before it is sent: a crash in between loses a mail
+        ports.mail.send(*refusal_mail(refused, after, market=row.market or "spot"))
 
 
-def trip_breaker(ports: Ports, error: LaunchRefused | RunnerGaveUp, now: datetime) -> Breaker:
-    """Let no launch be tried for a while, because this happened. Returns the breaker as it was before."""
+def settled_by(refused: LaunchRefused, *, again: bool) -> bool:
+    """Whether a refusal proves that the launch has no instance: then its money and slot go back at once."""
+    proven = refused.certain and (refused.answered or not again)
+    return proven and not isinstance(refused, LaunchUnknown | LaunchThrottled)
 
-    def act() -> Breaker:
+
+def _note(ports: Ports, launch_id: str, words: str) -> None:
+    """Remember why a launch whose money stays held got no instance, so that nobody waits for its boot."""
+
+    def act() -> None:
+        row = _row(ports, launch_id)
+        if row.state is LaunchState.RESERVED and not row.reason:
+            ports.store.write(replace(row, reason=words))
+
+    until_written(act)
+
+
+def trip_breaker(ports: Ports, error: LaunchRefused | RunnerGaveUp, now: datetime) -> tuple[Breaker, Breaker]:
+    """Let no launch be tried for a while, because this happened. The breaker before and after."""
+
+    def act() -> tuple[Breaker, Breaker]:
         before = ports.store.breaker()
-        ports.store.write(before.tripped(error, now=now))
-        return before
+        after = before.tripped(error, now=now)
+        if after != before:
+            ports.store.write(after)
+        return before, after
 
     return until_written(act)
 

@@ -39,6 +39,7 @@ def reserve(
     *,
     fleet_version: int | None = None,
     market: str = "spot",
+    vcpus: int = 0,
 ) -> Launch:
     """Take the worst case of one launch and one slot, and put its row: one transaction.
 
@@ -57,6 +58,7 @@ def reserve(
             period=ledger.period,
             reserve=worst_case,
             market=market,
+            vcpus=vcpus,
             created_at=now,
             hard_deadline=now + timedelta(seconds=settings.max_lifetime_s),
             boot_deadline=now + timedelta(seconds=settings.boot_timeout_s),
@@ -90,12 +92,14 @@ def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> i
     """Book what a launch whose instance is gone really cost. Returns micro-dollars; twice is once.
 
     A spot price moves while an instance runs: the highest of its time counts, so that the books
-    are never below the bill.
+    are never below the bill. What was only guessed counts no more once that is known, unless jobs
+    have been charged by it.
     """
     price = _highest_price(ports, settings, _launch(ports, launch_id), now)
 
     def priced(launch: Launch) -> Launch:
-        return replace(launch, price=max(launch.price, price))
+        guess_is_over = bool(price) and launch.price_guessed and launch.heartbeat_at is None
+        return replace(launch, price=price if guess_is_over else max(launch.price, price))
 
     def act() -> tuple[Launch, bool]:
         launch = _launch(ports, launch_id)
@@ -168,7 +172,7 @@ def refresh_prices(ports: Ports, settings: Settings, now: datetime) -> None:
 
 def _highest_price(ports: Ports, settings: Settings, launch: Launch, now: datetime) -> int:
     """The dearest spot price of a launch's life, at most its type's on-demand price; 0 when unknown."""
-    if launch.market != "spot" or launch.started_at is None:
+    if launch.market != "spot" or launch.started_at is None or not launch.zone:
         return 0
     peak = ports.compute.spot_price(
         launch.instance_type, launch.zone, since=launch.started_at, until=launch.gone_at or now

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from arcspot.domain import reporting, scoring, tasks
 from arcspot.domain.jobs import Batch, Job, JobState
-from arcspot.errors import Conflict, RecordMissing
+from arcspot.errors import Conflict
 from arcspot.ports import Event, Ports
 from arcspot.settings import Settings
 
@@ -31,7 +31,7 @@ def report_finished(ports: Ports, settings: Settings, now: datetime) -> list[str
 
 def report(ports: Ports, batch: Batch, jobs: list[Job], now: datetime) -> bool:
     """Write page, submission file and summary of one batch, then mail once. False when somebody else did."""
-    files = _Files(ports)
+    files = _Files(ports, jobs)
     lines = [_line(files, job) for job in jobs]
     start, end = min(job.created_at for job in jobs), max(job.updated_at for job in jobs)
     summary = reporting.summarise(
@@ -52,29 +52,37 @@ def report(ports: Ports, batch: Batch, jobs: list[Job], now: datetime) -> bool:
 
 
 class _Files:
-    """Reads each task file once, however many of its tasks are asked for."""
+    """The task files and predictions of a batch: each read once, all of them several at once.
 
-    def __init__(self, ports: Ports) -> None:
-        self._objects = ports.objects
-        self._read: dict[tuple[str, str], Mapping[str, tasks.Task]] = {}
+    Each task file is parsed once, however many of its tasks are asked for.
+    """
+
+    def __init__(self, ports: Ports, jobs: Sequence[Job]) -> None:
+        answers = [(_prediction_key(job), None) for job in jobs if job.state is JobState.DONE]
+        self._bodies = ports.objects.read_many([*(_source(job) for job in jobs), *answers])
+        self._parsed: dict[tuple[str, str | None], Mapping[str, tasks.Task]] = {}
 
     def task(self, job: Job) -> tasks.Task | None:
-        source = (job.input.key, job.input.object_version)
-        if source not in self._read:
-            try:
-                body = self._objects.read(job.input.key, version=job.input.object_version or None)
-                known = {task.task_id: task for task in tasks.read_task_file(job.input.key, body).tasks}
-            except RecordMissing:
-                known = {}  # the user removed the file; the answers are still worth a line
-            self._read[source] = known
-        return self._read[source].get(job.task_id)
+        source = _source(job)
+        if source not in self._parsed:
+            body = self._bodies.get(source)
+            # Without a body the user removed the file; the answers are still worth a line.
+            found = tasks.read_task_file(job.input.key, body).tasks if body is not None else ()
+            self._parsed[source] = {task.task_id: task for task in found}
+        return self._parsed[source].get(job.task_id)
 
     def prediction(self, job: Job) -> list[dict[str, list[list[int]]]]:
-        try:
-            answer = json.loads(self._objects.read(job.result_prefix + "prediction.json"))
-        except RecordMissing:
-            return []
+        body = self._bodies.get((_prediction_key(job), None))
+        answer = json.loads(body) if body is not None else []
         return answer if isinstance(answer, list) else []
+
+
+def _source(job: Job) -> tuple[str, str | None]:
+    return job.input.key, job.input.object_version or None
+
+
+def _prediction_key(job: Job) -> str:
+    return job.result_prefix + "prediction.json"
 
 
 def _line(files: _Files, job: Job) -> reporting.JobLine:

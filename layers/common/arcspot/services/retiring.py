@@ -114,10 +114,20 @@ def settle(ports: Ports, settings: Settings, launch_id: str, *, silent: bool, no
         reclaim_job(
             ports, job_id, launch_id, reason=row.reason or "its instance is gone", silent=silent, now=now
         )
+    _place(ports, settings, row, now)
     actual = money.settle(ports, settings, launch_id, now)
     ports.timers.disarm(launch_id)
     ports.kick("report")
     return actual
+
+
+def _place(ports: Ports, settings: Settings, row: Launch, now: datetime) -> None:
+    """The last look at an instance whose zone nobody saw: EC2 shows it for about an hour after its end."""
+    if row.zone or row.state is not LaunchState.GONE:
+        return
+    instance = ports.compute.instance(row.instance_id)
+    if instance is not None:
+        launching.place(ports, settings, row.launch_id, instance, now)
 
 
 def _row(ports: Ports, launch_id: str) -> Launch:

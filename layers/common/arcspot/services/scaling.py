@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from arcspot.domain.hours import allowed
 from arcspot.domain.jobs import Batch, JobState
-from arcspot.domain.launching import LaunchState
-from arcspot.domain.scaling import VCPUS_PER_SLOT, Backlog, Decision, Pace, Room, cannot_meet, how_many
+from arcspot.domain.launching import Launch, LaunchState
+from arcspot.domain.quotas import most_each, vcpus
+from arcspot.domain.scaling import Backlog, Decision, Pace, Room, cannot_meet, how_many
 from arcspot.errors import Conflict, FleetPaused, NoMoney, NoSlot
 from arcspot.ports import Event, Ports
 from arcspot.services import money
@@ -18,6 +20,9 @@ from arcspot.settings import Settings
 LOOKS = 3
 # An outage of everything but the instances that must cost no healthy runner its work (L3).
 OUTAGE_SECONDS = 30 * 60
+LONGEST_POLL_SECONDS = 10 * 60
+# A quota that nobody has told limits nothing: MaxInstances alone does, and EC2 says no if it must.
+UNLIMITED_VCPUS = 10**9
 
 
 def scale(
@@ -35,9 +40,7 @@ def scale(
         backlog = _backlog(ports, settings, now, room)
         decision = how_many(backlog, room, _pace(settings))
         try:
-            waits_for = _reserve_and_start(
-                ports, settings, now, decision, room.fleet_version, new_id, started, market
-            )
+            waits_for = _reserve_and_start(ports, settings, now, decision, room, new_id, started, market)
         except Conflict:
             continue
         # Jobs that wait while an instance for them boots wait for that, and are told so.
@@ -52,7 +55,7 @@ def _reserve_and_start(
     settings: Settings,
     now: datetime,
     decision: Decision,
-    fleet_version: int,
+    room: Room,
     new_id: Callable[[datetime], str],
     started: list[str],
     market: str,
@@ -61,10 +64,18 @@ def _reserve_and_start(
 
     Raises Conflict when overtaken.
     """
+    limited = room.quota_vcpus < UNLIMITED_VCPUS
+    each = most_each(room.vcpus_free, decision.launches, settings.instance_types) if limited else 0
     for n in range(decision.launches):
         try:
             launch = money.reserve(
-                ports, settings, new_id(now), now, fleet_version=fleet_version + n, market=market
+                ports,
+                settings,
+                new_id(now),
+                now,
+                fleet_version=room.fleet_version + n,
+                market=market,
+                vcpus=each,
             )
         except (NoMoney, NoSlot, FleetPaused) as refused:
             return {NoMoney: "budget", NoSlot: "slots", FleetPaused: "paused"}[type(refused)]
@@ -75,20 +86,27 @@ def _reserve_and_start(
 
 def start(ports: Ports, settings: Settings, launch_id: str) -> None:
     """Start the launch's execution; its name is the launch id, so a second start is no second launch."""
-    ports.workflow.start(
-        launch_id,
-        {
-            "launch_id": launch_id,
-            "boot_timeout_s": settings.boot_timeout_s,
-            "boot_heartbeat_s": max(1, settings.boot_timeout_s - 1),
-            "serve_timeout_s": settings.max_lifetime_s + settings.margin_s,
-            # The watchdog ends a silent runner sooner, and knows whether the door itself was ill;
-            # the state machine's own limit is for the time when there is no watchdog.
-            "silence_s": settings.silence_s + OUTAGE_SECONDS,
-            "gone_poll_s": settings.gone_poll_s,
-            "error": {"Error": "", "Cause": ""},
-        },
-    )
+    ports.workflow.start(launch_id, lifecycle_input(settings, launch_id))
+
+
+def lifecycle_input(settings: Settings, launch_id: str) -> dict[str, Any]:
+    """What RunnerLifecycle is started with. Step Functions refuses a heartbeat that is not below its timeout.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/state-task.html#task-state-fields
+    """
+    boot_s = max(2, min(settings.boot_timeout_s, settings.max_lifetime_s))
+    serve_s = settings.max_lifetime_s + settings.margin_s
+    return {
+        "launch_id": launch_id,
+        "boot_timeout_s": boot_s,
+        "boot_heartbeat_s": boot_s - 1,
+        "serve_timeout_s": serve_s,
+        # The watchdog ends a silent runner sooner, and knows whether the door itself was ill;
+        # the state machine's own limit is for the time when there is no watchdog.
+        "silence_s": max(1, min(settings.silence_s + OUTAGE_SECONDS, serve_s - 1)),
+        "gone_poll_s": min(settings.gone_poll_s, LONGEST_POLL_SECONDS),
+        "error": {"Error": "", "Cause": ""},
+    }
 
 
 def estimate_key(settings: Settings) -> str:
@@ -162,12 +180,19 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
     ledger, fleet = money.open_books(ports, settings, now)
     breaker = ports.store.breaker()
     launches = ports.store.open_launches()
-    booting = [launch for launch in launches if launch.state in (LaunchState.RESERVED, LaunchState.LAUNCHED)]
+    # One that EC2 has refused, its money held until that is proven, is waited for by nobody.
+    booting = [
+        launch
+        for launch in launches
+        if launch.state is LaunchState.LAUNCHED
+        or (launch.state is LaunchState.RESERVED and not launch.reason)
+    ]
     idle = [
         launch
         for launch in launches
         if launch.state is LaunchState.ACTIVE and launch.active_leases == 0 and not launch.drain
     ]
+    market, quota = _market(settings, launches, breaker.market(fallback=settings.on_demand_fallback))
     room = Room(
         live=len(launches),
         spare=len(booting) + len(idle),
@@ -175,12 +200,48 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
         available=ledger.available,
         reserve=settings.reserve_at(money.read_prices(ports)),
         closed_hours="" if allowed(now, settings.allowed_hours) else "hours",
-        quota_vcpus=settings.quota_vcpus or settings.slots * VCPUS_PER_SLOT,
+        **_quota_room(settings, launches, market, quota),
         paused="paused" if fleet.paused else "",
         fleet_version=fleet.version,
         breaker=_BREAKER_REASONS.get(breaker.error, "capacity") if breaker.open(now) else "",
     )
-    return room, breaker.market(fallback=settings.on_demand_fallback)
+    return room, market
+
+
+def _quota_room(settings: Settings, launches: Sequence[Launch], market: str, quota: int) -> dict[str, int]:
+    """What a quota leaves. A quota that nobody has told counts nothing, so no type has to be countable."""
+    if not quota:
+        return {"quota_vcpus": UNLIMITED_VCPUS}
+    return {
+        "quota_vcpus": quota,
+        "vcpus_each": min(vcpus(name) for name in settings.instance_types),
+        "vcpus_live": _counted(settings, launches, market),
+    }
+
+
+def _market(settings: Settings, launches: Sequence[Launch], wanted: str) -> tuple[str, int]:
+    """Where to ask, and that market's quota (vCPUs; 0 when nobody has told it).
+
+    Spot is asked again when the on-demand quota has no room: what cannot be had there must not be waited for.
+    """
+    if wanted != "on-demand":
+        return wanted, settings.quota_vcpus
+    quota = settings.on_demand_quota_vcpus
+    if quota:
+        smallest = min(vcpus(name) for name in settings.instance_types)
+        if quota - _counted(settings, launches, wanted) < smallest:
+            return "spot", settings.quota_vcpus
+    return wanted, quota
+
+
+def _counted(settings: Settings, launches: Sequence[Launch], market: str) -> int:
+    """vCPUs that open launches of a market may count against its quota: the most where nobody knows yet."""
+    largest = max(vcpus(name) for name in settings.instance_types)
+    return sum(
+        vcpus(launch.instance_type) if launch.instance_type else launch.vcpus or largest
+        for launch in launches
+        if (launch.market or "spot") == market
+    )
 
 
 _BREAKER_REASONS = {
@@ -188,6 +249,7 @@ _BREAKER_REASONS = {
     "QuotaExceeded": "quota",
     "LaunchThrottled": "throttle",
     "LaunchMisconfigured": "config",
+    "LaunchPostponed": "refused",
     "LaunchUnknown": "capacity",
     "RunnerGaveUp": "runner",
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 from arcspot.domain.budget import share_usd_micros
 from arcspot.domain.jobs import Estimate, Job, JobState
-from arcspot.domain.launching import Launch, LaunchState
+from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
 from arcspot.ports import Event, Ports
 from arcspot.services import checkpoints, launching, retiring
@@ -68,17 +68,20 @@ class Door:
         return {}
 
     def hello(self, launch_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        instance_id = self._proven(launch_id, request)
+        instance = self._proven(launch_id, request)
+        instance_id = instance.instance_id
         secret = self.new_secret()
         host = json.dumps(request.get("host", {}), sort_keys=True)[:1000]
+
+        known = self._row(launch_id)
+        if known.instance_id == instance_id and (known.price_guessed or not known.zone):
+            # The last moment at which its price may change: from here on jobs are charged by it.
+            launching.place(self.ports, self.settings, launch_id, instance, self.now)
 
         def act() -> Launch:
             row = self._row(launch_id)
             if row.state is LaunchState.RESERVED:
                 # The instance spoke before `launch` wrote its answer: take it over from EC2 itself.
-                instance = self.ports.compute.instance(instance_id)
-                if instance is None:
-                    raise LaunchClosed(f"EC2 does not show {instance_id} yet; try again")
                 row = launching.adopt(self.ports, self.settings, launch_id, instance, self.now)
             greeted = row.greeted(
                 instance_id=instance_id, secret_sha256=_digest(secret), host=host, now=self.now
@@ -93,7 +96,7 @@ class Door:
             "secret": secret,
             "deadline_in_s": self._left(row),
             "idle_s": self.settings.idle_s,
-            "heartbeat_s": self.settings.heartbeat_s,
+            "heartbeat_s": self.settings.beat_s,
             "lease_s": self.settings.lease_s,
             "parallel": MOST_AT_ONCE,
         }
@@ -243,8 +246,8 @@ class Door:
             self.ports.kick("scale")
         return {}
 
-    def _proven(self, launch_id: str, request: Mapping[str, Any]) -> str:
-        """The instance id that STS, EC2 and the request agree on. Raises NotYourself."""
+    def _proven(self, launch_id: str, request: Mapping[str, Any]) -> Instance:
+        """The instance that STS, EC2 and the request agree on. Raises NotYourself."""
         claimed = text(request, "instance_id")
         proof = request.get("proof")
         if not isinstance(proof, dict) or not isinstance(proof.get("headers"), dict):
@@ -258,7 +261,7 @@ class Door:
         instance = self.ports.compute.instance(claimed)
         if instance is None or instance.launch_id != launch_id:
             raise NotYourself(f"EC2 does not show {claimed} as the instance of launch {launch_id}")
-        return claimed
+        return instance
 
     def _authorised(self, launch_id: str, secret: str) -> Launch:
         row = self._row(launch_id)

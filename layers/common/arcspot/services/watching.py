@@ -116,6 +116,8 @@ def take(ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance]
             ports.compute.terminate(step.instance_id)
         case Act.BOOK_LEAK:
             money.book_leak(ports, settings, seen[step.instance_id], now)
+        case Act.PLACE:
+            launching.place(ports, settings, step.launch_id, seen[step.instance_id], now)
         case Act.ARM:
             launching.arm(ports, step.launch_id, now)
         case Act.DRAIN:
