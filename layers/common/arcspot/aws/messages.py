@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from arcspot.domain.identity import Caller
 from arcspot.errors import NotYourself
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 # What SendTask* says when nobody waits for the token any more: the state timed out, or the execution ended.
 _NOBODY_WAITS = ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken")
-_SESSION = re.compile(r"<Arn>arn:[\w-]+:sts::\d{12}:assumed-role/([^/<]+)/([^/<]+)</Arn>")
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html: the unique id of an assumed
+# role's session is the role's own id, a colon, and the session's name.
+_SESSION = re.compile(r"<Arn>arn:[\w-]+:sts::(\d{12}):assumed-role/([^/<]+)/([^/<]+)</Arn>")
+_USER_ID = re.compile(r"<UserId>(AROA\w+):([^<]+)</UserId>")
+_ACCOUNT = re.compile(r"<Account>(\d{12})</Account>")
 MAX_SNS_SUBJECT = 100
 
 
@@ -122,7 +127,7 @@ class StsWitness:
         self._endpoint = urllib.parse.urlsplit(endpoint)
         self._timeout_s = timeout_s
 
-    def session(self, url: str, headers: Mapping[str, str]) -> tuple[str, str]:
+    def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
         try:
             asked = urllib.parse.urlsplit(url)
             query = urllib.parse.parse_qs(asked.query)
@@ -145,7 +150,15 @@ class StsWitness:
             raise NotYourself(f"the proof cannot be sent: {error}") from error
         except urllib.error.HTTPError as error:
             raise NotYourself(f"STS refuses the proof: {error.code} {error.read(500)!r}") from error
-        found = _SESSION.search(body)
-        if not found:
-            raise NotYourself("STS knows the caller, but not as an assumed role")
-        return found.group(1), found.group(2)
+        return caller_in(body)
+
+
+def caller_in(body: str) -> Caller:
+    """Who STS says signed. Raises NotYourself unless all of its answer tells of one role's session."""
+    arn, user, owner = (pattern.findall(body) for pattern in (_SESSION, _USER_ID, _ACCOUNT))
+    if not (len(arn) == len(user) == len(owner) == 1):
+        raise NotYourself("STS knows the caller, but not as an assumed role")
+    ((account, role, session),), ((role_id, named),) = arn, user
+    if (account, session) != (owner[0], named):
+        raise NotYourself(f"STS tells of two callers: {account}/{session} and {owner[0]}/{named}")
+    return Caller(account=account, role=role, role_id=role_id, session=session)
