@@ -68,7 +68,8 @@ def main(ctx: click.Context, /, **said: str | None) -> None:
     """Test-time training for ARC tasks on spot GPUs, within a budget it cannot break.
 
     Commands talk to --endpoint-url or AWS_ENDPOINT_URL, else to the local stack of this folder
-    if one is up, else to AWS.
+    if one is up. AWS is used only where somebody says so: --aws, --region, --profile, or
+    ARCSPOT_TARGET=aws in the environment.
     """
     ctx.obj = said
 
