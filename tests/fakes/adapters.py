@@ -157,6 +157,38 @@ def _operations(method: ast.FunctionDef) -> Iterator[str]:
             yield ast.literal_eval(node.args[0])
 
 
+CLASSES = {
+    "store": "DynamoStore", "objects": "Bucket", "compute": "Ec2", "workflow": "StepFunctions",
+    "mail": "Topic", "kick": "AsyncInvoke", "identity": "StsWitness", "timers": "Scheduler",
+    "price_list": "PriceList", "bell": "DoorBell",
+}  # fmt: skip
+
+
+@cache
+def operations(use: str) -> frozenset[str]:
+    """Every operation that an adapter's method can come to, by its code and what it calls of itself."""
+    port, _, method = use.partition(".")
+    owner = next(
+        node
+        for path in sorted(ADAPTERS.glob("*.py"))
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == CLASSES[port]
+    )
+    methods = {node.name: node for node in owner.body if isinstance(node, ast.FunctionDef)}
+    found, seen, waiting = set[str](), set[str](), [method or "__call__"]
+    while waiting:
+        name = waiting.pop()
+        if name in methods and name not in seen:
+            seen.add(name)
+            found |= set(_operations(methods[name]))
+            waiting += [
+                node.attr
+                for node in ast.walk(methods[name])
+                if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
+            ]
+    return frozenset(found)
+
+
 def made(calls: list[Call]) -> set[tuple[str, str, str]]:
     """The same of calls that were made."""
     found = set()
