@@ -26,7 +26,7 @@ VENV := .venv/.installed
 SAM := .venv-sam/.installed
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test simulate check format bench pretrain clean
+.PHONY: help setup demo test simulate check format rehearse bench pretrain clean
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,9 @@ check: setup ## ruff, mypy --strict, sam validate --lint
 format: setup ## Let ruff mend what it can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+rehearse: setup ## The first deployment into an account, at most $$1: EMAIL=you@… REGION=…, or LOCAL=1 on this machine
+	.venv/bin/arcspot $(if $(LOCAL),--local,--aws --region "$(REGION)") rehearse $(if $(EMAIL),--email "$(EMAIL)") $(if $(FOLDER),--folder "$(FOLDER)")
 
 bench: setup ## Measure; writes bench/out and a table for docs/benchmarks.md
 	.venv/bin/python -m bench

@@ -336,10 +336,28 @@ def _the_stack(target: Target, known: Known) -> Iterator[str]:
         yield known.stack
 
 
+def _fault_injections(target: Target, known: Known) -> Iterator[str]:
+    """The role of a rehearsal's experiment; the experiment's template goes with it."""
+    name = f"{known.stack}-fis"
+    try:
+        target.client("iam").get_role(RoleName=name)
+    except ClientError as error:
+        unless(error, "NoSuchEntity")
+    else:
+        yield name
+
+
+def _end_fault_injection(target: Target, name: str) -> None:
+    from arcspot_cli.interrupting import Fis
+
+    Fis(target).remove()
+
+
 WRITERS = (
     Kind("instances", _instances, _end_instance),
     Kind("schedules", schedules, delete_schedule),
     Kind("executions", _executions, _stop_execution),
+    Kind("fault injections", _fault_injections, _end_fault_injection),
 )
 """What starts, ends or writes something by itself, in the order in which it is stopped: the schedules of
 launches after the instances, since they are what ends an instance if all else fails."""

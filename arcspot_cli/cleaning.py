@@ -72,9 +72,9 @@ def left(target: Target, known: Known) -> dict[str, list[str]]:
 
 def table(told: Cleaned) -> list[str]:
     """The last lines: what was removed and what is left, kind by kind."""
-    lines = [f"{'':<16}{'removed':>8}{'left':>8}"]
+    lines = [f"{'':<17}{'removed':>8}{'left':>8}"]
     for name, found in told.left.items():
-        lines.append(f"{name:<16}{len(told.removed.get(name, ())):>8}{len(found):>8}" + _named(found))
+        lines.append(f"{name:<17}{len(told.removed.get(name, ())):>8}{len(found):>8}" + _named(found))
     lines.append("nothing is left" if told.nothing_left else "something is left: run the same command again")
     return lines
 

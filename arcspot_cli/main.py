@@ -16,6 +16,7 @@ from arcspot_cli.commands_demo import demo
 from arcspot_cli.commands_evaluate import evaluate
 from arcspot_cli.commands_local import local
 from arcspot_cli.commands_operating import cancel, cost, pause, resume
+from arcspot_cli.commands_rehearse import rehearse
 from arcspot_cli.commands_results import results
 from arcspot_cli.commands_retry import retry
 from arcspot_cli.commands_schedule import schedule
@@ -78,7 +79,7 @@ COMMANDS = (
     *(demo, evaluate, local, simulate),
     *(submit, status, results, schedule),
     *(cost, pause, resume, cancel, retry),
-    *(check, cleanup),
+    *(check, cleanup, rehearse),
 )
 for _command in COMMANDS:
     main.add_command(_command)

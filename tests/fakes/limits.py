@@ -301,7 +301,9 @@ def _invalid(params: Mapping[str, Any], shape: Any) -> Iterator[str]:
         if params:
             yield f"no parameters are taken, found {sorted(params)}"
         return
-    report = ParamValidator().validate(params, shape)
+    # botocore itself fills these in where they are left out, after this look.
+    tokens = {name for name, member in shape.members.items() if member.metadata.get("idempotencyToken")}
+    report = ParamValidator().validate({**dict.fromkeys(tokens, "token"), **params}, shape)
     if report.has_errors():
         yield report.generate_report()
 

@@ -253,6 +253,7 @@ class Whole(Target):
         scheduler = self.client("scheduler")
         scheduler.create_schedule_group(Name=STACK)
         Scheduler(scheduler, group=STACK, role_arn=ROLE).arm("launch-1", "i-1", START)
+        self.client("iam").create_role(RoleName=f"{STACK}-fis", AssumeRolePolicyDocument="{}")
         for name in (f"{STACK}-common", f"{STACK}-runner", f"{STACK}-runner", "another-runner"):
             self.client("lambda").publish_layer_version(LayerName=name, Content={"ZipFile": b"zip"})
         for name in (f"/arcspot/{STACK}", "/arcspot/arcspot-test-too", f"/aws/lambda/{STACK}-too"):
@@ -283,6 +284,7 @@ def gone(whole: Whole, told: cleaning.Cleaned) -> None:
     assert buckets == [f"{STACK}-bucket-mine"], "a bucket that is only called like ours is not ours"
     layers = [each["LayerName"] for each in whole.client("lambda").list_layers()["Layers"]]
     assert layers == ["another-runner"]
+    assert whole.client("iam").list_roles()["Roles"] == []
     groups = {each["logGroupName"] for each in whole.client("logs").describe_log_groups()["logGroups"]}
     assert groups == {"/arcspot/arcspot-test-too", f"/aws/lambda/{STACK}-too"}
     assert (

@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from arcspot_cli import cleaning, commands_status, demonstrating
+from arcspot_cli import cleaning, commands_status, demonstrating, rehearsing
 from arcspot_cli import target as targets
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.evaluation import running
@@ -45,6 +45,7 @@ LEAST = {
     "simulate": [],
     "check": [],
     "cleanup": [],
+    "rehearse": [],
     "local up": [],
     "local down": [],
     "local env": [],
@@ -91,6 +92,9 @@ def test_ctrl_c_ends_every_command_with_one_sentence(
     monkeypatch.setattr(demonstrating, "run", interrupted)
     monkeypatch.setattr(running, "run", interrupted)
     monkeypatch.setattr(campaign, "run", interrupted)
+    monkeypatch.setattr(rehearsing, "run", interrupted)
+    if name == "rehearse":
+        monkeypatch.setenv(targets.TARGET_VARIABLE, "local")
     for act in ("up", "down", "load", "status"):
         monkeypatch.setattr(local, act, interrupted)
     told = CliRunner().invoke(main, [*name.split(), *LEAST[name]])
@@ -99,8 +103,14 @@ def test_ctrl_c_ends_every_command_with_one_sentence(
     assert "Traceback" not in told.stderr
 
 
-# Commands of this machine alone: what they reach is a process here, or nothing.
-WITHOUT_A_STACK = ("demo", "evaluate", "simulate", *(name for name in LEAST if name.startswith("local ")))
+# Commands of this machine alone, and `rehearse`, which makes its stack and has to be told where.
+WITHOUT_A_STACK = (
+    "demo",
+    "evaluate",
+    "simulate",
+    "rehearse",
+    *(name for name in LEAST if name.startswith("local ")),
+)
 
 
 @pytest.mark.parametrize("name", [name for name in LEAST if name not in WITHOUT_A_STACK])
@@ -142,7 +152,7 @@ def test_commands_of_this_machine_make_no_client_of_aws(
 
 
 def test_one_function_picks_the_target_of_every_command() -> None:
-    """`resolve` is called by what all commands share and by the demo, which says local; by nobody else."""
+    """`resolve` is called by what all commands share and by two that say where: the demo, the rehearsal."""
     callers = {
         path.name
         for path in (house.ROOT / "arcspot_cli").glob("*.py")
@@ -151,7 +161,7 @@ def test_one_function_picks_the_target_of_every_command() -> None:
         and isinstance(node.func, ast.Name)
         and node.func.id in ("resolve", "Target")
     }
-    assert callers == {"commands.py", "demonstrating.py", "target.py"}
+    assert callers == {"commands.py", "demonstrating.py", "rehearsing.py", "target.py"}
     importing = {
         str(path.relative_to(house.ROOT / "arcspot_cli"))
         for path in (house.ROOT / "arcspot_cli").rglob("*.py")
