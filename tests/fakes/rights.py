@@ -200,6 +200,24 @@ def documents(role: str) -> Iterator[Mapping[str, Any]]:
     for attached in properties.get("ManagedPolicyArns", ()):
         if isinstance(attached, dict):
             yield resources("AWS::IAM::ManagedPolicy")[attached["Ref"]]["PolicyDocument"]
+    for policy in resources("AWS::IAM::Policy").values():
+        if {"Ref": role} in policy.get("Roles", ()):
+            yield policy["PolicyDocument"]
+    for policy in resources("AWS::IAM::RolePolicy").values():
+        if policy["RoleName"] == {"Ref": role}:
+            yield policy["PolicyDocument"]
+    for policy in resources("AWS::IAM::ManagedPolicy").values():
+        if {"Ref": role} in policy.get("Roles", ()):
+            yield policy["PolicyDocument"]
+
+
+def trusted(role: str) -> list[str]:
+    """The services that may assume a role."""
+    found = []
+    for statement in resources("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]:
+        assert (statement["Effect"], set(statement["Principal"])) == ("Allow", {"Service"}), role
+        found += _list(resolved(statement["Principal"]["Service"]))
+    return found
 
 
 def aws_policies(role: str) -> set[str]:
