@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -360,8 +361,11 @@ class Watch:
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
-    """Look at every request before botocore does anything with it: sent, stubbed, or only presigned."""
+def watching(*, refusing: str = "") -> Iterator[Watch]:
+    """Look at every request before botocore does anything with it: sent, stubbed, or only presigned.
+
+    With a code in `refusing` each is answered by that error: what an adapter asks next is seen as well.
+    """
     watch, original = Watch(), BaseClient._emit_api_params
 
     def emit(self: Any, api_params: Any, operation_model: Any, context: Any) -> Any:
@@ -371,6 +375,8 @@ def watching() -> Iterator[Watch]:
         watch.faults += [
             f"{service} {call.operation}: {fault}" for fault in faults(call, operation_model.input_shape)
         ]
+        if refusing:
+            raise ClientError({"Error": {"Code": refusing, "Message": "as asked"}}, operation_model.name)
         return original(self, api_params, operation_model, context)
 
     BaseClient._emit_api_params = emit

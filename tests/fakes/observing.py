@@ -25,6 +25,8 @@ def _signature(use: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> st
     """What of the arguments makes a difference to the rights that are needed."""
     if use == "store.write":
         return f"{use} {sorted({type(record).__name__ for record in args})} {len(args) > 1}"
+    if use == "objects.read_many":
+        return f"{use} {sorted({(str(key).partition('/')[0], bool(version)) for key, version in args[0]})}"
     if use.startswith("objects."):
         return f"{use} {str(args[0]).partition('/')[0]} {kwargs.get('version') is not None}"
     return f"{use} {args[0]}" if use == "kick" else use
@@ -56,6 +58,8 @@ def histories() -> dict[str, dict[str, Use]]:
     return seen
 
 
+# Answers after which an adapter may ask on.
+REFUSALS = ("UnauthorizedOperation", "InvalidInstanceID.NotFound")
 JOB, LAUNCH = adapters.the_longest_job(), adapters.the_longest_launch()
 # What a function's code comes to and these histories do not, each with the case it is for.
 RARE: dict[str, list[Use]] = {
@@ -91,6 +95,13 @@ RARE: dict[str, list[Use]] = {
         for version in ("v", None)
     ],
 }
+# The same, for a report that reads many at once.
+RARE["report"] += [
+    ("objects.read_many", ([(f"{folder}/a/x.json", version)],), ())
+    for folder in ("tasks", "recurring", "results")
+    for version in ("v", None)
+    if folder != "results" or version is None
+]
 # A job of a recurring submission has its input below recurring/; every job may have a version.
 RARE["runner_api"] += [
     ("objects.presign_get", (f"{folder}/a/x.json",), (("version", version), ("seconds", 60)))
@@ -108,23 +119,26 @@ RARE["runner_api"] += [
 
 
 def uses(function: str) -> dict[str, Use]:
-    """All of a function's uses: of the histories, and the rare ones."""
-    found = dict(histories()[function])
+    """All of a function's uses: of the histories, and the rare ones that its code still comes to."""
+    found, known = dict(histories()[function]), reachable(function)
     for use in RARE.get(function, ()):
-        found.setdefault(_signature(use[0], use[1], dict(use[2])), use)
+        if _said(use) in known:
+            found.setdefault(_signature(use[0], use[1], dict(use[2])), use)
     return found
+
+
+def _said(use: Use) -> str:
+    return f"kick:{use[1][0]}" if use[0] == "kick" else use[0]
 
 
 def unheard(function: str) -> set[str]:
     """What a function's code reaches and nobody has said with arguments: its rights would be unknown."""
-    said = {f"kick:{use[1][0]}" if use[0] == "kick" else use[0] for use in uses(function).values()}
-    return set(reachable(function)) - said
+    return set(reachable(function)) - {_said(use) for use in uses(function).values()}
 
 
 def unreached(function: str) -> set[str]:
     """What was said in a function's name though its code does not reach it: then `reach` is blind there."""
-    said = {f"kick:{use[1][0]}" if use[0] == "kick" else use[0] for use in uses(function).values()}
-    return said - set(reachable(function))
+    return {_said(use) for use in uses(function).values()} - set(reachable(function))
 
 
 def calls(function: str, ports: Ports) -> dict[str, list[Call]]:
@@ -137,12 +151,14 @@ def calls(function: str, ports: Ports) -> dict[str, list[Call]]:
     for signature, (name, args, kwargs) in order:
         port, _, method = name.partition(".")
         act = getattr(getattr(ports, port), method) if method else getattr(ports, port)
-        # The cloud's answer is not what is asked here.
-        with watching() as watch, suppress(Exception):
-            answer = act(*args, **dict(kwargs))
-            if name in ("objects.keys", "store.jobs_of_batch"):
-                list(answer)
-        made[signature] = watch.calls
+        made[signature] = []
+        for refusing in ("", *REFUSALS):
+            # The cloud's answer is not what is asked here.
+            with watching(refusing=refusing) as watch, suppress(Exception):
+                answer = act(*args, **dict(kwargs))
+                if name in ("objects.keys", "store.jobs_of_batch"):
+                    list(answer)
+            made[signature] += watch.calls
     return made
 
 
