@@ -34,7 +34,8 @@ REST_USD_MICROS = 50_000
 """Lambda, Step Functions, S3 and DynamoDB of an hour, rounded up."""
 PARAMETERS: Mapping[str, str] = {
     "MonthlyCapUsd": "0.65",
-    "AccountBudgetUsd": "5",
+    # It looks at the whole account: a limit below what that has spent already would forbid every launch.
+    "AccountBudgetUsd": "10000",
     "MaxInstances": "1",
     "InstanceTypes": PRICED_TYPE,
     "MaxLifetimeMinutes": "40",
