@@ -369,15 +369,20 @@ def watching(*, refusing: str = "") -> Iterator[Watch]:
     watch, original = Watch(), BaseClient._emit_api_params
 
     def emit(self: Any, api_params: Any, operation_model: Any, context: Any) -> Any:
-        service = operation_model.service_model.service_id.lower().replace(" ", "-")
-        call = Call(service, operation_model.name, api_params, _site())
-        watch.calls.append(call)
-        watch.faults += [
-            f"{service} {call.operation}: {fault}" for fault in faults(call, operation_model.input_shape)
-        ]
-        if refusing:
-            raise ClientError({"Error": {"Code": refusing, "Message": "as asked"}}, operation_model.name)
-        return original(self, api_params, operation_model, context)
+        built = api_params
+        try:
+            if refusing:
+                error = {"Error": {"Code": refusing, "Message": "as asked"}}
+                raise ClientError(error, operation_model.name)  # type: ignore[arg-type]
+            # Tables of boto3's resources take plain values; their own hook makes them the service's.
+            built = original(self, api_params, operation_model, context)
+            return built
+        finally:
+            service = operation_model.service_model.service_id.lower().replace(" ", "-")
+            call = Call(service, operation_model.name, built, _site())
+            watch.calls.append(call)
+            found = faults(call, operation_model.input_shape)
+            watch.faults += [f"{service} {call.operation}: {fault}" for fault in found]
 
     BaseClient._emit_api_params = emit
     try:
