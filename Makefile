@@ -26,7 +26,7 @@ VENV := .venv/.installed
 SAM := .venv-sam/.installed
 PIP := --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test test-handlers test-image simulate check format bench pretrain clean
+.PHONY: help setup demo test test-handlers test-image simulate check format rehearse bench pretrain clean
 
 # A python of one version that really runs: on PATH, else one that pyenv keeps (its shim is on PATH, and refuses).
 find-python = $$(for each in python$(1) "$$(pyenv root 2>/dev/null)"/versions/$(1).*/bin/python$(1); do \
@@ -103,6 +103,9 @@ check: setup ## ruff, mypy --strict, sam validate --lint, and how long the image
 format: setup ## Let ruff mend what it can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+rehearse: setup ## The first deployment into an account, at most $$1: EMAIL=you@… REGION=…, or LOCAL=1 on this machine
+	.venv/bin/arcspot $(if $(LOCAL),--local,--aws --region "$(REGION)") rehearse $(if $(EMAIL),--email "$(EMAIL)") $(if $(FOLDER),--folder "$(FOLDER)")
 
 bench: setup ## Measure; writes bench/out and a table for docs/benchmarks.md
 	.venv/bin/python -m bench

@@ -1,164 +1,177 @@
-"""cleanup: take a whole stack away: money first, then data, then the stack.
+"""cleanup: take a whole stack away: money first, then data, then the stack, then what it left behind.
 
-What the stack's own functions and AWS Budgets made beside it goes as well. Stopped half-way, run it again.
+Every step looks before it acts and may be repeated: stopped half-way, or after a deletion that failed, run it
+again. It ends with a count of everything that could be left.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from botocore.exceptions import ClientError
 
-from arcspot_cli import operating, scheduling
+from arcspot_cli import belongings, operating, scheduling
+from arcspot_cli.belongings import DENY_POLICY, Known, unless
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
 
-STACK_TAG = "arcspot:stack"
-DENY_POLICY = "NoMoreInstances"
-"""The template's name of the policy that AWS Budgets attaches to the launch function's role."""
-GONE_TIMEOUT_S = 600
-DELETE_TIMEOUT_S = 1800
+__all__ = ["DENY_POLICY", "Cleaned", "clean", "table"]
+
+GONE_TIMEOUT_S = 600.0
+DELETE_TIMEOUT_S = 1800.0
+ROUNDS = 5
+"""How often the bucket is emptied and the stack's deletion asked for again."""
+POLLS_S = (0.1, 5.0)
+"""The first pause between two looks at a stack that is being deleted, and the longest."""
+
+Say = Callable[[str], object]
 
 
-def clean(target: Target, now: datetime, *, say: Callable[[str], object]) -> None:
-    """Pause, cancel, terminate, empty the versioned bucket, delete the stack. Raises CommandFailed."""
+@dataclass(slots=True)
+class Cleaned:
+    """What was taken away and what a last look still found: kind → ids."""
+
+    removed: dict[str, list[str]] = field(default_factory=dict)
+    left: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def nothing_left(self) -> bool:
+        return not any(self.left.values())
+
+    def note(self, kind: str, ids: set[str]) -> None:
+        self.removed[kind] = sorted({*self.removed.get(kind, ()), *ids})
+
+
+def clean(target: Target, now: datetime, *, say: Say) -> Cleaned:
+    """Take everything away and count what is left. Raises CommandFailed when something will not go."""
+    told, known = Cleaned(), belongings.read(target)
+    say(f"stack {target.stack}: {known.status or 'not there'}")
     # Else a turn that is due now fills the queue and the bucket again while they are emptied.
-    recurring = forget_schedules(target, scheduling.OURS)
+    recurring = forget_schedules(target, scheduling.OURS, known)
     say(f"{recurring} recurring submission(s) removed")
+    stop_jobs(target, now, say)
+    for kind in belongings.WRITERS:
+        told.note(kind.name, belongings.until_gone(kind, target, known, seconds=GONE_TIMEOUT_S))
+        say(f"{len(told.removed[kind.name])} {kind.name} ended")
+    delete_stack(target, known, told, say=say)
+    # Nobody writes any more: what is found now was kept by a policy or left by an update.
+    known = belongings.read(target, known)
+    for kind in belongings.RETAINED:
+        told.note(kind.name, belongings.until_gone(kind, target, known, seconds=GONE_TIMEOUT_S))
+    told.left = left(target, known)
+    return told
+
+
+def left(target: Target, known: Known) -> dict[str, list[str]]:
+    """What there is of every kind, by a look that changes nothing."""
+    return {kind.name: list(kind.find(target, known)) for kind in belongings.EVERY}
+
+
+def table(told: Cleaned) -> list[str]:
+    """The last lines: what was removed and what is left, kind by kind."""
+    lines = [f"{'':<17}{'removed':>8}{'left':>8}"]
+    for name, found in told.left.items():
+        lines.append(f"{name:<17}{len(told.removed.get(name, ())):>8}{len(found):>8}" + _named(found))
+    lines.append("nothing is left" if told.nothing_left else "something is left: run the same command again")
+    return lines
+
+
+def _named(found: list[str]) -> str:
+    return f"  {', '.join(found[:3])}{', …' if len(found) > 3 else ''}" if found else ""
+
+
+def stop_jobs(target: Target, now: datetime, say: Say) -> None:
+    """Pause the fleet and cancel what is open; where the tables are gone there is nothing to stop."""
     say("pausing the fleet and cancelling open jobs")
-    operating.pause(target, "cleanup")
-    cancelled = operating.cancel(target, list(target.store.every_job()), now)
-    say(f"{len(cancelled)} job(s) cancelled")
-    ended = end_instances(target)
-    say(f"{len(ended)} instance(s) ended")
-    timers = forget_schedules(target)  # not before: they are what ends an instance if all else fails
-    say(f"{timers} schedule(s) of launches removed")
-    removed = empty_bucket(target, target.output("BucketName"))
-    say(f"{removed} object version(s) removed")
-    for role in undo_budget_action(target):
-        say(f"the account's budget had forbidden {role} to launch; undone")
-    delete_stack(target)
-    say(f"stack {target.stack} deleted")
+    try:
+        operating.pause(target, "cleanup")
+        cancelled = operating.cancel(target, list(target.store.every_job()), now)
+    except CommandFailed:
+        say("no stack to pause")
+    except ClientError as error:
+        unless(error, "ResourceNotFoundException")
+        say("the tables are gone already")
+    else:
+        say(f"{len(cancelled)} job(s) cancelled")
 
 
 def end_instances(target: Target) -> list[str]:
     """Terminate every instance that carries the stack's tag, and wait until EC2 says they are gone."""
-    ec2 = target.client("ec2")
-    ids = list(_living(ec2, target.stack))
-    for instance_id in ids:
-        ec2.terminate_instances(InstanceIds=[instance_id])  # one id a call: one bad id would end none
-    until = time.monotonic() + GONE_TIMEOUT_S
-    while any(True for _ in _living(ec2, target.stack)):
-        if time.monotonic() > until:
-            raise CommandFailed("instances are still running after 10 min; look at them in the EC2 console")
-        time.sleep(2)
-    return ids
+    (instances,) = (kind for kind in belongings.WRITERS if kind.name == "instances")
+    return sorted(belongings.until_gone(instances, target, Known(target.stack), seconds=GONE_TIMEOUT_S))
 
 
-def forget_schedules(target: Target, prefix: str = "") -> int:
+def forget_schedules(target: Target, prefix: str = "", known: Known | None = None) -> int:
     """Delete the schedules of the stack's group whose names begin so. Returns how many.
 
     They are no part of the stack. Deleting their group deletes them too, but only some time later, and until
     then they still call what they call:
     https://docs.aws.amazon.com/scheduler/latest/APIReference/API_DeleteScheduleGroup.html
     """
-    scheduler, group = target.client("scheduler"), target.output("ScheduleGroup")
-    asked = {"GroupName": group, **({"NamePrefix": prefix} if prefix else {})}
-    removed = 0
-    try:
-        pages = scheduler.get_paginator("list_schedules").paginate(**asked)
-        for name in [each["Name"] for page in pages for each in page["Schedules"]]:
-            try:
-                scheduler.delete_schedule(Name=name, GroupName=group)
-                removed += 1
-            except ClientError as error:
-                _unless(error, "ResourceNotFoundException")  # it fired just now, and went by itself
-    except ClientError as error:
-        _unless(error, "ResourceNotFoundException")  # a cleanup before this one got as far as the group
-    return removed
+    doomed = list(belongings.schedules(target, known or Known(target.stack), prefix))
+    for named in doomed:
+        belongings.delete_schedule(target, named)
+    return len(doomed)
 
 
-def undo_budget_action(target: Target) -> list[str]:
-    """Detach the stack's deny policy from whatever role has it. Returns the roles.
-
-    CloudFormation cannot delete a policy that is attached, nor a role with a policy it knows nothing of.
-    Not by budgets:ExecuteBudgetAction, which acts some time later, and only for an action that has run.
-    https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeletePolicy.html
-    """
-    try:
-        policy = (
-            target.client("cloudformation")
-            .describe_stack_resource(StackName=target.stack, LogicalResourceId=DENY_POLICY)[
-                "StackResourceDetail"
-            ]
-            .get("PhysicalResourceId", "")
-        )
-    except ClientError as error:
-        _unless(error, "ValidationError")  # a stack older than that policy
-        return []
-    iam = target.client("iam")
-    try:
-        pages = iam.get_paginator("list_entities_for_policy").paginate(PolicyArn=policy, EntityFilter="Role")
-        roles = [role["RoleName"] for page in pages for role in page["PolicyRoles"]] if policy else []
-        for role in roles:
-            iam.detach_role_policy(RoleName=role, PolicyArn=policy)
-    except ClientError as error:
-        _unless(error, "NoSuchEntity")  # deleted by a cleanup before this one
-        return []
-    return roles
+def undo_budget_action(target: Target, known: Known | None = None) -> list[str]:
+    """Detach the stack's deny policy from whatever role has it. Returns the roles."""
+    known = known or belongings.read(target)
+    denied = list(belongings.DENIALS.find(target, known))
+    for attached in denied:
+        belongings.DENIALS.remove(target, attached)
+    return [attached.rpartition(" ")[2] for attached in denied]
 
 
-def _unless(error: ClientError, code: str) -> None:
-    if error.response["Error"]["Code"] != code:
-        raise error
-
-
-def empty_bucket(target: Target, bucket: str) -> int:
-    """Delete all versions and delete markers; a versioned bucket cannot be deleted before."""
-    s3 = target.client("s3")
-    removed = 0
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-        found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-        # One by one in the rare page without version ids; else a thousand a call.
-        doomed = [{"Key": v["Key"], "VersionId": v["VersionId"]} for v in found]
-        if doomed:
-            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
-            if answer.get("Errors"):
-                first = answer["Errors"][0]
-                raise CommandFailed(f"{first.get('Key')}: {first.get('Code')} {first.get('Message', '')}")
-            removed += len(doomed)
-    return removed
-
-
-def delete_stack(target: Target) -> None:
-    from botocore.exceptions import WaiterError
-
-    cloudformation = target.client("cloudformation")
-    cloudformation.delete_stack(StackName=target.stack)
-    try:
-        cloudformation.get_waiter("stack_delete_complete").wait(
-            StackName=target.stack, WaiterConfig={"Delay": 5, "MaxAttempts": DELETE_TIMEOUT_S // 5}
-        )
-    except WaiterError as error:
+def delete_stack(
+    target: Target, known: Known | None = None, told: Cleaned | None = None, *, say: Say = print
+) -> None:
+    """Empty, undo, delete; again when something wrote in between. Raises CommandFailed with the reasons."""
+    known, told = known or belongings.read(target), told or Cleaned()
+    for _ in range(ROUNDS):
+        if not belongings.stack_status(target):
+            break
+        for bucket in known.of(belongings.BUCKET):
+            say(f"{belongings.empty_bucket(target, bucket)} object version(s) removed from {bucket}")
+        for role in undo_budget_action(target, known):
+            say(f"the account's budget had forbidden {role} to launch; undone")
+        status = _deleted(target, say)
+        if not status:
+            break
+    else:
         raise CommandFailed(
-            f"the stack did not delete ({error}); CloudFormation's events say what is in the way"
-        ) from error
+            f"the stack did not delete ({belongings.stack_status(target)}): {'; '.join(_in_the_way(target))}"
+        )
+    told.note("stack", {target.stack} if known.status else set())
+    say(f"stack {target.stack} deleted")
 
 
-def _living(ec2: Any, stack: str) -> Iterator[str]:
-    pages = ec2.get_paginator("describe_instances").paginate(
-        Filters=[
-            {"Name": f"tag:{STACK_TAG}", "Values": [stack]},
-            {
-                "Name": "instance-state-name",
-                "Values": ["pending", "running", "stopping", "stopped", "shutting-down"],
-            },
-        ]
+def _deleted(target: Target, say: Say) -> str:
+    """Ask for the deletion and wait for its end. The status it stopped in, "" when the stack is gone."""
+    target.client("cloudformation").delete_stack(StackName=target.stack)
+    say("CloudFormation deletes the stack")
+    end, (pause, longest) = time.monotonic() + DELETE_TIMEOUT_S, POLLS_S
+    while time.monotonic() < end:
+        status = belongings.stack_status(target)
+        if not status or status.endswith("_FAILED"):
+            return status
+        time.sleep(pause)
+        pause = min(2 * pause, longest)
+    raise CommandFailed(
+        f"the stack is {belongings.stack_status(target)} after {DELETE_TIMEOUT_S / 60:.0f} min; "
+        "look at its events in the CloudFormation console, then run the same command again"
     )
-    for page in pages:
-        for reservation in page["Reservations"]:
-            for instance in reservation["Instances"]:
-                yield instance["InstanceId"]
+
+
+def _in_the_way(target: Target) -> list[str]:
+    """CloudFormation's own words about what it could not delete."""
+    pages = target.client("cloudformation").get_paginator("list_stack_resources")
+    return [
+        f"{row['LogicalResourceId']}: {row.get('ResourceStatusReason', 'no reason given')}"
+        for page in pages.paginate(StackName=target.stack)
+        for row in page["StackResourceSummaries"]
+        if row["ResourceStatus"] == "DELETE_FAILED"
+    ] or ["see its events in the CloudFormation console"]

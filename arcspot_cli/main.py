@@ -17,6 +17,7 @@ from arcspot_cli.commands_evaluate import evaluate
 from arcspot_cli.commands_local import local
 from arcspot_cli.commands_operating import cancel, cost, pause, resume
 from arcspot_cli.commands_prune import prune
+from arcspot_cli.commands_rehearse import rehearse
 from arcspot_cli.commands_results import results
 from arcspot_cli.commands_retry import retry
 from arcspot_cli.commands_schedule import schedule
@@ -69,7 +70,8 @@ def main(ctx: click.Context, /, **said: str | None) -> None:
     """Test-time training for ARC tasks on spot GPUs, within a budget it cannot break.
 
     Commands talk to --endpoint-url or AWS_ENDPOINT_URL, else to the local stack of this folder
-    if one is up, else to AWS.
+    if one is up. AWS is used only where somebody says so: --aws, --region, --profile, or
+    ARCSPOT_TARGET=aws in the environment.
     """
     ctx.obj = said
 
@@ -78,7 +80,7 @@ COMMANDS = (
     *(demo, evaluate, local, simulate),
     *(submit, status, results, schedule),
     *(cost, pause, resume, cancel, retry),
-    *(check, prune, cleanup),
+    *(check, prune, cleanup, rehearse),
 )
 for _command in COMMANDS:
     main.add_command(_command)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from arcspot.aws.dynamo import DynamoStore
 
 DEFAULT_STACK = "arcspot"
+TARGET_VARIABLE = "ARCSPOT_TARGET"
+"""`local` or `aws`: what --local or --aws say, for a whole session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +133,29 @@ class Target:
 
 
 def resolve(choice: Choice, env: Mapping[str, str] = os.environ) -> Target:
-    """The target: what was said, else AWS_ENDPOINT_URL, else a running local stack of this folder, else AWS.
+    """The target: what was said, else AWS_ENDPOINT_URL, else a running local stack of this folder.
 
-    Raises CommandFailed when `--local` was asked for and nothing is up.
+    AWS only where somebody said so: by --aws, --region, --profile or ARCSPOT_TARGET=aws. A command that was
+    meant for a local stack must not reach a real account because that stack is down, or in another folder.
+    Raises CommandFailed when nothing was said and nothing is up.
     """
-    endpoint = choice.endpoint_url or (env.get("AWS_ENDPOINT_URL") if choice.where != "aws" else None)
-    if endpoint and choice.where != "local":
+    where = choice.where or env.get(TARGET_VARIABLE) or None
+    if where not in (None, "local", "aws"):
+        raise CommandFailed(f"{TARGET_VARIABLE}: expected local or aws, found {where!r}")
+    endpoint = choice.endpoint_url or (env.get("AWS_ENDPOINT_URL") if where != "aws" else None)
+    if endpoint and where != "local":
         return Target(choice.stack or _local_name(choice), choice.region, endpoint, choice.profile, endpoint)
-    if choice.where != "aws":
+    if where != "aws":
         local = _local_target(choice)
         if local is not None:
             return local
-        if choice.where == "local":
+        if where == "local":
             raise CommandFailed("no local stack is up in this folder; run: arcspot local up")
+        if not (choice.region or choice.profile):
+            raise CommandFailed(
+                "no local stack is up in this folder, and nothing says AWS; run: arcspot local up, "
+                f"or say it: arcspot --aws …, once for all by: export {TARGET_VARIABLE}=aws"
+            )
     region = choice.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
     return Target(
         choice.stack or DEFAULT_STACK,

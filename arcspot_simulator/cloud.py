@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from arcspot.aws.compute import LAUNCH_TAG, STACK_TAG, Ec2
 from arcspot.domain.budget import FALLBACK_ON_DEMAND_USD_MICROS, MICROS, cost_usd_micros
+from arcspot.domain.identity import Caller
 from arcspot.domain.launching import Instance
 from arcspot.domain.quotas import vcpus
 from arcspot.errors import NotYourself
@@ -448,13 +449,13 @@ class SimTimers:
 
 
 class SimSts:
-    """`ports.Identity`: the URL's last part is `role/session`."""
+    """`ports.Identity`: the URL is `sts://account/role/role id/session`."""
 
-    def session(self, url: str, headers: Mapping[str, str]) -> tuple[str, str]:
+    def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
         if not url.startswith("sts://"):
             raise NotYourself("not an STS request")
-        role, _, name = url.removeprefix("sts://").partition("/")
-        return role, name
+        account, role, role_id, session = url.removeprefix("sts://").split("/")
+        return Caller(account, role, role_id, session)
 
 
 @dataclass

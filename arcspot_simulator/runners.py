@@ -134,7 +134,7 @@ class SimRunner:
 
     def _hello(self, began: float) -> None:
         proof = {
-            "url": f"sts://runner-role/{self.machine.instance_id}",
+            "url": f"sts://123456789012/runner-role/AROARUNNER/{self.machine.instance_id}",
             "headers": {"X-Arcspot-Launch": self.machine.launch_id},
         }
         try:

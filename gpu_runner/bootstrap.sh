@@ -85,6 +85,13 @@ say "stack $ARCSPOT_STACK, working in $ARCSPOT_WORK"
 
 python="$(pick_python)"
 say "python: $python"
+# The image's own words, in the log that is shipped: what a failure far away is read by. In the background, and
+# whatever it says: no boot waits for it or fails by it.
+{
+  say "image: $(uname -srm), $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null || echo 'no nvidia-smi')"
+  "$python" -c 'import importlib.metadata as m
+for name in sorted({f"{d.name}=={d.version}" for d in m.distributions()}): print("bootstrap: package", name)' || true
+} &
 export ARCSPOT_WORK ARCSPOT_LOG TMPDIR="$ARCSPOT_WORK"
 # No user site, no bytecode in the bundle; logs line by line.
 export PYTHONPATH="$ARCSPOT_BUNDLE" PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

@@ -8,25 +8,18 @@ launch only; it expires in a minute. The same construction lets kubectl log in t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
+from arcspot.domain.identity import sts_endpoint
 from gpu_runner.contract import Json
+
+__all__ = ["LAUNCH_HEADER", "PROOF_SECONDS", "proof", "sts_endpoint"]
 
 LAUNCH_HEADER = "x-arcspot-launch"
 PROOF_SECONDS = 60
-
-
-def sts_endpoint(region: str, env: Mapping[str, str]) -> str:
-    """The region's own STS endpoint, unless the environment names another one."""
-    override = env.get("AWS_ENDPOINT_URL_STS") or env.get("AWS_ENDPOINT_URL")
-    if override:
-        return override.rstrip("/")
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://sts.{region}.{suffix}"
 
 
 def proof(launch_id: str, *, credentials: Any, region: str, endpoint: str) -> Json:

@@ -41,10 +41,16 @@ class Runner:
         return self.stack.door().handle(request)
 
     def hello(
-        self, *, role: str = "runner-role", session: str | None = None, signed_for: str | None = None
+        self,
+        *,
+        account: str = "123456789012",
+        role: str = "runner-role",
+        role_id: str = "AROARUNNER",
+        session: str | None = None,
+        signed_for: str | None = None,
     ) -> None:
         proof = {
-            "url": f"sts://{role}/{session or self.instance_id}",
+            "url": f"sts://{account}/{role}/{role_id}/{session or self.instance_id}",
             "headers": {"X-Arcspot-Launch": signed_for or self.launch_id},
         }
         answer = self.ask("hello", instance_id=self.instance_id, proof=proof, host={"device": "fake"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from arcspot.domain.identity import Caller
 from arcspot.domain.launching import Instance
 from arcspot.errors import LaunchRefused, LaunchUnknown, NotYourself
 from arcspot.ports import FleetOrder, Ports
@@ -28,7 +29,9 @@ def settings(**changes: Any) -> Settings:
         "EVENTS_TABLE": "events",
         "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:123456789012:stateMachine:x",
         "TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:x",
+        "ACCOUNT_ID": "123456789012",
         "RUNNER_ROLE": "runner-role",
+        "RUNNER_ROLE_ID": "AROARUNNER",
         "INSTANCE_TYPES": "g4dn.xlarge",
         "MONTHLY_CAP_USD": "10",
         "MAX_INSTANCES": "2",
@@ -196,13 +199,13 @@ class FakePriceList:
 
 @dataclass
 class FakeSts:
-    """Says who signed: the URL's last part is `role/session`."""
+    """Says who signed: the URL is `sts://account/role/role id/session`."""
 
-    def session(self, url: str, headers: Mapping[str, str]) -> tuple[str, str]:
+    def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
         if not url.startswith("sts://"):
             raise NotYourself("not an STS request")
-        role, _, name = url.removeprefix("sts://").partition("/")
-        return role, name
+        account, role, role_id, session = url.removeprefix("sts://").split("/")
+        return Caller(account, role, role_id, session)
 
 
 @dataclass

@@ -288,4 +288,4 @@ def test_starting_an_execution_twice_is_starting_it_once() -> None:
 )
 def test_a_proof_is_sent_nowhere_but_to_sts_and_only_if_it_signs_the_launch(url: str) -> None:
     with pytest.raises(NotYourself):
-        StsWitness("https://sts.us-east-1.amazonaws.com").session(url, {"x-arcspot-launch": "launch-1"})
+        StsWitness("https://sts.us-east-1.amazonaws.com").caller(url, {"x-arcspot-launch": "launch-1"})

@@ -18,6 +18,7 @@ from botocore.stub import Stubber
 
 from arcspot.aws.compute import Ec2
 from arcspot.aws.messages import AsyncInvoke, StepFunctions, StsWitness
+from arcspot.domain.identity import Caller
 from arcspot.errors import LaunchMisconfigured, LaunchThrottled, LaunchUnknown, NotYourself, QuotaExceeded
 from arcspot.ports import FleetOrder
 from gpu_runner.identity import proof
@@ -28,7 +29,7 @@ from .conftest import Cloud, session
 ARN = "arn:aws:states:us-east-1:123456789012:stateMachine:x"
 ORDER = FleetOrder(launch_id="launch-1", instance_types=("g4dn.xlarge", "g4dn.2xlarge"))
 CALLER = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
-<Arn>arn:aws:{}</Arn><UserId>x</UserId><Account>123456789012</Account></GetCallerIdentityResult>
+<Arn>arn:aws:{}</Arn><UserId>{}</UserId><Account>{}</Account></GetCallerIdentityResult>
 </GetCallerIdentityResponse>"""
 
 
@@ -38,6 +39,8 @@ class PlayedSts:
 
     status: int = 200
     caller: str = "sts::123456789012:assumed-role/runner-role/i-0123456789abcdef0"
+    user_id: str = "AROARUNNER:i-0123456789abcdef0"
+    account: str = "123456789012"
     endpoint: str = ""
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -49,7 +52,7 @@ def sts() -> Iterator[PlayedSts]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             played.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
-            body = CALLER.format(played.caller).encode()
+            body = CALLER.format(played.caller, played.user_id, played.account).encode()
             self.send_response(played.status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -80,8 +83,8 @@ def signed(sts: PlayedSts, launch_id: str = "launch-1") -> dict[str, Any]:
 
 def test_the_runners_own_proof_tells_role_and_instance(sts: PlayedSts) -> None:
     made = signed(sts)
-    found = StsWitness(sts.endpoint).session(made["url"], made["headers"])
-    assert found == ("runner-role", "i-0123456789abcdef0")
+    found = StsWitness(sts.endpoint).caller(made["url"], made["headers"])
+    assert found == Caller("123456789012", "runner-role", "AROARUNNER", "i-0123456789abcdef0")
     ((path, headers),) = sts.asked
     assert "Action=GetCallerIdentity" in path
     assert "x-arcspot-launch" in path, "the launch id is among the signed headers"
@@ -101,14 +104,31 @@ def test_who_is_no_assumed_role_is_nobody(sts: PlayedSts, caller: str) -> None:
     sts.caller = caller
     made = signed(sts)
     with pytest.raises(NotYourself, match="assumed role"):
-        StsWitness(sts.endpoint).session(made["url"], made["headers"])
+        StsWitness(sts.endpoint).caller(made["url"], made["headers"])
+
+
+@pytest.mark.parametrize(
+    ("user_id", "account"),
+    [
+        ("AROARUNNER:i-another", "123456789012"),
+        ("AROARUNNER:i-0123456789abcdef0", "210987654321"),
+        ("AIDAUSER", "123456789012"),
+        ("", "123456789012"),
+        ("AROARUNNER:i-0123456789abcdef0", ""),
+    ],
+)
+def test_all_of_stss_answer_must_tell_of_one_caller(sts: PlayedSts, user_id: str, account: str) -> None:
+    sts.user_id, sts.account = user_id, account
+    made = signed(sts)
+    with pytest.raises(NotYourself):
+        StsWitness(sts.endpoint).caller(made["url"], made["headers"])
 
 
 def test_an_expired_or_forged_proof_is_refused_with_stss_own_words(sts: PlayedSts) -> None:
     sts.status = 403
     made = signed(sts)
     with pytest.raises(NotYourself, match="403"):
-        StsWitness(sts.endpoint).session(made["url"], made["headers"])
+        StsWitness(sts.endpoint).caller(made["url"], made["headers"])
 
 
 @pytest.mark.parametrize(
@@ -129,20 +149,20 @@ def test_an_expired_or_forged_proof_is_refused_with_stss_own_words(sts: PlayedSt
 def test_nothing_is_asked_of_anybody_for_another_kind_of_url(sts: PlayedSts, change: Any) -> None:
     made = signed(sts)
     with pytest.raises(NotYourself):
-        StsWitness(sts.endpoint).session(change(made["url"]), made["headers"])
+        StsWitness(sts.endpoint).caller(change(made["url"]), made["headers"])
     assert sts.asked == []
 
 
 def test_a_header_with_a_line_break_is_refused(sts: PlayedSts) -> None:
     made = signed(sts)
     with pytest.raises(NotYourself):
-        StsWitness(sts.endpoint).session(made["url"], {**made["headers"], "x-more": "a\r\nb: c"})
+        StsWitness(sts.endpoint).caller(made["url"], {**made["headers"], "x-more": "a\r\nb: c"})
     assert sts.asked == []
 
 
 def test_a_runner_cannot_choose_the_host_header(sts: PlayedSts) -> None:
     made = signed(sts)
-    StsWitness(sts.endpoint).session(made["url"], {**made["headers"], "host": "evil.example"})
+    StsWitness(sts.endpoint).caller(made["url"], {**made["headers"], "host": "evil.example"})
     assert sts.asked[0][1]["host"] == sts.endpoint.removeprefix("http://")
 
 

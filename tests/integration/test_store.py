@@ -283,6 +283,7 @@ def test_whichever_of_three_records_is_stale_none_is_written(store: Store, stale
     assert (store.ledger("2026-11"), store.fleet(), store.launch("launch-1")) == kept
 
 
+@pytest.mark.refused_by_aws
 def test_a_row_is_written_once_in_a_transaction_or_not_at_all(store: Store) -> None:
     """DynamoDB refuses two puts of one row: a service that tried would work on a kinder fake alone."""
     with pytest.raises(Exception, match=r"(?i)multiple operations|twice"):

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
+from arcspot.domain.identity import Caller
 from arcspot.domain.jobs import Batch, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Instance, Launch
 from arcspot.domain.reaping import Suspects
@@ -185,8 +186,8 @@ class Bell(Protocol):
 class Identity(Protocol):
     """STS, asked who signed a presigned GetCallerIdentity request."""
 
-    def session(self, url: str, headers: Mapping[str, str]) -> tuple[str, str]:
-        """(role name, session name) of the signer. Raises NotYourself."""
+    def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
+        """The role's session that signed. Raises NotYourself."""
         ...
 
 

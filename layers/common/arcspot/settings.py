@@ -28,7 +28,9 @@ class Settings:
     topic_arn: str
     launch_template_id: str
     subnet_ids: tuple[str, ...]
+    account_id: str
     runner_role: str
+    runner_role_id: str
     instance_types: tuple[str, ...]
     cap: int
     slots: int
@@ -96,7 +98,9 @@ class Settings:
             launch_template_id=env.get("LAUNCH_TEMPLATE_ID", ""),
             subnet_ids=tuple(_subnets(env)),
             zones={subnet: zone for subnet, zone in _subnets(env).items() if zone},
+            account_id=_text(env, "ACCOUNT_ID"),
             runner_role=_text(env, "RUNNER_ROLE"),
+            runner_role_id=_text(env, "RUNNER_ROLE_ID"),
             instance_types=_list(env, "INSTANCE_TYPES"),
             cap=usd_to_micros(Decimal(_text(env, "MONTHLY_CAP_USD"))),
             slots=_count(env, "MAX_INSTANCES"),

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import click
 import pytest
 from click.testing import CliRunner
 
-from arcspot_cli import commands_status, demonstrating
+from arcspot_cli import cleaning, commands_status, demonstrating, rehearsing
 from arcspot_cli import target as targets
+from arcspot_cli.errors import CommandFailed
 from arcspot_cli.evaluation import running
 from arcspot_cli.local import stack as local
 from arcspot_cli.main import main
 from arcspot_simulator import campaign
+from tests.fakes import house
 from tests.fakes.driving import GOOD_TASK, Stack, task
 
-from .here import given_up, solve_all, the_job, typed
+from .here import Here, given_up, solve_all, the_job, typed
 
 # Every command with the least that it must be given.
 LEAST = {
@@ -41,6 +46,7 @@ LEAST = {
     "check": [],
     "prune": [],
     "cleanup": [],
+    "rehearse": [],
     "local up": [],
     "local down": [],
     "local env": [],
@@ -87,12 +93,124 @@ def test_ctrl_c_ends_every_command_with_one_sentence(
     monkeypatch.setattr(demonstrating, "run", interrupted)
     monkeypatch.setattr(running, "run", interrupted)
     monkeypatch.setattr(campaign, "run", interrupted)
+    monkeypatch.setattr(rehearsing, "run", interrupted)
+    if name == "rehearse":
+        monkeypatch.setenv(targets.TARGET_VARIABLE, "local")
     for act in ("up", "down", "load", "status"):
         monkeypatch.setattr(local, act, interrupted)
     told = CliRunner().invoke(main, [*name.split(), *LEAST[name]])
     assert (told.exit_code, told.stdout) == (130, "")
     assert told.stderr.endswith("stopped; what was done stays, and the same command may be run again\n")
     assert "Traceback" not in told.stderr
+
+
+# Commands of this machine alone, and `rehearse`, which makes its stack and has to be told where.
+WITHOUT_A_STACK = (
+    "demo",
+    "evaluate",
+    "simulate",
+    "rehearse",
+    *(name for name in LEAST if name.startswith("local ")),
+)
+
+
+@pytest.mark.parametrize("name", [name for name in LEAST if name not in WITHOUT_A_STACK])
+def test_no_command_reaches_aws_unless_somebody_says_aws(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No local stack is up here: what was meant for one must not find a real account instead."""
+    for variable in ("AWS_ENDPOINT_URL", targets.TARGET_VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
+    reached: list[str] = []
+
+    def client(self: Any, service: str) -> Any:
+        reached.append(service)
+        raise CommandFailed(f"reached {service}")
+
+    monkeypatch.setattr(targets.Target, "client", client)
+    arguments = [*name.split(), *LEAST[name]] + (["--yes", "arcspot"] if name == "cleanup" else [])
+    for before in ([], ["--stack", "arcspot"], ["--local"]):
+        told = CliRunner().invoke(main, [*before, *arguments])
+        assert (told.exit_code, reached) == (1, []), told.output
+        assert "no local stack is up in this folder" in told.stderr
+    told = CliRunner().invoke(main, ["--aws", *arguments])
+    assert reached, "and with --aws it does"
+
+
+@pytest.mark.parametrize("name", [name for name in LEAST if name in WITHOUT_A_STACK and name != "simulate"])
+def test_commands_of_this_machine_make_no_client_of_aws(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a client was made")
+
+    monkeypatch.setattr(boto3.Session, "client", reached)
+    monkeypatch.setattr(demonstrating, "run", lambda *_, began, **__: demonstrating.Story(began))
+    monkeypatch.setattr(running, "run", lambda *_, **__: (_ for _ in ()).throw(CommandFailed("not here")))
+    monkeypatch.setattr(local, "up", lambda *_, **__: (_ for _ in ()).throw(CommandFailed("not here")))
+    told = CliRunner().invoke(main, [*name.split(), *LEAST[name]])
+    assert not isinstance(told.exception, AssertionError)
+
+
+def test_one_function_picks_the_target_of_every_command() -> None:
+    """`resolve` is called by what all commands share and by two that say where: the demo, the rehearsal."""
+    callers = {
+        path.name
+        for path in (house.ROOT / "arcspot_cli").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("resolve", "Target")
+    }
+    assert callers == {"commands.py", "demonstrating.py", "rehearsing.py", "target.py"}
+    importing = {
+        str(path.relative_to(house.ROOT / "arcspot_cli"))
+        for path in (house.ROOT / "arcspot_cli").rglob("*.py")
+        if re.search(r"^\s*import boto3", path.read_text(), re.M)
+    }
+    assert importing == {"target.py", "local/ec2.py"}, "and nobody makes sessions past it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed_in", "goes"),
+    [
+        (["--yes", "here"], "", True),
+        ([], "here\n", True),
+        (["--yes", "there"], "", False),
+        ([], "there\n", False),
+        ([], "y\n", False),
+        ([], "", False),
+        (["--json"], "here\n", False),
+    ],
+)
+def test_cleanup_goes_on_only_when_the_stack_itself_is_named(
+    arguments: list[str], typed_in: str, goes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(targets, "resolve", lambda choice: Here(Stack()))
+    cleaned: list[str] = []
+
+    def clean(target: Any, now: Any, *, say: Any) -> cleaning.Cleaned:
+        cleaned.append(target.stack)
+        return cleaning.Cleaned({"tables": ["a"]}, {"tables": []})
+
+    monkeypatch.setattr(cleaning, "clean", clean)
+    told = CliRunner().invoke(main, ["cleanup", *arguments], input=typed_in)
+    assert (told.exit_code, cleaned) == ((0, ["here"]) if goes else (1, [])), told.output
+    assert ("nothing is left" in told.stdout) == goes
+
+
+def test_a_bare_yes_is_no_answer() -> None:
+    assert CliRunner().invoke(main, ["cleanup", "--yes"]).exit_code == 2
+
+
+def test_what_is_left_is_an_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "resolve", lambda choice: Here(Stack()))
+    left = cleaning.Cleaned({}, {"volumes": ["vol-1"]})
+    monkeypatch.setattr(cleaning, "clean", lambda *_, **__: left)
+    told = CliRunner().invoke(main, ["cleanup", "--yes", "here", "--json"])
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["left"] == {"volumes": ["vol-1"]}
+    assert json.loads(told.stdout)["done"] is False
 
 
 @pytest.mark.parametrize(

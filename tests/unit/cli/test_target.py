@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from arcspot_cli.target import Choice, Target, resolve
+from arcspot_cli.errors import CommandFailed
+from arcspot_cli.target import TARGET_VARIABLE, Choice, Target, resolve
 
 ELSEWHERE = "http://127.0.0.1:1"
 HERE = "http://127.0.0.1:2"
@@ -61,6 +63,45 @@ def test_without_a_word_the_configured_profile_does_not_lead_to_an_emulator_eith
     said = resolve(Choice(project_dir=tmp_path, region="eu-west-1"), {})
     assert said.label == "AWS eu-west-1"
     assert said.client("s3").meta.endpoint_url == REAL["s3"], "the label and the client tell one story"
+
+
+@pytest.mark.parametrize(
+    ("choice", "variable", "label"),
+    [
+        (Choice(where="aws"), "", "AWS default region"),
+        (Choice(region="eu-west-1"), "", "AWS eu-west-1"),
+        (Choice(profile="emulated"), "", "AWS default region"),
+        (Choice(), "aws", "AWS default region"),
+        (Choice(where="aws"), "local", "AWS default region"),
+    ],
+)
+def test_aws_is_used_where_somebody_said_so(
+    choice: Choice, variable: str, label: str, tmp_path: Path
+) -> None:
+    env = {TARGET_VARIABLE: variable} if variable else {}
+    assert resolve(replace(choice, project_dir=tmp_path), env).label == label
+
+
+@pytest.mark.parametrize(
+    ("choice", "variable"),
+    [
+        (Choice(), ""),
+        (Choice(where="local"), ""),
+        (Choice(stack="arcspot"), ""),
+        (Choice(), "local"),
+        (Choice(region="x"), "local"),
+        (Choice(where="local"), "aws"),
+    ],
+)
+def test_and_nowhere_else(choice: Choice, variable: str, tmp_path: Path) -> None:
+    env = {TARGET_VARIABLE: variable} if variable else {}
+    with pytest.raises(CommandFailed, match="no local stack is up in this folder"):
+        resolve(replace(choice, project_dir=tmp_path), env)
+
+
+def test_a_target_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="expected local or aws"):
+        resolve(Choice(project_dir=tmp_path), {TARGET_VARIABLE: "prod"})
 
 
 @pytest.mark.parametrize("service", REAL)

@@ -29,6 +29,8 @@ def test_a_runner_answers_a_task() -> None:
     "lie",
     [
         {"role": "somebody-else"},
+        {"account": "210987654321"},  # a role of the same name in another account
+        {"role_id": "AROAANOTHER"},  # a role of the same name that was made again
         {"session": "i-9999"},
         {"signed_for": "another-launch"},
     ],

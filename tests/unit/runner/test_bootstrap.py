@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -118,3 +120,16 @@ def test_a_signal_lets_the_runner_give_its_jobs_back_before_the_machine_goes_dow
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 7
     assert machine.notes()[1:] == ["gave jobs back", "shutdown -h now"]
+
+
+def test_the_log_tells_what_image_it_is_and_every_package_of_its_python(machine: Machine) -> None:
+    machine.run()
+    assert re.search(r"bootstrap: image: Linux \S+ \S+, ", machine.log.read_text())
+    snippet = re.search(r"-c '(import importlib\.metadata.*?)'", SCRIPT.read_text(), re.S)
+    assert snippet is not None
+    told = subprocess.run(
+        [sys.executable, "-c", snippet.group(1)], capture_output=True, text=True, check=True
+    )
+    packages = {line.removeprefix("bootstrap: package ") for line in told.stdout.splitlines()}
+    assert f"pytest=={pytest.__version__}" in packages
+    assert len(packages) > 20

@@ -14,6 +14,7 @@ from arcspot.aws.dynamo import DynamoStore
 from arcspot.aws.messages import AsyncInvoke, DoorBell, StepFunctions, StsWitness, Topic
 from arcspot.aws.prices import PRICE_LIST_REGION, PriceList
 from arcspot.aws.timers import Scheduler
+from arcspot.domain import identity
 from arcspot.ports import Ports
 from arcspot.settings import Settings
 
@@ -38,8 +39,11 @@ def client_config(service: str) -> Config:
 
 
 def sts_endpoint(session: boto3.Session) -> str:
-    """The region's own STS endpoint, or the emulator's when one is configured."""
-    return session.client("sts", config=_CONFIG).meta.endpoint_url
+    """The region's own STS endpoint, or the emulator's when one is configured.
+
+    Not what an STS client says: Lambda's own SDK may be in legacy mode and name the global host.
+    """
+    return identity.sts_endpoint(session.region_name, os.environ)
 
 
 def build(settings: Settings, session: boto3.Session) -> Ports:

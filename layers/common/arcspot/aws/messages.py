@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from arcspot.domain.identity import Caller
 from arcspot.errors import NotYourself
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
 
 # What SendTask* says when nobody waits for the token any more: the state timed out, or the execution ended.
 _NOBODY_WAITS = ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken")
-_SESSION = re.compile(r"<Arn>arn:[\w-]+:sts::\d{12}:assumed-role/([^/<]+)/([^/<]+)</Arn>")
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html: the unique id of an assumed
+# role's session is the role's own id, a colon, and the session's name.
+_SESSION = re.compile(r"<Arn>arn:[\w-]+:sts::(\d{12}):assumed-role/([^/<]+)/([^/<]+)</Arn>")
+_USER_ID = re.compile(r"<UserId>(AROA\w+):([^<]+)</UserId>")
+_ACCOUNT = re.compile(r"<Account>(\d{12})</Account>")
 MAX_SNS_SUBJECT = 100
+MAX_SNS_MESSAGE = 256 * 1024
 
 
 class StepFunctions:
@@ -68,8 +74,20 @@ class Topic:
         self._arn = arn
 
     def send(self, subject: str, body: str) -> None:
-        plain = subject.encode("ascii", "replace").decode().replace("\n", " ")
-        self._client.publish(TopicArn=self._arn, Subject=plain[:MAX_SNS_SUBJECT], Message=body)
+        subject, body = as_mail(subject, body)
+        self._client.publish(TopicArn=self._arn, Subject=subject, Message=body)
+
+
+def as_mail(subject: str, body: str) -> tuple[str, str]:
+    """Subject and body as SNS takes them: a mail that is refused is a warning nobody gets.
+
+    A subject is 1 to 100 printable ASCII characters and begins with none that is a space; a message is
+    1 byte to 256 KiB of UTF-8. https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+    """
+    plain = subject.encode("ascii", "replace").decode()
+    plain = "".join(c if " " <= c <= "~" else " " for c in plain).strip()[:MAX_SNS_SUBJECT]
+    cut = body.encode("utf-8", "replace")[:MAX_SNS_MESSAGE].decode("utf-8", "ignore")
+    return plain or "arcspot", cut or plain or "arcspot"
 
 
 class AsyncInvoke:
@@ -122,7 +140,7 @@ class StsWitness:
         self._endpoint = urllib.parse.urlsplit(endpoint)
         self._timeout_s = timeout_s
 
-    def session(self, url: str, headers: Mapping[str, str]) -> tuple[str, str]:
+    def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
         try:
             asked = urllib.parse.urlsplit(url)
             query = urllib.parse.parse_qs(asked.query)
@@ -145,7 +163,15 @@ class StsWitness:
             raise NotYourself(f"the proof cannot be sent: {error}") from error
         except urllib.error.HTTPError as error:
             raise NotYourself(f"STS refuses the proof: {error.code} {error.read(500)!r}") from error
-        found = _SESSION.search(body)
-        if not found:
-            raise NotYourself("STS knows the caller, but not as an assumed role")
-        return found.group(1), found.group(2)
+        return caller_in(body)
+
+
+def caller_in(body: str) -> Caller:
+    """Who STS says signed. Raises NotYourself unless all of its answer tells of one role's session."""
+    arn, user, owner = (pattern.findall(body) for pattern in (_SESSION, _USER_ID, _ACCOUNT))
+    if not (len(arn) == len(user) == len(owner) == 1):
+        raise NotYourself("STS knows the caller, but not as an assumed role")
+    ((account, role, session),), ((role_id, named),) = arn, user
+    if (account, session) != (owner[0], named):
+        raise NotYourself(f"STS tells of two callers: {account}/{session} and {owner[0]}/{named}")
+    return Caller(account=account, role=role, role_id=role_id, session=session)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from arcspot.domain.budget import share_usd_micros
+from arcspot.domain.identity import Caller
 from arcspot.domain.jobs import Estimate, Job, JobState
 from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
@@ -255,9 +256,15 @@ class Door:
         headers = {str(k).lower(): str(v) for k, v in proof["headers"].items()}
         if headers.get("x-arcspot-launch") != launch_id:
             raise NotYourself("the proof was not signed for this launch")
-        role, session = self.ports.identity.session(text(proof, "url"), headers)
-        if role != self.settings.runner_role or session != claimed:
-            raise NotYourself(f"STS knows the caller as {role}/{session}, not as {claimed}")
+        caller = self.ports.identity.caller(text(proof, "url"), headers)
+        expected = Caller(
+            account=self.settings.account_id,
+            role=self.settings.runner_role,
+            role_id=self.settings.runner_role_id,
+            session=claimed,
+        )
+        if caller != expected:
+            raise NotYourself(f"STS knows the caller as {caller}, not as {expected}")
         instance = self.ports.compute.instance(claimed)
         if instance is None or instance.launch_id != launch_id:
             raise NotYourself(f"EC2 does not show {claimed} as the instance of launch {launch_id}")

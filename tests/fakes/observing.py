@@ -1,0 +1,172 @@
+"""What each function asks of its ports in simulated histories, said again by the real adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from arcspot.domain.jobs import JobState
+from arcspot.ports import Ports
+from arcspot_simulator import functions as simulated
+from arcspot_simulator.history import History
+from tests.fakes import adapters
+from tests.fakes.limits import Call, watching
+from tests.fakes.reach import reachable
+
+SEEDS = 25
+Use = tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...]]
+"""`port.method`, its arguments by place, its arguments by name."""
+
+
+def _signature(use: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """What of the arguments makes a difference to the rights that are needed."""
+    if use == "store.write":
+        return f"{use} {sorted({type(record).__name__ for record in args})} {len(args) > 1}"
+    if use == "objects.read_many":
+        return f"{use} {sorted({(str(key).partition('/')[0], bool(version)) for key, version in args[0]})}"
+    if use.startswith("objects."):
+        return f"{use} {str(args[0]).partition('/')[0]} {kwargs.get('version') is not None}"
+    return f"{use} {args[0]}" if use == "kick" else use
+
+
+@cache
+def histories() -> dict[str, dict[str, Use]]:
+    """Function → its uses of ports, one of each signature, in fixed histories full of faults."""
+    seen: dict[str, dict[str, Use]] = {name: {} for name in simulated.NAMES}
+    original = simulated.Functions._call
+
+    def watched(self: Any, name: str, real: Any) -> Any:
+        inner = original(self, name, real)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.running:
+                kept = seen[self.running[-1].function]
+                kept.setdefault(_signature(name, args, kwargs), (name, args, tuple(kwargs.items())))
+            return inner(*args, **kwargs)
+
+        return call
+
+    simulated.Functions._call = watched  # type: ignore[method-assign,assignment]
+    try:
+        for seed in range(SEEDS):
+            History(seed).live()
+    finally:
+        simulated.Functions._call = original  # type: ignore[method-assign]
+    return seen
+
+
+# Answers after which an adapter may ask on.
+REFUSALS = ("UnauthorizedOperation", "InvalidInstanceID.NotFound")
+JOB, LAUNCH = adapters.the_longest_job(), adapters.the_longest_launch()
+# What a function's code comes to and these histories do not, each with the case it is for.
+RARE: dict[str, list[Use]] = {
+    # A launch that was closed while EC2 answered: its instance is ended at once.
+    "launch": [("compute.terminate", (adapters.INSTANCE,), ())],
+    "runner_api": [("compute.terminate", (adapters.INSTANCE,), ())],
+    # A runner that fell silent or was interrupted with work in hand; a threshold that settling crosses.
+    "retire": [
+        ("store.job", (JOB.job_id,), ()),
+        ("store.write", (JOB, LAUNCH), ()),
+        ("kick", ("report",), ()),
+        ("kick", ("scale",), ()),
+        ("mail.send", ("subject", "body"), ()),
+    ],
+    # A batch with a deadline.
+    "scale": [("store.batch_count", ("b", JobState.READY, 1), ())],
+    # An instance that nobody paid for; an execution that was never started; a job its launch no longer has.
+    "watchdog": [
+        ("store.leak", (adapters.INSTANCE,), ()),
+        ("workflow.start", (adapters.LAUNCH_ID, {}), ()),
+    ],
+    # A recurring submission: its files, and its next piece.
+    "ingest": [
+        ("kick", ("ingest", {"submit_again": {}}), ()),
+        ("objects.read", ("recurring/a/x.json",), ()),
+        ("objects.size", ("recurring/a/x.json",), ()),
+        ("objects.read", ("tasks/a/x.json",), (("version", "v"),)),
+        ("objects.read", ("rejected/tasks/a/x.json.json",), ()),
+    ],
+    "report": [
+        ("objects.read", (f"{folder}/a/x.json",), (("version", version),))
+        for folder in ("tasks", "recurring")
+        for version in ("v", None)
+    ],
+}
+# The same, for a report that reads many at once.
+RARE["report"] += [
+    ("objects.read_many", ([(f"{folder}/a/x.json", version)],), ())
+    for folder in ("tasks", "recurring", "results")
+    for version in ("v", None)
+    if folder != "results" or version is None
+]
+# A job of a recurring submission has its input below recurring/; every job may have a version.
+RARE["runner_api"] += [
+    ("objects.presign_get", (f"{folder}/a/x.json",), (("version", version), ("seconds", 60)))
+    for folder, versions in (("tasks", ("v", None)), ("recurring", (None,)), ("checkpoints", (None,)))
+    for version in versions
+]
+RARE["runner_api"] += [
+    (
+        "objects.presign_put",
+        (f"{folder}/x/1/f",),
+        (("sha256_hex", adapters.SHA), ("size", 1), ("seconds", 60)),
+    )
+    for folder in ("results", "checkpoints", "logs")
+]
+
+
+def uses(function: str) -> dict[str, Use]:
+    """All of a function's uses: of the histories, and the rare ones that its code still comes to."""
+    found, known = dict(histories()[function]), reachable(function)
+    for use in RARE.get(function, ()):
+        if _said(use) in known:
+            found.setdefault(_signature(use[0], use[1], dict(use[2])), use)
+    return found
+
+
+def _said(use: Use) -> str:
+    return f"kick:{use[1][0]}" if use[0] == "kick" else use[0]
+
+
+def unheard(function: str) -> set[str]:
+    """What a function's code reaches and nobody has said with arguments: its rights would be unknown."""
+    return set(reachable(function)) - {_said(use) for use in uses(function).values()}
+
+
+def unreached(function: str) -> set[str]:
+    """What was said in a function's name though its code does not reach it: then `reach` is blind there."""
+    return {_said(use) for use in uses(function).values()} - set(reachable(function))
+
+
+def calls(function: str, ports: Ports) -> dict[str, list[Call]]:
+    """The requests that the real adapters build for each of a function's uses.
+
+    Writes come first, since some reads go on only where they find something.
+    """
+    made: dict[str, list[Call]] = {}
+    order = sorted(uses(function).items(), key=lambda use: use[1][0] not in ("store.write", "store.add"))
+    for signature, (name, args, kwargs) in order:
+        port, _, method = name.partition(".")
+        act = getattr(getattr(ports, port), method) if method else getattr(ports, port)
+        made[signature] = []
+        for refusing in ("", *REFUSALS):
+            # The cloud's answer is not what is asked here.
+            with watching(refusing=refusing) as watch, suppress(Exception):
+                answer = act(*args, **dict(kwargs))
+                if name in ("objects.keys", "store.jobs_of_batch"):
+                    list(answer)
+            made[signature] += watch.calls
+    return made
+
+
+def seed(function: str, ports: Ports) -> None:
+    """An open launch, and a job for each batch that a function asks for: what finds none asks no further."""
+    with suppress(Exception):
+        ports.store.write(replace(LAUNCH, launch_id="open"))
+    for name, args, _ in uses(function).values():
+        if name == "store.jobs_of_batch":
+            with suppress(Exception):
+                ports.store.write(replace(JOB, job_id=f"of-{args[0]}", batch_id=args[0]))
