@@ -499,8 +499,9 @@ class HostWatch(TorchDispatchMode):
         return made
 
 
-def test_the_shipped_checkpoint_reads_in_half_precision_as_in_single():
-    known = read_checkpoint(MODELS / "xs.safetensors")
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_a_shipped_checkpoint_reads_in_half_precision_as_in_single(path):
+    known = read_checkpoint(path)
     model = build(known.config, known.weights)
     for batch, rows in batches(4):
         tokens = model.mean_tokens.expand(len(rows), -1, -1)
