@@ -155,3 +155,18 @@ def test_an_on_demand_refusal_for_its_quota_goes_back_to_spot() -> None:
     row = stack.world.store.launch(launch_id)
     assert row is not None
     assert row.market == "spot"
+
+
+def test_a_launch_that_the_index_does_not_show_yet_counts_by_its_slot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its slot is taken, its row not seen: it may be of the largest type, 8 vCPUs of the quota's 12."""
+    stack = backlog(quota_vcpus=12, slots=4, instance_types=("g4dn.xlarge", "g4dn.2xlarge"))
+    (first,) = stack.scale()[:1]
+    fleet = stack.world.store.fleet()
+    assert fleet is not None
+    taken = fleet.slots_total - fleet.slots_available
+    assert stack.world.store.launch(first) is not None
+    monkeypatch.setattr(type(stack.world.store), "open_launches", lambda _: [])
+    again = stack.scale()
+    assert len(again) <= max(0, (12 - 8 * taken) // 4)

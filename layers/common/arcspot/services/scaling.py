@@ -192,7 +192,9 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
         for launch in launches
         if launch.state is LaunchState.ACTIVE and launch.active_leases == 0 and not launch.drain
     ]
-    market, quota = _market(settings, launches, breaker.market(fallback=settings.on_demand_fallback))
+    # The index may not show a launch whose slot is taken already: each such may be of the largest type.
+    unseen = max(0, fleet.slots_total - fleet.slots_available - len(launches))
+    market, quota = _market(settings, launches, unseen, breaker.market(fallback=settings.on_demand_fallback))
     room = Room(
         live=len(launches),
         spare=len(booting) + len(idle),
@@ -200,7 +202,7 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
         available=ledger.available,
         reserve=settings.reserve_at(money.read_prices(ports)),
         closed_hours="" if allowed(now, settings.allowed_hours) else "hours",
-        **_quota_room(settings, launches, market, quota),
+        **_quota_room(settings, launches, unseen, market, quota),
         paused="paused" if fleet.paused else "",
         fleet_version=fleet.version,
         breaker=_BREAKER_REASONS.get(breaker.error, "capacity") if breaker.open(now) else "",
@@ -208,18 +210,20 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
     return room, market
 
 
-def _quota_room(settings: Settings, launches: Sequence[Launch], market: str, quota: int) -> dict[str, int]:
+def _quota_room(
+    settings: Settings, launches: Sequence[Launch], unseen: int, market: str, quota: int
+) -> dict[str, int]:
     """What a quota leaves. A quota that nobody has told counts nothing, so no type has to be countable."""
     if not quota:
         return {"quota_vcpus": UNLIMITED_VCPUS}
     return {
         "quota_vcpus": quota,
         "vcpus_each": min(vcpus(name) for name in settings.instance_types),
-        "vcpus_live": _counted(settings, launches, market),
+        "vcpus_live": _counted(settings, launches, unseen, market),
     }
 
 
-def _market(settings: Settings, launches: Sequence[Launch], wanted: str) -> tuple[str, int]:
+def _market(settings: Settings, launches: Sequence[Launch], unseen: int, wanted: str) -> tuple[str, int]:
     """Where to ask, and that market's quota (vCPUs; 0 when nobody has told it).
 
     Spot is asked again when the on-demand quota has no room: what cannot be had there must not be waited for.
@@ -229,15 +233,16 @@ def _market(settings: Settings, launches: Sequence[Launch], wanted: str) -> tupl
     quota = settings.on_demand_quota_vcpus
     if quota:
         smallest = min(vcpus(name) for name in settings.instance_types)
-        if quota - _counted(settings, launches, wanted) < smallest:
+        if quota - _counted(settings, launches, unseen, wanted) < smallest:
             return "spot", settings.quota_vcpus
     return wanted, quota
 
 
-def _counted(settings: Settings, launches: Sequence[Launch], market: str) -> int:
-    """vCPUs that open launches of a market may count against its quota: the most where nobody knows yet."""
+def _counted(settings: Settings, launches: Sequence[Launch], unseen: int, market: str) -> int:
+    """vCPUs that open launches of a market may count against its quota: the most where nobody knows yet, and
+    for each of the `unseen`, of whichever market."""
     largest = max(vcpus(name) for name in settings.instance_types)
-    return sum(
+    return unseen * largest + sum(
         vcpus(launch.instance_type) if launch.instance_type else launch.vcpus or largest
         for launch in launches
         if (launch.market or "spot") == market
