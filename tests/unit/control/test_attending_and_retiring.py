@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pytest
 
 from arcspot.domain.jobs import Job, JobState
-from arcspot.domain.launching import LaunchState
+from arcspot.domain.launching import FUNCTION_LIFE, LaunchState
 from arcspot.errors import RecordMissing
 from arcspot.services import attending, money, retiring
+from tests.fakes import house
 from tests.fakes.driving import GOOD_TASK, Runner, Stack, task
 from tests.fakes.memory import START, MemoryStore, World
 
@@ -146,3 +148,21 @@ def test_a_launch_nobody_knows_is_missing_and_not_ended() -> None:
     stack = Stack()
     with pytest.raises(RecordMissing, match="nobody"):
         retiring.terminate(stack.ports, "nobody", stack.world.now)
+
+
+def test_an_end_that_nobody_tells_is_booked_at_its_latest_moment() -> None:
+    """The function that looks read its clock when it began; the instance may have lived on until now."""
+    stack = Stack()
+    stack.drop("tasks/a.json", GOOD_TASK)
+    runner = stack.boot(stack.scale()[0])
+    row = stack.world.store.launch(runner.launch_id)
+    assert row is not None
+    now = stack.world.now
+    assert row.gone(now=now, ended_at=None).gone_at == now + FUNCTION_LIFE
+    assert row.gone(now=now, ended_at=now - timedelta(seconds=9)).gone_at == now - timedelta(seconds=9)
+
+
+@pytest.mark.parametrize("name", ["watchdog", "retire"])
+def test_who_marks_an_instance_as_gone_lives_no_longer_than_its_books_allow(name: str) -> None:
+    usual = house.template()["Globals"]["Function"]["Timeout"]
+    assert house.functions()[name].get("Timeout", usual) <= FUNCTION_LIFE.total_seconds()
