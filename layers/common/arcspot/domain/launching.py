@@ -200,8 +200,11 @@ class Launch:
         return replace(self, state=LaunchState.DRAINING, reason=self.reason or reason)
 
     def gone(self, *, now: datetime, ended_at: datetime | None) -> Launch:
-        """EC2 shows its end, or shows it no more. Without a moment the latest one counts: the instance may have
-        lived on since the function that looks read its clock, and the books are never below the bill."""
+        """EC2 shows its end, or shows it no more.
+
+        Without a moment the latest one counts: the instance may have lived on since the function that looks
+        read its clock, and the books are never below the bill.
+        """
         if self.state in (LaunchState.GONE, LaunchState.SETTLED, LaunchState.RELEASED):
             return self
         return replace(self, state=LaunchState.GONE, gone_at=ended_at or now + FUNCTION_LIFE)
