@@ -15,7 +15,11 @@ PRETRAIN_SECONDS ?= 9000
 # goals of their own; anywhere else they are not known.
 PRETRAIN_VERBS := start status pause resume keep
 ifeq ($(firstword $(MAKECMDGOALS)),pretrain)
-DO ?= $(firstword $(filter $(PRETRAIN_VERBS),$(MAKECMDGOALS)) start)
+PRETRAIN_WORDS := $(wordlist 2,99,$(MAKECMDGOALS))
+ifneq ($(filter-out $(PRETRAIN_VERBS),$(PRETRAIN_WORDS))$(word 2,$(PRETRAIN_WORDS)),)
+$(error make pretrain takes one of: $(PRETRAIN_VERBS))
+endif
+DO ?= $(firstword $(PRETRAIN_WORDS) start)
 .PHONY: $(PRETRAIN_VERBS)
 $(PRETRAIN_VERBS): ; @:
 endif
@@ -104,7 +108,7 @@ format: setup ## Let ruff mend what it can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-rehearse: setup ## The first deployment into an account, at most $$1: EMAIL=you@… REGION=…, or LOCAL=1 on this machine
+rehearse: setup ## The first deployment into an account, at most 1 USD: EMAIL=you@… REGION=…, or LOCAL=1 on this machine
 	.venv/bin/arcspot $(if $(LOCAL),--local,--aws --region "$(REGION)") rehearse $(if $(EMAIL),--email "$(EMAIL)") $(if $(FOLDER),--folder "$(FOLDER)")
 
 bench: setup ## Measure; writes bench/out and a table for docs/benchmarks.md

@@ -45,9 +45,7 @@ class Friendly(click.Group):
 def _told(error: Exception) -> Exception:
     """Errors of the AWS SDK as a sentence; anything else is a bug and keeps its traceback."""
     if type(error).__module__.startswith("botocore"):
-        return click.ClickException(
-            f"AWS says: {error}; `arcspot check` looks at credentials, stack and quota"
-        )
+        return click.ClickException(f"AWS says: {error}; `arcspot --aws check` looks at stack and quota")
     return error
 
 

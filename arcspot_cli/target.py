@@ -80,7 +80,8 @@ class Target:
             ) from error
         except BotoCoreError as error:
             raise CommandFailed(
-                f"{self.label} cannot be reached ({error}); check credentials and region with: arcspot check"
+                f"{self.label} cannot be reached ({error}). Credentials come from `aws configure` or "
+                "AWS_PROFILE, the region from --region or AWS_REGION"
             ) from error
         stack: Mapping[str, Any] = found[0]
         return stack
@@ -159,7 +160,7 @@ def resolve(choice: Choice, env: Mapping[str, str] = os.environ) -> Target:
     region = choice.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
     return Target(
         choice.stack or DEFAULT_STACK,
-        choice.region,
+        region,
         None,
         choice.profile,
         f"AWS {region or 'default region'}",

@@ -67,7 +67,13 @@ def _pack(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_graphs(device: str, executions: Sequence[Execution]) -> None:
+    if not device.startswith("cuda") and any(each.graphs for each in executions):
+        _parser().error("graphs are CUDA's: they need --device cuda")
+
+
 def _pretrain(options: argparse.Namespace) -> int:
+    _check_graphs(options.device, [Execution.parse(options.execution or "")])
     known = vars(options) | {"trials": tuple(pair for pair in options.trials if pair[0] in options.configs)}
     plan = training.Plan(**{field.name: known[field.name] for field in fields(training.Plan)})
     found = training.session(plan)
@@ -90,6 +96,7 @@ def _adapt(options: argparse.Namespace) -> int:
     print(f"gpu_session: on {check_device(options.device)}", file=sys.stderr, flush=True)
     if options.device.startswith("cuda"):
         allow_tf32()
+    _check_graphs(options.device, [way.execution for way in options.ways])
     known = adapting.read_tasks(options.tasks)
     checkpoint = read_checkpoint(options.checkpoint)
     recipe = replace(CUDA, samples=options.samples, patience=1.0)
@@ -105,7 +112,7 @@ def _adapt(options: argparse.Namespace) -> int:
         (options.out / "adapt.json").write_text(json.dumps(found, indent=2) + "\n")
         print(adapting.table(told[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
     print(adapting.table(told))
-    return 0
+    return 1 if all(each["error"] for each in told) else 0
 
 
 # --- arguments -----------------------------------------------------------------------------

@@ -42,8 +42,8 @@ def read_ids(file: Path) -> list[str]:
     """Task ids, one a line; what follows a # is a comment. Raises BadData where there is none."""
     try:
         lines = [line.partition("#")[0].strip() for line in file.read_text().splitlines()]
-    except OSError as why:
-        raise BadData(f"{file} cannot be read: {why.strerror}") from why
+    except (OSError, UnicodeDecodeError) as why:
+        raise BadData(f"{file} cannot be read as a list of task ids: {why}") from why
     if not any(lines):
         raise BadData(f"{file} names no task: a task id on each line is expected")
     return [line for line in lines if line]

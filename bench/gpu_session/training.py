@@ -20,6 +20,7 @@ from gpu_runner.lineage.generations import newest
 from gpu_runner.lineage.process import read_stat
 from gpu_runner.solver.corpus import load_corpus
 from gpu_runner.solver.devices import allow_tf32, check_device
+from gpu_runner.solver.errors import BadData
 from gpu_runner.solver.execution import Execution
 from gpu_runner.solver.model import CONFIGS, count_parameters
 from gpu_runner.solver.pretrain import train
@@ -94,10 +95,13 @@ def age_seconds() -> float:
 def session(plan: Plan, *, now: Callable[[], float] = time.monotonic) -> dict[str, Any]:
     """Try, choose, train, write. Returns what result.json holds. Raises SolverError."""
     end = now() + plan.seconds - age_seconds()
-    plan.out.mkdir(parents=True, exist_ok=True)
+    about = check_device(plan.device)
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as why:
+        raise BadData(f"{plan.out} is no folder to write to: {why.strerror}") from why
     with (plan.out / "log.txt").open("a", buffering=1) as file, Stop() as stop:
         line = Line(Both(sys.stderr, file))  # type: ignore[arg-type]  # all of TextIO that is used
-        about = check_device(plan.device)
         line.keep(f"on {about}, torch {torch.__version__}; {end - now():.0f} s left")
         with ThreadPoolExecutor(
             1
@@ -112,7 +116,9 @@ def session(plan: Plan, *, now: Callable[[], float] = time.monotonic) -> dict[st
             allow_tf32()
         corpus = corpus.to(plan.device)
         line.keep(f"{len(corpus.task)} pairs; {end - now():.0f} s left")
-        seconds = max(0.0, end - now() - plan.reserve)
+        seconds = end - now() - plan.reserve
+        if seconds <= 0:
+            raise BadData(f"no time is left to train in: of --seconds {plan.seconds:g} loading took the rest")
         run = Pretraining(_settings(plan, choice, seconds), corpus)
         begun = _begin(plan, run)
         line.keep(f"{count_parameters(run.model)} parameters, from {begun}; {seconds:.0f} s of training")

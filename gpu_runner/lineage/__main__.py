@@ -24,6 +24,7 @@ from pathlib import Path
 from . import process
 from .files import copy, files_of, read_folder, stage
 from .generations import (
+    LEAST,
     MILLION,
     STABLE,
     Begin,
@@ -140,7 +141,7 @@ def status(options: argparse.Namespace) -> None:
     how = process.look(run)
     state: State = "none"
     if run is not None:
-        state = how if how != "gone" else "ended" if last_card(log) else "crashed"
+        state = how if how != "gone" else "ended" if last_card(log) or run.stopping else "crashed"
     latest, kept = newest(read_folder(options.lineage, config)), _stable(options.run, config)
     found = standing(
         state,
@@ -185,9 +186,9 @@ def keep(options: argparse.Namespace) -> None:
         known = read_folder(options.lineage, config)
         latest = newest(known)
         if candidate is None:
-            raise Refused(
-                f"nothing to keep in {options.run}: no run has reported yet. make pretrain, then wait for one"
-            )
+            others = [path.name for path in sorted(options.run.glob(f"*{STABLE}"))]
+            there = f"it has {', '.join(others)}: name its --config" if others else "no run has reported yet"
+            raise Refused(f"no {config} to keep in {options.run}: {there}. make pretrain begins or goes on")
         more = gained(candidate, latest)
         added = _take_in(candidate, options.lineage) if more else []
         old = superseded(read_folder(options.lineage, config))
@@ -196,7 +197,8 @@ def keep(options: argparse.Namespace) -> None:
             path.unlink()
         why = stage(options.lineage.parent, added=_absolute(added), removed=_absolute(removed))
     if not more:
-        print(f"nothing gained since {latest.stable if latest else 'the beginning'}: nothing added")
+        since = latest.stable if latest else "the beginning"
+        print(f"less than {LEAST} samples gained since {since}: nothing added. make pretrain goes on")
     for path in added:
         print(f"added {path}")
     for path in removed:
@@ -229,6 +231,12 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _positive(text: str) -> float:
+    if not (seconds := float(text)) > 0:
+        raise argparse.ArgumentTypeError(f"{text} s is no time to train in")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m gpu_runner.lineage",
@@ -243,7 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     s.set_defaults(verb=start)
     s.add_argument("--data", type=Path, default=Path("arc"), help="folder with training/ and rearc.npz.xz")
     s.add_argument("--config", default=CONFIG)
-    s.add_argument("--seconds", type=float, default=9000)
+    s.add_argument("--seconds", type=_positive, default=9000)
     s.add_argument("--threads", type=int, default=1)
     s.add_argument("--from", type=Path, action="append", default=[], dest="others", metavar="DIR",
                    help="one more folder that may hold the newest checkpoint; may be repeated")  # fmt: skip

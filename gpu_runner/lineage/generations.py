@@ -17,6 +17,9 @@ STABLE = ".stable.safetensors"
 MILLION = 1_000_000
 GENERATIONS = 2
 
+LEAST = 1000
+"""Samples that are worth a generation's megabytes, and that its name can tell."""
+
 
 def samples_seen(card: Card) -> int:
     """Samples that went into a checkpoint, those of all its ancestors included.

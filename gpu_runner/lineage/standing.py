@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .generations import MILLION, Generation
+from .generations import LEAST, MILLION, Generation
 
 State = Literal["none", "running", "paused", "ended", "crashed"]
 
@@ -152,6 +152,7 @@ def _next(now: Standing, log: str) -> str:
         "none": "make pretrain DATA=dir begins",
         "running": "make pretrain pause holds it still; make pretrain keep ends it and takes in what it has",
         "paused": "make pretrain resume lets it go on",
-        "ended": "make pretrain goes on; make pretrain keep takes what it has into the lineage",
+        "ended": "make pretrain goes on"
+        + ("; make pretrain keep takes what it has into the lineage" if now.gained >= LEAST else ""),
         "crashed": f"mend what {log} tells, then make pretrain goes on from what was kept last",
     }[now.state]

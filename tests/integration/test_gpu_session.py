@@ -78,7 +78,7 @@ def test_a_session_packs_tries_trains_measures_and_comes_home(home):
     assert "2 tasks to measure on" in say(home, "pack", "arc", "--validation", "tasks", "--ids", "ids.txt")
     out = home / "out"
     said = say(
-        home, *PRETRAIN, "--out", "out", "--seconds", "30", "--trials", "tiny:eager", "tiny:one_hot,narrow",
+        home, *PRETRAIN, "--out", "out", "--seconds", "45", "--trials", "tiny:eager", "tiny:one_hot,narrow",
         "--trial-seconds", "15", "--trial-each", "0.2", "--trial-side", "8", "--wanted-samples", "1",
     )  # fmt: skip
     found = json.loads((out / "result.json").read_text())
@@ -110,7 +110,7 @@ def test_a_session_packs_tries_trains_measures_and_comes_home(home):
     say(home, "keep", "--run", "out", "--config", "tiny", module="gpu_runner.lineage")
     kept = list((home / "lineage").glob("tiny-*.stable.safetensors"))
     assert [sha256_of(path) for path in kept] == [sha256_of(out / "tiny.stable.safetensors")]
-    say(home, *PRETRAIN, "--out", "again", "--seconds", "12", "--execution", "eager")
+    say(home, *PRETRAIN, "--out", "again", "--seconds", "25", "--execution", "eager")
     again = json.loads((home / "again" / "result.json").read_text())
     assert again["from"].startswith(kept[0].name)
     assert again["card"]["samples_seen"] == again["card"]["samples"] + stable["samples_seen"]

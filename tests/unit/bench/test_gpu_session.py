@@ -56,6 +56,9 @@ def test_what_cannot_be_packed_is_said_and_nothing_is_written(data, monkeypatch)
     with pytest.raises(BadData, match="cannot be read"):
         packing.read_ids(data / "none.txt")
     (data / "empty.txt").write_text("# nothing\n")
+    (data / "bytes.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadData, match="cannot be read as a list of task ids"):
+        packing.read_ids(data / "bytes.txt")
     with pytest.raises(BadData, match="names no task"):
         packing.read_ids(data / "empty.txt")
     monkeypatch.setattr(packing, "MOST_BYTES", 100)
@@ -189,7 +192,7 @@ RECIPE = Recipe(8, 2, 240, 200, 4, 8, rate=5e-3, token_rate=2e-2, patience=1.0)
 @pytest.mark.parametrize("name", ["eager=60", "stacked=60", "eager+fp16=60", "narrow+one_hot=60"])
 def test_every_way_adapts_scores_and_counts(data, checkpoint, name):
     known = adapting.read_tasks(data / "tasks")
-    account = adapting.run(Way.parse(name), known, checkpoint, RECIPE, seed=0, device="cpu")
+    account = adapting.run(Way.parse(name), known, checkpoint, RECIPE, seed=0, device="cpu", now=lambda: 0.0)
     assert account.error is None
     assert sorted(row.task for row in account.rows) == ["x", "y", "z"]
     assert all(row.samples == 240 or row.stopped_by == "fit" for row in account.rows)
@@ -202,11 +205,12 @@ def test_every_way_adapts_scores_and_counts(data, checkpoint, name):
 def test_scores_come_from_the_truth_which_adapting_never_sees(data, checkpoint):
     """With the truth changed in the file only the score changes."""
     known = adapting.read_tasks(data / "tasks")[:1]
-    recipe = Recipe(1, 1, 4000, 200, 8, 8, rate=5e-3, token_rate=2e-2, patience=1.0)
+    recipe = Recipe(1, 1, 800, 200, 8, 8, rate=5e-3, token_rate=2e-2, patience=1.0)
     way = Way.parse("eager=60")
-    right = adapting.run(way, known, checkpoint, recipe, seed=0, device="cpu").rows[0]
+    still = {"seed": 0, "device": "cpu", "now": lambda: 0.0}
+    right = adapting.run(way, known, checkpoint, recipe, **still).rows[0]
     wrong = [adapting.Known(one.name, one.task, tuple([[5]] for _ in one.truths)) for one in known]
-    again = adapting.run(way, wrong, checkpoint, recipe, seed=0, device="cpu").rows[0]
+    again = adapting.run(way, wrong, checkpoint, recipe, **still).rows[0]
     assert (right.steps, right.fit) == (again.steps, again.fit)
     assert again.score == 0
 
@@ -249,6 +253,8 @@ def test_the_start_of_the_process_counts():
         (["pretrain", "--out", "o", "--trials", "xs6:fast"], "called 'fast'"),
         (["adapt", "c", "--out", "o", "--ways", "eager"], "such as graphs+fp16=20"),
         (["pack", "arc", "--ids", "i"], "go together"),
+        (["pretrain", "--out", "o", "--device", "cpu", "--execution", "graphs"], "graphs are CUDA's"),
+        (["adapt", "c", "--out", "o", "--device", "cpu", "--ways", "graphs=5"], "graphs are CUDA's"),
     ],
 )
 def test_a_wrong_command_line_says_what_is_expected(wrong, said, capsys, tmp_path, monkeypatch):
@@ -258,6 +264,16 @@ def test_a_wrong_command_line_says_what_is_expected(wrong, said, capsys, tmp_pat
         command.main(wrong)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["-3", "0.01"])
+def test_a_session_without_time_to_train_in_writes_no_weights(seconds, data, capsys, monkeypatch):
+    monkeypatch.setattr(training, "load_corpus", lambda *_, **__: trials.random_corpus("cpu"))
+    words = ["pretrain", "--device", "cpu", "--config", "tiny", "--execution", "eager", "--seconds", seconds]
+    assert command.main([*words, "--out", str(data / "o")]) == 1
+    assert "no time is left to train in" in capsys.readouterr().err
+    assert [path.name for path in (data / "o").iterdir()] == ["log.txt"]
+    assert command.main([*words, "--out", str(data / "ids.txt" / "o")]) == 1
 
 
 def test_without_a_gpu_it_says_so(capsys, tmp_path, monkeypatch):
