@@ -121,7 +121,7 @@ def test_a_run_is_begun_held_ended_kept_and_gone_on_from(checkout: Checkout) -> 
     staged = {f"A  lineage/{stem}.json", f"A  lineage/{stem}{STABLE}"}
     assert staged <= set(checkout.git("status", "--short").splitlines())
     assert checkout.status()["state"] == "ended"
-    assert "nothing gained" in checkout.say("keep")
+    assert "nothing added" in checkout.say("keep")
     assert checkout.kept() == [first]
     checkout.git(
         "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "Pretraining", "lineage"

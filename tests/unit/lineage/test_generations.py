@@ -154,7 +154,7 @@ def test_weights_that_cannot_be_read_are_not_kept(
     assert not (tmp_path / "lineage").exists()
     monkeypatch.chdir(tmp_path / ".pretrain")
     assert command.main(["keep"]) == 1
-    assert "nothing to keep" in capsys.readouterr().err
+    assert "no xs6 to keep" in capsys.readouterr().err
 
 
 def test_data_that_is_not_there_is_told_before_anything_is_begun(
@@ -265,6 +265,14 @@ def test_make_knows_the_verbs_behind_pretrain(goals: str, runs: str) -> None:
     )  # fmt: skip
     first = done.stdout.splitlines()[0].replace('"', "").split()
     assert first == [".venv/bin/python", "-m", "gpu_runner.lineage", *runs.split()]
+
+
+@pytest.mark.parametrize("goals", ["pretrain foo", "pretrain pasue DATA=/x", "pretrain status pause"])
+def test_a_wrong_word_behind_pretrain_begins_nothing(goals: str) -> None:
+    done = subprocess.run(["make", *goals.split()], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "takes one of: start status pause resume keep" in done.stderr
+    assert done.stdout == ""
 
 
 def test_make_knows_no_such_verb_elsewhere() -> None:
