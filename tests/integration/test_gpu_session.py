@@ -78,8 +78,8 @@ def test_a_session_packs_tries_trains_measures_and_comes_home(home):
     assert "2 tasks to measure on" in say(home, "pack", "arc", "--validation", "tasks", "--ids", "ids.txt")
     out = home / "out"
     said = say(
-        home, *PRETRAIN, "--out", "out", "--seconds", "45", "--trials", "tiny:eager", "tiny:one_hot,narrow",
-        "--trial-seconds", "15", "--trial-each", "0.2", "--trial-side", "8", "--wanted-samples", "1",
+        home, *PRETRAIN, "--out", "out", "--seconds", "60", "--trials", "tiny:eager", "tiny:one_hot,narrow",
+        "--trial-seconds", "40", "--trial-each", "0.2", "--trial-side", "8", "--wanted-samples", "1",
     )  # fmt: skip
     found = json.loads((out / "result.json").read_text())
     assert found["choice"]["execution"] in said
