@@ -52,9 +52,8 @@ def test_objects_become_bars_by_size():
 
 
 @given(seed=st.integers(0, 10**6), across=st.booleans())
-@settings(
-    max_examples=25, deadline=None, derandomize=True
-)  # the search is bounded: of 10⁶ seeds some find nothing
+# Fixed draws: 2 of 289 seeds tried, 2325 among them, find no rule at all. Why is not known yet.
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_what_is_arranged_answers_every_demonstration(seed, across):
     grids = [drawn(4, 6, (0, 0, 0, 1, 2, 3), seed + n) for n in range(3)]
     rule = Arranged("side-groups", ANY, "filled cells", True, ("dot",), across, 1)
