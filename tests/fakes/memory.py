@@ -198,6 +198,16 @@ class FakePriceList:
 
 
 @dataclass
+class FakePause:
+    """Waits for nothing; remembers after how many tries somebody would have."""
+
+    tries: list[int] = field(default_factory=list)
+
+    def __call__(self, tries: int) -> None:
+        self.tries.append(tries)
+
+
+@dataclass
 class FakeSts:
     """Says who signed: the URL is `sts://account/role/role id/session`."""
 
@@ -220,6 +230,7 @@ class World:
     kick: FakeKick = field(default_factory=FakeKick)
     timers: FakeTimers = field(default_factory=FakeTimers)
     price_list: FakePriceList = field(default_factory=FakePriceList)
+    pause: FakePause = field(default_factory=FakePause)
     door_answers: bool = True
     now: datetime = START
 
@@ -236,6 +247,7 @@ class World:
             timers=self.timers,
             price_list=self.price_list,
             bell=lambda: self.door_answers,
+            pause=self.pause,
         )
 
     def wait(self, seconds: float) -> datetime:

@@ -16,7 +16,7 @@ events     ``pk``: subject, ``sk``          –
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import islice
@@ -25,13 +25,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from arcspot.aws.codec import decode, encode
+from arcspot.aws.answers import busy_is_told, told
+from arcspot.aws.codec import decode, encode, possible_key
+from arcspot.aws.pausing import FullJitter
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Batch, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.pausing import TRIES
 from arcspot.domain.reaping import Suspects
-from arcspot.errors import Conflict
-from arcspot.ports import Event, Record
+from arcspot.errors import Conflict, Overlapped, StoreBusy
+from arcspot.ports import Event, Pause, Record
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -41,6 +44,7 @@ KEEP_FINISHED = timedelta(days=90)
 KEEP_EVENTS = timedelta(days=30)
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 BATCH_GET = 100
+BATCH_WRITE = 25
 COUNT_PAGE = 1_000
 REPORT_DUE = "REPORT"
 _IS_NEW = "attribute_not_exists(pk)"
@@ -61,12 +65,14 @@ class TableNames(Protocol):
     def events_table(self) -> str: ...
 
 
+@busy_is_told
 class DynamoStore:
     """`ports.Store` over four tables."""
 
-    def __init__(self, client: DynamoDBClient, tables: TableNames) -> None:
+    def __init__(self, client: DynamoDBClient, tables: TableNames, pause: Pause | None = None) -> None:
         self._client = client
         self._tables = tables
+        self._pause = pause or FullJitter()
 
     def write(self, *records: Record) -> None:
         puts: list[Any] = [self._put(record) for record in records]
@@ -78,17 +84,7 @@ class DynamoStore:
                     TransactItems=[{"Put": put} for put in puts], ClientRequestToken=str(uuid.uuid4())
                 )
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in (
-                "ConditionalCheckFailedException",
-                "TransactionCanceledException",
-                "TransactionConflictException",
-            ):
-                names = ", ".join(_key(record) for record in records)
-                raise Conflict(
-                    f"{names}: changed since it was read ({error.response['Error'].get('Message', code)})"
-                ) from error
-            raise
+            raise told(error, [_key(record) for record in records]) from error
 
     def add(self, jobs: Sequence[Job]) -> set[str]:
         distinct = {job.job_id: job for job in jobs}
@@ -96,10 +92,17 @@ class DynamoStore:
         fresh = [job for job_id, job in distinct.items() if job_id not in known]
 
         def put(job: Job) -> str | None:
-            try:
-                self.write(job)
-            except Conflict:
-                return None
+            # No decision is made here, so nothing is read again: the same put, a little later.
+            for tries in range(1, TRIES):
+                try:
+                    self.write(job)
+                except (Overlapped, StoreBusy):
+                    self._pause(tries)
+                except Conflict:
+                    return None
+                else:
+                    return job.job_id
+            self.write(job)
             return job.job_id
 
         with ThreadPoolExecutor(max_workers=8) as pool:
@@ -109,17 +112,8 @@ class DynamoStore:
         return self._one(self._tables.jobs_table, job_id, Job)
 
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        table, found = self._tables.jobs_table, {}
-        for start in range(0, len(job_ids), BATCH_GET):
-            keys = [{"pk": {"S": i}} for i in job_ids[start : start + BATCH_GET]]
-            wanted: Any = {table: {"Keys": keys, "ConsistentRead": True}}
-            while wanted:
-                page = self._client.batch_get_item(RequestItems=wanted)
-                for item in page["Responses"].get(table, []):
-                    job = _load(item, Job)
-                    found[job.job_id] = job
-                wanted = page.get("UnprocessedKeys")
-        return found
+        jobs = (_load(item, Job) for item in self._many(self._tables.jobs_table, job_ids))
+        return {job.job_id: job for job in jobs}
 
     def ready_jobs(self, limit: int) -> list[Job]:
         jobs: list[Job] = []
@@ -217,12 +211,16 @@ class DynamoStore:
             }
             for event in events
         ]
-        for start in range(0, len(rows), 25):
-            unsent: Any = {
-                self._tables.events_table: [{"PutRequest": {"Item": row}} for row in rows[start : start + 25]]
-            }
-            while unsent:
-                unsent = self._client.batch_write_item(RequestItems=unsent).get("UnprocessedItems")
+        table = self._tables.events_table
+
+        def put(left: Any) -> Sequence[Any]:
+            unsent: Any = self._client.batch_write_item(RequestItems={table: left}).get("UnprocessedItems")
+            again: Sequence[Any] = (unsent or {}).get(table, [])
+            return again
+
+        for start in range(0, len(rows), BATCH_WRITE):
+            some = [{"PutRequest": {"Item": row}} for row in rows[start : start + BATCH_WRITE]]
+            self._until_done(table, some, put)
 
     def _put(self, record: Record) -> dict[str, Any]:
         # A number grows by one with every write, so "unchanged since read" is one comparison.
@@ -241,7 +239,41 @@ class DynamoStore:
             return self._tables.jobs_table
         return self._tables.launches_table if isinstance(record, Launch) else self._tables.ledger_table
 
+    def _many(self, table: str, keys: Iterable[str]) -> Iterator[Mapping[str, Any]]:
+        """The rows of these keys that are there, in no order. DynamoDB refuses to be asked twice for one."""
+        wanted = [key for key in dict.fromkeys(keys) if possible_key(key)]
+        for start in range(0, len(wanted), BATCH_GET):
+            found: list[Mapping[str, Any]] = []
+
+            def read(left: Any, found: list[Mapping[str, Any]] = found) -> Sequence[Any]:
+                asked: Any = {table: {"Keys": left, "ConsistentRead": True}}
+                page = self._client.batch_get_item(RequestItems=asked)
+                found += page["Responses"].get(table, [])
+                unread: Any = page.get("UnprocessedKeys")
+                again: Sequence[Any] = (unread or {}).get(table, {}).get("Keys", [])
+                return again
+
+            self._until_done(table, [{"pk": {"S": key}} for key in wanted[start : start + BATCH_GET]], read)
+            yield from found
+
+    def _until_done(self, table: str, items: Sequence[Any], ask: Callable[[Any], Sequence[Any]]) -> None:
+        """Ask again for what a batch leaves undone. Raises StoreBusy after `TRIES` in a row that did nothing.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+        """
+        tries = 0
+        while items:
+            left = ask(items)
+            tries = tries + 1 if len(left) == len(items) else 1
+            if tries == TRIES:
+                raise StoreBusy(f"{table}: {len(left)} row(s) are left undone after {TRIES} tries")
+            if left:
+                self._pause(tries)
+            items = left
+
     def _one(self, table: str, key: str, kind: type[T]) -> T | None:
+        if not possible_key(key):
+            return None  # DynamoDB refuses to look for what cannot be there
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
         return _load(item, kind) if item else None
 

@@ -90,7 +90,7 @@ def submit_again(
         receipts.append(ingest(ports, settings, dropped, now))
     # A call that died between a file's receipt and its batch left a batch nobody would report.
     if len(waiting) < len(every) and _unreported(ports, run):
-        until_written(lambda: batch_due(ports.store, run, now))
+        until_written(lambda: batch_due(ports.store, run, now), ports.pause)
     return receipts, len(waiting) - len(receipts)
 
 
@@ -118,7 +118,7 @@ def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) ->
     receipt = _receipt(settings, dropped, file, new)
     _write_receipts(ports, dropped, file, receipt, now)
     if receipt.new_jobs or receipt.refusals or _unreported(ports, receipt.batch_id):
-        until_written(lambda: batch_due(ports.store, receipt.batch_id, now))
+        until_written(lambda: batch_due(ports.store, receipt.batch_id, now), ports.pause)
     return receipt
 
 
