@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from arcspot.errors import RecordMissing
+from arcspot.errors import KeyRefused, RecordMissing
+from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse
 
 
 @dataclass
@@ -29,6 +30,7 @@ class MemoryObjects:
         self._store(key, body)
 
     def _store(self, key: str, body: bytes) -> None:
+        refuse(object_key_fault(key), error=KeyRefused)
         if key not in self.bodies:
             self._changed(key)
         self.bodies[key] = body
@@ -38,6 +40,7 @@ class MemoryObjects:
         self._counts[folder] = self._counts.get(folder, 0) + 1
 
     def delete(self, key: str) -> None:
+        refuse(object_key_fault(key), error=KeyRefused)
         if self.bodies.pop(key, None) is not None:
             self._changed(key)
 
@@ -56,11 +59,14 @@ class MemoryObjects:
         return len(self.bodies[key]) if key in self.bodies else None
 
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
+        refuse(presigned_fault(seconds))
         return f"memory://{key}"
 
     def presign_put(
         self, key: str, *, sha256_hex: str, size: int, seconds: int
     ) -> tuple[str, Mapping[str, str]]:
+        refuse(object_key_fault(key), error=KeyRefused)
+        refuse(presigned_fault(seconds))
         return f"memory://{key}", {"sha256": sha256_hex}
 
     def put(self, url: str, headers: Mapping[str, str], body: bytes) -> None:

@@ -18,6 +18,7 @@ name, and the runner acts on the name a refused call carries.
     │   └── StillServing       a runner called silent was heard after all
     ├── StoreBusy              the tables do not answer just now; the same call is worth another try
     ├── StoreRefused           the tables never take this request; no try will help
+    ├── KeyRefused             the bucket never takes an object under this key
     ├── LaunchRefused          EC2 (or our own check) will not give an instance
     │   ├── NoCapacity         no spot capacity of any allowed type in any zone
     │   ├── QuotaExceeded      the account's vCPU quota is too small
@@ -94,6 +95,10 @@ class StoreBusy(ArcspotError):
 
 class StoreRefused(ArcspotError):
     """The tables refuse a request for what it is: too large, malformed, not allowed. Names the rows."""
+
+
+class KeyRefused(ArcspotError):
+    """No object can be kept under this key: empty, too long, no UTF-8, or `.` or `..` is a part of it."""
 
 
 class LaunchRefused(ArcspotError):

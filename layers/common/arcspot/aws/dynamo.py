@@ -33,7 +33,7 @@ from arcspot.domain.jobs import Batch, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.pausing import TRIES
 from arcspot.domain.reaping import Suspects
-from arcspot.errors import Conflict, Overlapped, StoreBusy
+from arcspot.errors import Conflict, Overlapped, StoreBusy, StoreRefused
 from arcspot.ports import Event, Pause, Record
 
 if TYPE_CHECKING:
@@ -223,11 +223,9 @@ class DynamoStore:
             self._until_done(table, some, put)
 
     def _put(self, record: Record) -> dict[str, Any]:
-        # A number grows by one with every write, so "unchanged since read" is one comparison.
-        data = {**encode(record), "version": record.version + 1, "pk": _key(record), **_index(record)}
         put: dict[str, Any] = {
             "TableName": self._table(record),
-            "Item": {name: _serialize(value) for name, value in data.items()},
+            "Item": item_of(record),
             "ConditionExpression": _IS_UNCHANGED if record.version else _IS_NEW,
         }
         if record.version:
@@ -330,6 +328,16 @@ class DynamoStore:
             asked["PaginationConfig"] = {"MaxItems": limit, "PageSize": limit}
         for page in self._client.get_paginator("query").paginate(**asked):
             yield from page["Items"]
+
+
+def item_of(record: Record) -> dict[str, Any]:
+    """The row a record is stored as. Raises StoreRefused for a number that no row can hold."""
+    # A number grows by one with every write, so "unchanged since read" is one comparison.
+    data = {**encode(record), "version": record.version + 1, "pk": _key(record), **_index(record)}
+    try:
+        return {name: _serialize(value) for name, value in data.items()}
+    except (ArithmeticError, TypeError) as error:  # more than 38 digits, NaN, infinity
+        raise StoreRefused(f"{_key(record)}: {type(error).__name__}: {error}") from error
 
 
 def _key(record: Record) -> str:
