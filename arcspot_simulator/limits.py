@@ -29,10 +29,12 @@ DEPTH = 32
 # The keys of our tables and their indexes, all of them texts (held against template.yaml by a test).
 KEYS: Mapping[str, int] = {
     "pk": PARTITION_KEY_BYTES,
+    "queue": PARTITION_KEY_BYTES,
     "due": PARTITION_KEY_BYTES,
     "in_batch": PARTITION_KEY_BYTES,
     "open": PARTITION_KEY_BYTES,
     "sk": SORT_KEY_BYTES,
+    "queued_at": SORT_KEY_BYTES,
     "due_at": SORT_KEY_BYTES,
     "created_at": SORT_KEY_BYTES,
     "state": SORT_KEY_BYTES,
@@ -89,7 +91,7 @@ def weight(value: Mapping[str, Any]) -> int:
     if kind in ("S", "B"):
         return size(held)
     if kind == "N":
-        return (significant(held) + 1) // 2 + 1 + held.startswith("-")
+        return (significant(held) + 1) // 2 + 1 + int(held.startswith("-"))
     if kind in ("BOOL", "NULL"):
         return 1
     if kind == "L":

@@ -18,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcspot.aws.bucket import Bucket
-from arcspot.aws.dynamo import DynamoStore, item_of
+from arcspot.aws.dynamo import DynamoStore
+from arcspot.aws.rows import item_of
+from arcspot.domain.batches import Batch
 from arcspot.domain.budget import Fleet, Ledger
-from arcspot.domain.jobs import Batch, Job, TaskInput
+from arcspot.domain.jobs import Job, TaskInput
 from arcspot.errors import KeyRefused, StoreBusy, StoreRefused
 from arcspot.ports import Event, Record
 from arcspot_simulator import limits as facts

@@ -152,7 +152,7 @@ def test_a_job_that_was_held_or_throttled_is_put_again_and_counts_as_new(
     stub.add_client_error("put_item", "TransactionConflictException")
     stub.add_client_error("put_item", "ThrottlingException")
     stub.add_response("put_item", {})
-    assert store.add([job("a")]) == {"a"}
+    assert store.add([job("a")]) == {"a": replace(job("a"), version=1)}
     assert pause.tries == [1, 2]
 
 
@@ -171,7 +171,24 @@ def test_a_job_that_cannot_be_put_is_never_taken_for_one_that_is_there(
         store.add([job("a")])
     stub.add_response("batch_get_item", {"Responses": {}})
     stub.add_client_error("put_item", "ConditionalCheckFailedException")
-    assert store.add([job("a")]) == set()
+    there = replace(job("a"), lane=2)
+    stub.add_response("batch_get_item", {"Responses": {"jobs": [item(store, there)]}})
+    assert store.add([job("a")]) == {"a": replace(there, version=1)}
+
+
+def test_of_many_writes_the_lost_ones_are_told_and_a_held_one_is_tried_again(
+    store: DynamoStore, stub: Any, pause: FakePause
+) -> None:
+    stub.add_client_error("put_item", "TransactionConflictException")
+    stub.add_response("put_item", {})
+    assert store.write_each([job("a")]) == []
+    stub.add_client_error("put_item", "ConditionalCheckFailedException")
+    assert store.write_each([job("b")]) == [job("b")]
+    for _ in range(TRIES):
+        stub.add_client_error("put_item", "TransactionConflictException")
+    with pytest.raises(StoreBusy, match="c: held"):
+        store.write_each([job("c")])
+    assert pause.tries == [1, *range(1, TRIES)]
 
 
 # What a batch leaves undone ------------------------------------------------------------------------------

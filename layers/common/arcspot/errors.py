@@ -9,6 +9,7 @@ name, and the runner acts on the name a refused call carries.
     ├── TaskFileRefused        a task file (or object key) we cannot use
     ├── ConfigurationError     a setting is missing or makes no sense
     ├── RecordMissing          a row that must exist does not
+    ├── ObjectUnreadable       an object is there and cannot be read until somebody acts
     ├── Conflict               a conditional write lost: somebody else was first
     │   ├── Overlapped         another transaction holds a row; nobody has won yet
     │   ├── WrongState         the row as it was read does not allow the step
@@ -59,6 +60,10 @@ class ConfigurationError(ArcspotError):
 
 class RecordMissing(ArcspotError):
     """A row that must exist does not."""
+
+
+class ObjectUnreadable(ArcspotError):
+    """An object is there, and S3 does not give it out: archived, or encrypted with a key we may not use."""
 
 
 class Conflict(ArcspotError):

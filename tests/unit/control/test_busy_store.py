@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from arcspot.domain.batches import Batch
 from arcspot.domain.budget import Fleet
-from arcspot.domain.jobs import Batch
 from arcspot.domain.launching import Launch
 from arcspot.domain.pausing import TRIES
 from arcspot.errors import Conflict, NoMoney, Overlapped, StoreBusy, StoreRefused, WrongState
@@ -169,10 +169,10 @@ def test_a_busy_row_fails_one_item_of_the_watchdogs_round_and_no_other(stack: St
 def test_a_job_that_somebody_else_has_is_passed_over_at_once(stack: Stack) -> None:
     runner = stack.one_running()
     stack.drop("tasks/b/two.json", task(2))
-    jobs = stack.world.store.ready_jobs(9)
+    jobs = stack.world.store.ready_jobs(9, stack.world.now)
     stale = list(jobs)
     stack.world.store.write(jobs[0].cancel(now=stack.world.now))
-    stack.world.store.ready_jobs = lambda limit: stale  # type: ignore[method-assign,assignment]
+    stack.world.store.ready_jobs = lambda limit, now, rng=None: stale  # type: ignore[method-assign,assignment]
     (lease,) = runner.claim(want=2)
     assert lease["job_id"] == jobs[1].job_id
     assert stack.world.pause.tries == []

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError, HTTPClientError
 
+from arcspot.domain.pausing import TRIES
 from arcspot.errors import ArcspotError, Conflict, Overlapped, StoreBusy, StoreRefused
+from arcspot.ports import Pause
 
 C = TypeVar("C", bound=type)
 CANCELLED = "TransactionCanceledException"
@@ -121,3 +123,36 @@ def _telling(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(*args, **kwargs)
 
     return call
+
+
+def until_done(items: Sequence[Any], ask: Callable[[Any], Sequence[Any]], pause: Pause) -> None:
+    """Ask again, after a pause, for what a batch leaves undone: `ask` returns that.
+
+    Raises StoreBusy after `TRIES` in a row that did nothing.
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+    """
+    tries = 0
+    while items:
+        left = ask(items)
+        tries = tries + 1 if len(left) == len(items) else 1
+        if tries == TRIES:
+            raise StoreBusy(f"{len(left)} row(s) of a batch are left undone after {TRIES} tries")
+        if left:
+            pause(tries)
+        items = left
+
+
+def insistently(act: Callable[[], object], pause: Pause) -> None:
+    """Do the same again, after a pause, while a row is held or the tables are busy: nothing is decided anew.
+
+    Raises Conflict when somebody was faster, and StoreBusy once patience ends.
+    """
+    for tries in range(1, TRIES + 1):
+        try:
+            act()
+        except (Overlapped, StoreBusy) as busy:
+            if tries == TRIES:
+                raise StoreBusy(str(busy)) from busy
+            pause(tries)
+        else:
+            return
