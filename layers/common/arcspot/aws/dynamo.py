@@ -35,6 +35,7 @@ from arcspot.aws.rows import (
     REPORT_DUE,
     TableNames,
     earlier_queues,
+    is_job,
     item_of,
     key_of,
     of_batch,
@@ -111,10 +112,10 @@ class DynamoStore:
         return found | self.jobs(list(lost))
 
     def job(self, job_id: str) -> Job | None:
-        return self._one(self._tables.jobs_table, job_id, Job)
+        return self._one(self._tables.jobs_table, job_id, Job) if is_job(job_id) else None
 
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        return {job.job_id: job for job in self._many(self._tables.jobs_table, job_ids, Job)}
+        return {job.job_id: job for job in self._many(self._tables.jobs_table, filter(is_job, job_ids), Job)}
 
     def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
         jobs: list[Job] = []
@@ -323,10 +324,7 @@ class DynamoStore:
         return _load(item, kind) if item else None
 
     def _many(self, table: str, keys: Iterable[str], kind: type[T]) -> Iterator[T]:
-        """The rows of these keys, each once, in no order; what does not exist is left out.
-
-        DynamoDB refuses to be asked for a key twice, and for one that cannot be.
-        """
+        """The rows of these keys, each once, in no order; what does not, or cannot, exist is left out."""
         wanted = [key for key in dict.fromkeys(keys) if possible_key(key)]
         for start in range(0, len(wanted), BATCH_GET):
             found: list[Mapping[str, Any]] = []

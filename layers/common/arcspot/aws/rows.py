@@ -79,6 +79,11 @@ def key_of(record: Record) -> str:
             return "PRICES"
 
 
+def is_job(key: str) -> bool:
+    """Whether a row of the jobs table, called so, is a job: whoever asks for one may give any text."""
+    return key != "SWEEP" and not key.startswith(("BATCH#", "FILE#", "PART#"))
+
+
 def receipt_key(key: str) -> str:
     """The row of a receipt, of its first part if there are several."""
     return f"FILE#{key}"
