@@ -18,6 +18,7 @@ from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import FOREIGN, Machine, Prices, SimEc2, SimPriceList, SimSts, SimTimers
 from arcspot_simulator.functions import FunctionFailed, Functions
 from arcspot_simulator.lifecycle import SimStepFunctions
+from arcspot_simulator.limits import EVENT_BYTES, document_fault, refuse
 from arcspot_simulator.loop import Loop
 from arcspot_simulator.runners import Nature, SimRunner
 from arcspot_simulator.tables import MemoryStore
@@ -211,6 +212,7 @@ class Stack:
         self.loop.after(SWEEP_S, "sweep", self._sweep)
 
     def _kick(self, function: str, event: Mapping[str, Any] | None = None) -> None:
+        refuse(document_fault(dict(event or {}), EVENT_BYTES, "an asynchronous event"))
         # An event of its own is taken by Lambda or refused in words, never lost.
         if event or not self.sky.strikes(self.sky.weather.events_lost):
             self.loop.after(0.3, f"kick {function}", lambda: self.call(function, event or {}))

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from arcspot.domain.batches import Batch
-from arcspot.domain.budget import Fleet
+from arcspot.domain.batches import Batch, Sweep
+from arcspot.domain.budget import Fleet, Prices
 from arcspot.domain.launching import Launch
 from arcspot.domain.pausing import TRIES
 from arcspot.errors import Conflict, NoMoney, Overlapped, StoreBusy, StoreRefused, WrongState
 from arcspot.ports import FleetOrder, Record
-from arcspot.services import launching, money, reporting, scaling, watching
+from arcspot.services import launching, money, reporting, scaling, sweeping, watching
 from arcspot.services.retry import until_written
 from arcspot_simulator.tables import MemoryStore
 from gpu_runner.api import CallFailed, RunnerApi, read_answer
@@ -145,6 +145,33 @@ def test_scaling_that_meets_a_busy_store_fails_and_says_so(stack: Stack) -> None
     with pytest.raises(StoreBusy):
         scaling.scale(stack.ports, stack.settings, stack.world.now, new_id=lambda now: "x")
     assert stack.world.workflow.started == {}
+
+
+def late(stack: Stack) -> None:
+    batch = Batch("b", stack.world.now, stack.world.now, deadline=stack.world.now)
+    scaling._say_late(stack.ports, batch, 3600.0, 1, stack.world.now)
+
+
+@pytest.mark.parametrize(
+    ("kind", "act"),
+    [
+        (Prices, lambda stack: money.refresh_prices(stack.ports, stack.settings, stack.world.now)),
+        (Sweep, lambda stack: sweeping.sweep(stack.ports, stack.settings, stack.world.now)),
+        (Batch, late),
+    ],
+)
+def test_what_a_lost_race_may_skip_a_busy_store_may_not(
+    stack: Stack, kind: type, act: Callable[[Stack], object]
+) -> None:
+    stack.world.price_list.says = {"g4dn.xlarge": 526_000}
+    store_of(stack).trouble(kind, Conflict("somebody else has written the same"))
+    act(stack)
+    store_of(stack).trouble(kind, StoreBusy("throttled"))
+    with pytest.raises(StoreBusy):
+        act(stack)
+    assert stack.world.mail.sent == []
+    act(stack)
+    assert store_of(stack).every(kind)
 
 
 def test_a_busy_row_fails_one_item_of_the_watchdogs_round_and_no_other(stack: Stack) -> None:
