@@ -36,7 +36,7 @@ OUT = PROJECT / "bench" / "out"
 ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
 
 
-OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "rules")
+OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "reading", "rules")
 """Modules with options of their own, loaded when they are asked for: some need torch."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from arcspot.domain.jobs import Batch, JobState
+from arcspot.domain.tasks import MAX_FILE_BYTES
 from arcspot.services import ingesting
 from arcspot.services.ingesting import Dropped
 from arcspot.services.reporting import report_finished
@@ -79,7 +80,7 @@ def test_the_same_event_twice_leaves_the_same_state() -> None:
 def test_a_file_too_large_is_refused_without_being_read() -> None:
     stack = Stack()
     receipt = ingesting.ingest(
-        stack.ports, stack.settings, Dropped(key="tasks/huge.json", size=6 * 1024 * 1024), stack.world.now
+        stack.ports, stack.settings, Dropped(key="tasks/huge.json", size=MAX_FILE_BYTES + 1), stack.world.now
     )
     assert receipt.refusals
     assert receipt.batch_id == "default"

@@ -259,6 +259,11 @@ class Job:
             updated_at=now,
         )
 
+    def pointed_at(self, input: TaskInput, *, batch_id: str, now: datetime) -> Job:
+        """The same task in another file, which is fetched from the next attempt on; a DEAD job gets one."""
+        job = self.revived(now=now) if self.state is JobState.DEAD else self
+        return replace(job, input=input, batch_id=batch_id, updated_at=now)
+
     def cancel(self, *, now: datetime) -> Job:
         """Ask that the job not be run: at once when nobody holds it, else a tombstone its holder meets."""
         if self.state.terminal:

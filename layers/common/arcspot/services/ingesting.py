@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from arcspot.domain import tasks
+from arcspot.domain import names, tasks
+from arcspot.domain.faults import encodable
 from arcspot.domain.jobs import DEFAULT_LANE, Batch, Job, JobState, TaskInput
-from arcspot.errors import RecordMissing
+from arcspot.errors import RecordMissing, TaskFileRefused
 from arcspot.ports import Event, Ports, Store
+from arcspot.services.healing import heal
 from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimated_seconds
 from arcspot.settings import Settings
 
-TASKS_PREFIX = "tasks/"
-DEFAULT_BATCH = "default"
+TASKS_PREFIX = names.TASKS
+DEFAULT_BATCH = names.DEFAULT_BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,7 @@ class Receipt:
         return sum(new for _, _, new in self.jobs)
 
 
-def batch_of(key: str) -> str:
-    """The batch a key belongs to: the first folder below `tasks/`."""
-    first, slash, _ = key.removeprefix(TASKS_PREFIX).partition("/")
-    return first if slash and first else DEFAULT_BATCH
+batch_of = names.batch_of
 
 
 def config_of(settings: Settings, run: str = "") -> dict[str, Any]:
@@ -79,9 +78,11 @@ def submit_again(
     and how many files there was not `enough_time` for. A piece does at least one file, whatever the time.
     """
     run = f"{name}-{now:%Y%m%dT%H%M}"
+    if refusal := names.batch_refusal(run):
+        raise TaskFileRefused(f"the run {refusal}")
     told = _receipted(ports, f"runs/{run}/")
     every = [key for key in ports.objects.keys(prefix) if key.endswith(".json")]
-    waiting = [key for key in every if f"runs/{run}/{key}" not in told]
+    waiting = [key for key in every if not _receipts(f"runs/{run}/{key}") & told]
     receipts: list[Receipt] = []
     for key in waiting:
         if receipts and not enough_time():
@@ -97,6 +98,8 @@ def submit_again(
 def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) -> Receipt:
     """Turn one dropped object into jobs. Doing it again changes nothing and costs nothing."""
     key = dropped.key
+    if names.folder_marker(key, dropped.size):
+        return Receipt(key=key, batch_id=_batch_id(dropped), jobs=(), refusals=())
     if _stale(ports, dropped):
         return Receipt(key=key, batch_id=_batch_id(dropped), jobs=(), refusals=(), stale=True)
     fault = tasks.key_fault(key) or tasks.size_fault(key, dropped.size)
@@ -108,13 +111,13 @@ def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) ->
     seconds = estimated_seconds(ports, settings)
     batch = ports.store.batch(_batch_id(dropped))
     lane = batch.lane if batch else DEFAULT_LANE
-    new = ports.store.add(
-        # A microsecond apart, so that the tasks of a file are worked on in the file's order.
-        [
-            _job(settings, dropped, task, seconds, lane, now + n * timedelta(microseconds=1))
-            for n, task in enumerate(file.tasks)
-        ]
-    )
+    # A microsecond apart, so that the tasks of a file are worked on in the file's order.
+    made = [
+        _job(settings, dropped, task, seconds, lane, now + n * timedelta(microseconds=1))
+        for n, task in enumerate(file.tasks)
+    ]
+    new = ports.store.add(made)
+    new |= heal(ports, made, new, now)
     receipt = _receipt(settings, dropped, file, new)
     _write_receipts(ports, dropped, file, receipt, now)
     if receipt.new_jobs or receipt.refusals or _unreported(ports, receipt.batch_id):
@@ -128,17 +131,19 @@ def sweep(ports: Ports, settings: Settings, now: datetime) -> list[Receipt]:
     return [
         ingest(ports, settings, Dropped(key=key, size=ports.objects.size(key) or 0), now)
         for key in ports.objects.keys(TASKS_PREFIX)
-        if key not in told
+        if not _receipts(key) & told
     ]
 
 
 def _receipted(ports: Ports, below: str = "") -> set[str]:
-    """What receipts are kept under, of those below a folder."""
-    return {
-        key.removeprefix(prefix).removesuffix(".json")
-        for prefix in ("accepted/", "rejected/")
-        for key in ports.objects.keys(prefix + below)
-    }
+    """The keys of the receipts there are: all, or those below a folder and those that had to be shortened."""
+    folders = (below, names.SHORTENED) if below else ("",)
+    prefixes = [kind + folder for kind in ("accepted/", "rejected/") for folder in folders]
+    return {key for prefix in prefixes for key in ports.objects.keys(prefix)}
+
+
+def _receipts(told_of: str) -> set[str]:
+    return {accepted_key(told_of), rejected_key(told_of)}
 
 
 def _batch_id(dropped: Dropped) -> str:
@@ -261,11 +266,11 @@ def _told_of(dropped: Dropped) -> str:
 
 
 def accepted_key(key: str) -> str:
-    return f"accepted/{key}.json"
+    return names.derived_key("accepted/", key)
 
 
 def rejected_key(key: str) -> str:
-    return f"rejected/{key}.json"
+    return names.derived_key("rejected/", key)
 
 
 def _put(ports: Ports, key: str, document: Mapping[str, Any]) -> None:
@@ -279,7 +284,7 @@ def drops_in(event: Mapping[str, Any]) -> Sequence[Dropped]:
     detail = event.get("detail", {})
     item = detail.get("object", {})
     key = str(item.get("key", ""))
-    if not key.startswith(TASKS_PREFIX):
+    if not key.startswith(TASKS_PREFIX) or not encodable(key):  # S3 has no key that is no UTF-8
         return ()
     version = str(item.get("version-id", ""))
     return (
