@@ -67,9 +67,9 @@ def path_fault(key: str) -> str | None:
     S3 takes any such key, but a URL with these segments means another object: whoever fetches by a signed
     URL never finds it. https://www.rfc-editor.org/rfc/rfc3986#section-5.2.4
     """
-    segments = key.split("/")
+    segments = key.removeprefix("/").split("/")  # the path of a local file may begin with one
     if "" in segments:
-        return "a folder without a name" if key.strip("/") else "nothing but slashes"
+        return "a folder without a name"
     dots = next((segment for segment in segments if segment in (".", "..")), None)
     return None if dots is None else f'the folder "{dots}"'
 

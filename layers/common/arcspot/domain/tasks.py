@@ -270,7 +270,11 @@ def _side(path: str, pair: dict[str, Any], name: str) -> Grid:
     at = child(path, name)
     if name not in pair:
         raise Refused(at, A_GRID, "nothing")
-    rows = pair[name]
+    return grid_at(at, pair[name])
+
+
+def grid_at(at: str, rows: Any) -> Grid:
+    """The grid of parsed JSON that lies at a path. Raises Refused."""
     if not isinstance(rows, list) or not 1 <= len(rows) <= MAX_SIDE:
         raise Refused(at, A_GRID, kind(rows))
     if _is_grid(rows):
