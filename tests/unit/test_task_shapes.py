@@ -142,7 +142,7 @@ def test_of_many_bad_tasks_the_first_hundred_are_told_and_how_many_more_there_ar
     document = {"good": TASK} | {f"bad{n}": {"train": []} for n in range(250)}
     file = read_task_file("tasks/b/x.json", json.dumps(document).encode())
     assert [task.task_id for task in file.tasks] == ["good"]
-    assert len(file.faults) == MAX_FAULTS + 1
+    assert (len(file.faults), file.refused) == (MAX_FAULTS + 1, 250)
     assert [fault.path for fault in file.faults[:2]] == ["$.bad0.train", "$.bad1.train"]
     assert describe("x.json", file.faults[-1]) == (
         "x.json: at $ expected tasks without faults; found 150 more that have some."
@@ -207,3 +207,16 @@ def test_a_task_at_all_its_limits_is_a_task() -> None:
         file = read_task_file("t.json", json.dumps(form).encode())
         assert file.faults == ()
         assert to_json(file.tasks[0]) == document
+
+
+def test_what_a_large_file_has_first_that_is_no_json_is_told_and_not_its_size() -> None:
+    """A million of something is one mistake of a program, and its first place is what helps."""
+    row = '{"t": {"train": [{"input": [['
+    for text, path, found in (
+        (row + "NaN, " * 600_000 + "1]]}]}}", "$", "NaN at line 1, column 30"),
+        ('{"t": {' + '"a": 1, ' * 600_000 + '"b": 1}}', "$.t", 'the key "a" twice'),
+        ('{"train": [' + "1, " * 600_000 + "Infinity]}", "$", "Infinity at line 1, column 1800012"),
+        ("[" * 300_000, "$", "200,000 levels or more"),
+    ):
+        (fault,) = read_task_file("x.json", text.encode()).faults
+        assert (fault.path, fault.found) == (path, found)

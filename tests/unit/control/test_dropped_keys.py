@@ -132,6 +132,17 @@ def test_a_turn_whose_batch_could_not_be_reported_starts_nothing(name: str) -> N
     assert stack.world.store.rows == {}
 
 
+def test_of_many_bad_tasks_every_one_is_counted() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/x.json", {"good": GOOD_TASK} | {f"bad{n}": {} for n in range(250)})
+    (kept,) = stack.world.store.receipts_of_batch("b")
+    assert kept.refused == 250
+    assert json.loads(stack.world.objects.bodies[rejected_key("tasks/b/x.json")])["refused"] == 250
+    stack.drop("tasks/b/x.json", {"good": GOOD_TASK})
+    (kept,) = stack.world.store.receipts_of_batch("b")
+    assert kept.refused == 0
+
+
 def test_a_marker_beside_files_costs_the_sweep_no_word() -> None:
     stack = Stack()
     stack.world.objects.write("tasks/x/", b"", content_type="")

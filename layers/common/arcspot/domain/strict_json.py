@@ -24,6 +24,7 @@ MAX_BRACKETS = 1_500_000  # 10,000 tasks of four pairs of 9 x 9 have 800,000
 # commas and 804 quotes; the rest is for fields that nobody reads.
 MAX_VALUE = {"lists and objects": 50_000, "commas": 500_000, "quotes": 100_000}
 DEPTH_LOOKED_AT = 200_000  # brackets: enough to say how deep a text is that is too deep
+KEYS_LOOKED_AT = 1_000  # of an object that is too large to be parsed
 
 A_FILE = 'a JSON object: a task with "train" and "test", or many tasks as {id: task}'
 JSON_ONLY = "JSON, which has no NaN and no Infinity"
@@ -60,33 +61,18 @@ def members(text: str, at_most: int) -> Members | None:
     Raises NotJson for a key that comes twice, for more than ten times `at_most` keys (who has more than
     `at_most` is to be told how many), and where the text between the values is not JSON.
     """
-    at = _space(text, 0)
-    if text[at : at + 1] != "{":
+    begin = _space(text, 0)
+    if text[begin : begin + 1] != "{":
         return None
     found: Members = {}
-    at = _space(text, at + 1)
-    more = text[at : at + 1] != "}"
-    while more:
-        if text[at : at + 1] != '"':
-            raise _not_json(text, at)
-        key, at = _scalar(text, at)
-        at = _space(text, at)
-        if text[at : at + 1] != ":":
-            raise _not_json(text, at)
-        begin = _space(text, at + 1)
-        end = _end(text, begin, above=1)
+    at = begin + 1
+    for key, value_begin, at in _walked(text, begin, above=1):
         if key in found:
-            raise _twice("$", str(key))
-        found[str(key)] = begin, end
+            raise _twice("$", key)
+        found[key] = value_begin, at
         if len(found) > 10 * at_most:
             raise NotJson("$", f"at most {at_most:,} tasks in a file", f"more than {10 * at_most:,} tasks")
-        at = _space(text, end)
-        more = text[at : at + 1] == ","
-        if more:
-            at = _space(text, at + 1)
-    if text[at : at + 1] != "}":
-        raise _not_json(text, at)
-    if (rest := _space(text, at + 1)) != len(text):
+    if (rest := _space(text, _space(text, at) + 1)) != len(text):
         raise _not_json(text, rest)
     return found
 
@@ -141,6 +127,31 @@ def is_list_of_lists(text: str, begin: int) -> bool:
 # --- how far a value goes, and how much is in it -----------------------------------------
 
 
+def _walked(text: str, begin: int, *, above: int) -> Iterator[tuple[str, int, int]]:
+    """Each key of the object that begins here, and where its value begins and ends.
+
+    Raises NotJson where the text between the values is not JSON, up to the object's closing bracket.
+    """
+    at = _space(text, begin + 1)
+    more = text[at : at + 1] != "}"
+    while more:
+        if text[at : at + 1] != '"':
+            raise _not_json(text, at)
+        key, at = _scalar(text, at)
+        at = _space(text, at)
+        if text[at : at + 1] != ":":
+            raise _not_json(text, at)
+        value_begin = _space(text, at + 1)
+        end = _end(text, value_begin, above=above)
+        yield str(key), value_begin, end
+        at = _space(text, end)
+        more = text[at : at + 1] == ","
+        if more:
+            at = _space(text, at + 1)
+    if text[at : at + 1] != "}":
+        raise _not_json(text, at)
+
+
 def _space(text: str, at: int) -> int:
     found = _SPACE.match(text, at)
     return found.end() if found else at
@@ -171,10 +182,11 @@ def _nested(levels: int) -> re.Pattern[str]:
 
 def _check_depth(text: str, begin: int, *, above: int) -> None:
     """Raise NotJson where the first brackets from `begin` on are nested too deeply."""
-    steps = (1 if bracket in "[{" else -1 for bracket in islice(_brackets(text, begin), DEPTH_LOOKED_AT))
+    steps = [1 if bracket in "[{" else -1 for bracket in islice(_brackets(text, begin), DEPTH_LOOKED_AT)]
     deepest = max(accumulate(steps, initial=above))
     if deepest > MAX_DEPTH:
-        raise NotJson("$", DEPTH, f"{deepest:,} levels")
+        more = " or more" if len(steps) == DEPTH_LOOKED_AT else ""
+        raise NotJson("$", DEPTH, f"{deepest:,} levels{more}")
 
 
 def _brackets(text: str, at: int) -> Iterator[str]:
@@ -191,7 +203,18 @@ def _check_amount(text: str, begin: int, end: int, path: str) -> None:
             continue
         if constant := _CONSTANT.match(text, begin, end):
             raise NotJson("$", JSON_ONLY, f"{constant[1]} at {_place(text, constant.start(1))}")
+        _check_first_keys(text, begin, path)
         raise Refused(path, f"a task, which has at most {MAX_VALUE[what]:,} {what}", f"{amount:,}")
+
+
+def _check_first_keys(text: str, begin: int, path: str) -> None:
+    """Raise NotJson for a key that comes twice among the first of an object."""
+    seen: set[str] = set()
+    if text[begin] == "{":
+        for key, _, _ in islice(_walked(text, begin, above=2), KEYS_LOOKED_AT):
+            if key in seen:
+                raise _twice(path, key)
+            seen.add(key)
 
 
 # --- json's own reader, in our words -----------------------------------------------------

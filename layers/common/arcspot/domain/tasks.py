@@ -67,11 +67,17 @@ class Task:
 class TaskFile:
     """The usable tasks of a file and its faults: one for the file, or the first of each bad task.
 
-    Of bad tasks the first `MAX_FAULTS` are told; one more fault then says how many are not.
+    Of bad tasks the first `MAX_FAULTS` are told; one more fault then says how many are not, `untold`.
     """
 
     tasks: tuple[Task, ...]
     faults: tuple[Fault, ...]
+    untold: int = 0
+
+    @property
+    def refused(self) -> int:
+        """How many faults there are, told or not."""
+        return len(self.faults) + max(0, self.untold - 1)
 
 
 def read_task_file(key: str, body: bytes, *, only: str | None = None) -> TaskFile:
@@ -114,9 +120,10 @@ def _many(text: str, members: strict_json.Members) -> TaskFile:
         except Refused as refused:
             bad += 1
             faults += [refused.fault] if bad <= MAX_FAULTS else []
-    if bad > MAX_FAULTS:
-        faults.append(Fault("$", "tasks without faults", f"{bad - MAX_FAULTS:,} more that have some"))
-    return TaskFile(tuple(tasks), tuple(faults))
+    untold = max(0, bad - MAX_FAULTS)
+    if untold:
+        faults.append(Fault("$", "tasks without faults", f"{untold:,} more that have some"))
+    return TaskFile(tuple(tasks), tuple(faults), untold)
 
 
 def task_from_json(task_id: str, document: Mapping[str, Any]) -> Task:

@@ -173,6 +173,7 @@ class _File:
     faults: tuple[Fault, ...]
     version: str
     etag: str = ""
+    refused: int = 1
 
 
 def _read(ports: Ports, drops: Sequence[Dropped]) -> dict[Dropped, _File | Outcome]:
@@ -193,7 +194,8 @@ def _file(dropped: Dropped, body: Fetched | Exception) -> _File | Outcome:
     if isinstance(body, Fetched):
         file = tasks.read_task_file(dropped.key, body.body)
         # The version that was read is the one that runs, whatever is dropped there meanwhile.
-        return _File(file.tasks, file.faults, dropped.object_version or body.version, body.etag)
+        version = dropped.object_version or body.version
+        return _File(file.tasks, file.faults, version, body.etag, file.refused)
     if isinstance(body, ObjectUnreadable):
         fault = Fault("$", "an object that can be read", str(body))
         return _File((), (fault,), dropped.object_version)
@@ -225,15 +227,9 @@ def _jobs(
             wanted.append(_job(settings, dropped, file.version, task, seconds, lane, moment))
     found = ports.store.add(wanted)
     for job in wanted:
-        if _needs_a_file(found[job.job_id]) and found[job.job_id].input != job.input:
+        if found[job.job_id].needs_a_file and found[job.job_id].input != job.input:
             found[job.job_id] = _read_from(ports, job, now)
     return found
-
-
-def _needs_a_file(job: Job) -> bool:
-    """Whether nobody could read the job's file, or nobody will: an earlier release took any key."""
-    over = job.state in (JobState.DONE, JobState.CANCELLED)
-    return job.unread or (names.path_fault(job.input.key) is not None and not over)
 
 
 def _read_from(ports: Ports, dropped: Job, now: datetime) -> Job:
@@ -241,7 +237,7 @@ def _read_from(ports: Ports, dropped: Job, now: datetime) -> Job:
 
     def act() -> Job:
         job = ports.store.job(dropped.job_id)
-        if job is None or not _needs_a_file(job):
+        if job is None or not job.needs_a_file:
             return job or dropped
         awake = job if job.state is not JobState.DEAD else job.revived(now=now)
         batch_id = job.batch_id if names.path_fault(job.input.key) is None else dropped.batch_id
@@ -309,7 +305,7 @@ def _settled(
         etag=file.etag,
         entries=tuple((task_id, job_id) for task_id, job_id, _ in entries),
         refusals=refused_in_words(refusals),
-        refused=len(refusals),
+        refused=file.refused,
         version=before.version if before else 0,
     )
     return Outcome(dropped.key, dropped.batch_id, tuple(entries), refusals), receipt
