@@ -11,9 +11,22 @@ import click
 if TYPE_CHECKING:
     from arcspot_cli.target import Target
 
+
+def batch_name(ctx: click.Context, option: click.Parameter, given: str | None) -> str | None:
+    """A batch's name as it was given. Raises BadParameter, with the rule, for one that no batch has."""
+    from arcspot.domain.names import batch_refusal
+
+    if given is not None and (refusal := batch_refusal(given)):
+        raise click.BadParameter(refusal, ctx, option)
+    return given
+
+
 PATHS = click.Path(path_type=Path)
 BATCH = click.option(
-    "--batch", metavar="NAME", help="Only this batch (the folder below tasks/ in the bucket)."
+    "--batch",
+    metavar="NAME",
+    callback=batch_name,
+    help="Only this batch (the folder below tasks/ in the bucket).",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
 

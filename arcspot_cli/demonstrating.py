@@ -75,9 +75,12 @@ def run(
 
 def _checked(tasks_dir: Path, story: Story) -> list[submitting.Upload]:
     """The files, read before anything starts: a folder without a usable task starts nothing."""
-    uploads = [submitting.check(path, name) for path, name in submitting.find([tasks_dir])]
+    found = submitting.flat(submitting.find([tasks_dir], say=showing.say), say=showing.say)
+    uploads = [submitting.check(path, name) for path, name in found]
     for upload in uploads:
         story.refused += upload.refusals
+        for note in upload.notes:
+            showing.say(note)
     for refusal in story.refused:
         showing.say(f"refused: {refusal}")
     if not any(upload.wanted for upload in uploads):

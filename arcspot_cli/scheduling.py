@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from arcspot.domain.tasks import MAX_KEY_BYTES, key_fault
 from arcspot_cli.errors import CommandFailed
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ RECURRING = "recurring/"
 OURS = "recurring-"
 # Every batch is called name-<time>, and a schedule's name has at most 64 characters.
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,39}")
+# https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html
+MAX_DESCRIPTION = 512
+# Of bytes: what is below it has to have a key of its own, of at most `MAX_KEY_BYTES`.
+MAX_PREFIX_BYTES = MAX_KEY_BYTES - 100
 # Filled in by Scheduler itself: a turn that is told again stays the same run.
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 DUE = "<aws.scheduler.scheduled-time>"
@@ -39,7 +44,10 @@ class Recurring:
 
 
 def add(target: Target, name: str, prefix: str, expression: str) -> Recurring:
-    """Create the schedule. Raises CommandFailed on a bad name or expression, or when the name is taken."""
+    """Create the schedule.
+
+    Raises CommandFailed on a bad name, prefix or expression, or when the name is taken.
+    """
     if not NAME.fullmatch(name):
         raise CommandFailed(
             f"{name!r} is no name: up to 40 letters, digits, - and _, a letter or digit first"
@@ -50,7 +58,7 @@ def add(target: Target, name: str, prefix: str, expression: str) -> Recurring:
         target.client("scheduler").create_schedule(
             Name=OURS + name,
             GroupName=target.output("ScheduleGroup"),
-            Description=f"arcspot: submit {wanted.prefix} again",
+            Description=f"arcspot: submit {wanted.prefix} again"[:MAX_DESCRIPTION],
             ScheduleExpression=expression,
             ScheduleExpressionTimezone="UTC",
             FlexibleTimeWindow={"Mode": "OFF"},
@@ -92,11 +100,22 @@ def files(target: Target, prefix: str) -> int:
 
 
 def below_recurring(prefix: str) -> str:
-    """The folder of a prefix, always below `recurring/` and ending in a slash: `a` must not mean `ab` too."""
+    """The folder of a prefix, always below `recurring/` and ending in a slash: `a` must not mean `ab` too.
+
+    Raises CommandFailed for a folder below which no file could be submitted.
+    """
     folder = prefix.strip("/") + "/"
     if folder in ("/", RECURRING):
         return RECURRING
-    return folder if folder.startswith(RECURRING) else RECURRING + folder
+    whole = folder if folder.startswith(RECURRING) else RECURRING + folder
+    fault = key_fault(f"{whole}x.json")
+    if fault is not None or len(whole.encode()) > MAX_PREFIX_BYTES:
+        found = fault.found if fault is not None else f"{len(whole.encode()):,} bytes"
+        raise CommandFailed(
+            f"{prefix[:60]!r} is no folder: expected one of at most {MAX_PREFIX_BYTES} bytes, without "
+            f'control characters, "//", "." and ".."; found {found}'
+        )
+    return whole
 
 
 def expression(cron: str | None, rate: str | None) -> str:
