@@ -8,7 +8,7 @@ from datetime import datetime
 
 from arcspot.domain import reporting, scoring, tasks
 from arcspot.domain.jobs import Batch, Job, JobState
-from arcspot.errors import Conflict
+from arcspot.errors import AnswerRefused, Conflict
 from arcspot.ports import Event, Ports
 from arcspot.settings import Settings
 
@@ -38,7 +38,8 @@ def report(ports: Ports, batch: Batch, jobs: list[Job], now: datetime) -> bool:
         batch.batch_id, lines, seconds=(end - start).total_seconds(), generated_at=now
     )
     prefix = f"reports/{batch.batch_id}/"
-    predictions = {job.task_id: files.prediction(job) for job in jobs if job.state is JobState.DONE}
+    answers = {job.task_id: files.attempts(job) for job in jobs if job.state is JobState.DONE}
+    predictions = {task_id: scoring.write_prediction(each) for task_id, each in answers.items() if each}
     _write(ports, prefix + "submission.json", json.dumps(scoring.submission(predictions)), "application/json")
     _write(ports, prefix + "summary.json", json.dumps(_plain(summary)), "application/json")
     _write(ports, prefix + "index.html", reporting.batch_page(summary, lines), "text/html; charset=utf-8")
@@ -71,10 +72,13 @@ class _Files:
             self._parsed[source] = {task.task_id: task for task in found}
         return self._parsed[source].get(job.task_id)
 
-    def prediction(self, job: Job) -> list[dict[str, list[list[int]]]]:
+    def attempts(self, job: Job) -> tuple[scoring.Attempts, ...]:
+        """The job's answer; none where its file is gone or holds no answer."""
         body = self._bodies.get((_prediction_key(job), None))
-        answer = json.loads(body) if body is not None else []
-        return answer if isinstance(answer, list) else []
+        try:
+            return scoring.parse_prediction(body) if body is not None else ()
+        except AnswerRefused:
+            return ()
 
 
 def _source(job: Job) -> tuple[str, str | None]:
@@ -90,7 +94,7 @@ def _line(files: _Files, job: Job) -> reporting.JobLine:
         return reporting.JobLine(task_id=job.task_id, job_id=job.job_id, state=job.state, reason=job.reason)
     task = files.task(job)
     done = job.state is JobState.DONE
-    attempts = scoring.read_prediction(files.prediction(job)) if done else ()
+    attempts = files.attempts(job) if done else ()
     return reporting.JobLine(
         task_id=job.task_id,
         job_id=job.job_id,
