@@ -30,7 +30,7 @@ from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Batch, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
-from arcspot.errors import Conflict
+from arcspot.errors import Conflict, RowUnreadable
 from arcspot.ports import Event, Record
 
 if TYPE_CHECKING:
@@ -62,11 +62,17 @@ class TableNames(Protocol):
 
 
 class DynamoStore:
-    """`ports.Store` over four tables."""
+    """`ports.Store` over four tables.
 
-    def __init__(self, client: DynamoDBClient, tables: TableNames) -> None:
+    A row that cannot be read raises RowUnreadable. With `skip_bad` what gives many rows goes on without it
+    and keeps the error in `bad_rows`, by key: for people who look, whom one bad row must not hide the others.
+    """
+
+    def __init__(self, client: DynamoDBClient, tables: TableNames, *, skip_bad: bool = False) -> None:
         self._client = client
         self._tables = tables
+        self._skip_bad = skip_bad
+        self.bad_rows: dict[str, RowUnreadable] = {}
 
     def write(self, *records: Record) -> None:
         puts: list[Any] = [self._put(record) for record in records]
@@ -110,13 +116,13 @@ class DynamoStore:
 
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
         table, found = self._tables.jobs_table, {}
-        for start in range(0, len(job_ids), BATCH_GET):
-            keys = [{"pk": {"S": i}} for i in job_ids[start : start + BATCH_GET]]
+        distinct = list(dict.fromkeys(job_ids))  # DynamoDB refuses to be asked twice for one
+        for start in range(0, len(distinct), BATCH_GET):
+            keys = [{"pk": {"S": i}} for i in distinct[start : start + BATCH_GET]]
             wanted: Any = {table: {"Keys": keys, "ConsistentRead": True}}
             while wanted:
                 page = self._client.batch_get_item(RequestItems=wanted)
-                for item in page["Responses"].get(table, []):
-                    job = _load(item, Job)
+                for job in self._loaded(page["Responses"].get(table, []), Job, table):
                     found[job.job_id] = job
                 wanted = page.get("UnprocessedKeys")
         return found
@@ -132,7 +138,7 @@ class DynamoStore:
                     {":v": f"READY#{lane}"},
                     limit=limit - len(jobs),
                 )
-                jobs += [_load(row, Job) for row in rows]
+                jobs += self._loaded(rows, Job, self._tables.jobs_table)
         return jobs
 
     def ready_count(self, at_most: int) -> int:
@@ -163,7 +169,7 @@ class DynamoStore:
 
     def batches_due(self) -> list[Batch]:
         rows = self._query(self._tables.jobs_table, "due", "due = :v", {":v": REPORT_DUE})
-        return [_load(row, Batch) for row in rows]
+        return list(self._loaded(rows, Batch, self._tables.jobs_table))
 
     def launch(self, launch_id: str) -> Launch | None:
         return self._one(self._tables.launches_table, launch_id, Launch)
@@ -198,13 +204,15 @@ class DynamoStore:
 
     def every_job(self) -> Iterator[Job]:
         """All jobs, by a scan: for people who look, never for a function."""
-        for item in self._scan(self._tables.jobs_table):
-            if "job_id" in item:
-                yield _load(item, Job)
+        table = self._tables.jobs_table
+        # Other rows of this table have a prefix in their key; a damaged job may lack any attribute but that.
+        rows = (item for item in self._scan(table) if "#" not in item["pk"].get("S", ""))
+        return self._loaded(rows, Job, table)
 
     def every_launch(self) -> Iterator[Launch]:
         """All launches, by a scan."""
-        return (_load(item, Launch) for item in self._scan(self._tables.launches_table))
+        table = self._tables.launches_table
+        return self._loaded(self._scan(table), Launch, table)
 
     def record(self, *events: Event) -> None:
         rows = [
@@ -243,7 +251,17 @@ class DynamoStore:
 
     def _one(self, table: str, key: str, kind: type[T]) -> T | None:
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
-        return _load(item, kind) if item else None
+        return _load(item, kind, table) if item else None
+
+    def _loaded(self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str) -> Iterator[T]:
+        """The rows that can be read; the others raise RowUnreadable, or are kept aside."""
+        for item in items:
+            try:
+                yield _load(item, kind, table)
+            except RowUnreadable as error:
+                if not self._skip_bad:
+                    raise
+                self.bad_rows[error.key] = error
 
     def _scan(self, table: str) -> Iterator[Mapping[str, Any]]:
         for page in self._client.get_paginator("scan").paginate(TableName=table):
@@ -354,5 +372,9 @@ def _stamp(moment: datetime) -> str:
     return moment.isoformat()
 
 
-def _load(item: Mapping[str, Any], kind: type[T]) -> T:
-    return decode(kind, {name: _deserialize(value) for name, value in item.items()})
+def _load(item: Mapping[str, Any], kind: type[T], table: str) -> T:
+    try:
+        return decode(kind, {name: _deserialize(value) for name, value in item.items()})
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        key = str(next(iter(item.get("pk", {}).values()), "?"))
+        raise RowUnreadable(table, key, f"{type(error).__name__}: {str(error)[:200]}") from error
