@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,29 @@ def colours(stream: object = sys.stdout) -> bool:
 def say(text: str = "") -> None:
     """A remark for the person who looks on: stderr, at once."""
     print(text, file=sys.stderr, flush=True)
+
+
+def on_a_terminal() -> bool:
+    """Whether a person looks at stderr."""
+    return sys.stderr.isatty()
+
+
+@contextmanager
+def no_steps(length: int, label: str) -> Iterator[Callable[[], None]]:
+    """How far something is, for nobody."""
+    yield lambda: None
+
+
+@contextmanager
+def steps(length: int, label: str) -> Iterator[Callable[[], None]]:
+    """How far something is: a bar on stderr where that is a terminal, else nothing."""
+    if not on_a_terminal():
+        yield lambda: None
+        return
+    import click
+
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield lambda: bar.update(1)
 
 
 def answer(task: Task, attempts: Sequence[scoring.Attempts], *, head: str) -> str:
