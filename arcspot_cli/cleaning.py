@@ -13,7 +13,7 @@ from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from arcspot_cli import belongings, operating, scheduling
+from arcspot_cli import belongings, faults, operating, scheduling
 from arcspot_cli.belongings import DENY_POLICY, Known, unless
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
@@ -88,7 +88,9 @@ def stop_jobs(target: Target, now: datetime, say: Say) -> None:
     say("pausing the fleet and cancelling open jobs")
     try:
         operating.pause(target, "cleanup")
-        cancelled = operating.cancel(target, list(target.store.every_job()), now)
+        target.store.bad_rows.clear()
+        jobs = target.store.every_job()
+        cancelled = operating.cancel(target, jobs, now, failed=lambda fault: say(str(fault)))
     except CommandFailed:
         say("no stack to pause")
     except ClientError as error:
@@ -96,6 +98,8 @@ def stop_jobs(target: Target, now: datetime, say: Say) -> None:
         say("the tables are gone already")
     else:
         say(f"{len(cancelled)} job(s) cancelled")
+        for fault in faults.of_rows(target.store.bad_rows):
+            say(str(fault))
 
 
 def end_instances(target: Target) -> list[str]:

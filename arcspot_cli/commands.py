@@ -37,11 +37,6 @@ def emit(data: Any) -> None:
     click.echo(json.dumps(data, indent=1, ensure_ascii=False, default=str))
 
 
-def faulty(faults: Sequence[Fault]) -> dict[str, Any]:
-    """What a command's JSON has more where something could not be done: `faults`, each with its reason."""
-    return {"faults": [fault.as_json() for fault in faults]} if faults else {}
-
-
 def tell(ctx: click.Context, faults: Sequence[Fault], *, failed: bool = False) -> None:
     """The last lines of a command that did many things: each that went wrong, on stderr; exit status 1."""
     for fault in faults:

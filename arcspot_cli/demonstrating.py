@@ -135,7 +135,7 @@ def _watch(
         seen = looking.look(target, datetime.now(UTC), job_ids=job_ids)
         if pace.worth_saying(seen, story.elapsed()):
             showing.say(f"{story.elapsed():5.0f} s  {showing.line(seen)}")
-        if sum(job.state is JobState.DONE for job in seen.jobs) > len(drawn) + len(faulty):
+        if seen.counts.get(JobState.DONE, 0) > len(drawn) + len(faulty):
             fetching.get(target, out, batch=story.batch, done=draw, failed=fail)
         if seen.over:
             break

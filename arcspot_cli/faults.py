@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,11 @@ class Fault:
 def of_rows(bad: Mapping[str, RowUnreadable]) -> list[Fault]:
     """The rows that a store left out because it cannot read them, by key."""
     return [Fault(f"row {key}", str(error)) for key, error in sorted(bad.items())]
+
+
+def as_json(found: Sequence[Fault]) -> dict[str, Any]:
+    """What a command's JSON has more where something could not be done: `faults`, each with its reason."""
+    return {"faults": [fault.as_json() for fault in found]} if found else {}
 
 
 def words(error: Exception) -> str:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from arcspot.aws.bucket import AT_ONCE
@@ -19,6 +19,7 @@ from arcspot_cli import collecting, delivering, faults, folders, showing, unpack
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.faults import Fault
 from arcspot_cli.folders import OUR_OWN, SUBMISSION, Wanted, folder_names
+from arcspot_cli.rows import slim
 from arcspot_cli.target import Target
 from arcspot_cli.together import together
 
@@ -127,13 +128,13 @@ def get(
 
 
 def known_jobs(target: Target, asked: Iterable[Wanted], failed: Failed) -> dict[str, Job]:
-    """The jobs' rows without what only runners and reports need: of 100,000 that is most of the memory."""
+    """The jobs' rows, as far as they can be read."""
     target.store.bad_rows.clear()
     ids = list(dict.fromkeys(item.job_id for item in asked))
     jobs: dict[str, Job] = {}
     for start in range(0, len(ids), 1000):
-        for job_id, job in target.store.jobs(ids[start : start + 1000]).items():
-            jobs[job_id] = replace(job, config={}, summary={}, checkpoint=None)
+        some = target.store.jobs(ids[start : start + 1000])
+        jobs |= {job_id: slim(job) for job_id, job in some.items()}
     for fault in faults.of_rows(target.store.bad_rows):
         failed(fault)
     return jobs

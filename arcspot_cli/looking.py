@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from arcspot.domain import waiting
 from arcspot.domain.budget import Fleet, Ledger, cost_usd_micros, period_of
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
+from arcspot.errors import RowUnreadable
+from arcspot_cli import faults
+from arcspot_cli.faults import Fault
+from arcspot_cli.rows import Through, slim
 from arcspot_cli.target import Target
+
+if TYPE_CHECKING:
+    from arcspot.aws.dynamo import DynamoStore
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A stack at one moment."""
+    """A stack at one moment.
+
+    `look` leaves answered jobs out of `jobs` and counts them in `answered`: of 100,000 most are. `faults` are
+    the rows that cannot be read.
+    """
 
     now: datetime
     jobs: tuple[Job, ...]
@@ -25,10 +38,14 @@ class Look:
     ledger: Ledger | None
     fleet: Fleet | None
     disk_gb: int
+    answered: int = 0
+    faults: tuple[Fault, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
+        """How many jobs there are of each state, those that are answered and not in `jobs` too."""
         known = Counter(str(job.state) for job in self.jobs)
+        known[str(JobState.DONE)] += self.answered
         return {str(state): known[state] for state in JobState if known[state]}
 
     @property
@@ -54,23 +71,52 @@ class Look:
 
 
 def look(
-    target: Target, now: datetime, *, batch: str | None = None, job_ids: Sequence[str] | None = None
+    target: Target,
+    now: datetime,
+    *,
+    batch: str | None = None,
+    job_ids: Sequence[str] | None = None,
+    through: Through = iter,
 ) -> Look:
-    """Read everything once; with `batch` or `job_ids` only those jobs. Launches and money are the stack's."""
+    """Read everything once; with `batch` or `job_ids` only those jobs. Launches and money are the stack's.
+
+    A row that cannot be read is one of the look's faults, and hides nothing else.
+    """
     store = target.store
+    store.bad_rows.clear()
+    rows: Iterable[Job]
     if job_ids is not None:
-        jobs = tuple(store.jobs(job_ids).values())
+        rows = store.jobs(job_ids).values()
     else:
-        jobs = tuple(store.jobs_of_batch(batch) if batch else store.every_job())
+        rows = store.jobs_of_batch(batch) if batch else store.every_job()
+    jobs, answered = [], 0
+    for job in through(rows):
+        if job.state is JobState.DONE:
+            answered += 1
+        else:
+            jobs.append(slim(job))
     launches = tuple(sorted(store.every_launch(), key=lambda launch: launch.created_at))
+    ledger = _read(store, lambda: store.ledger(period_of(now)))
+    fleet = _read(store, store.fleet)
     return Look(
         now=now,
-        jobs=jobs,
+        jobs=tuple(jobs),
         launches=launches,
-        ledger=store.ledger(period_of(now)),
-        fleet=store.fleet(),
+        ledger=ledger,
+        fleet=fleet,
         disk_gb=int(target.parameters.get("DiskGb") or 0),
+        answered=answered,
+        faults=tuple(faults.of_rows(store.bad_rows)),
     )
+
+
+def _read(store: DynamoStore, one: Callable[[], T | None]) -> T | None:
+    """One row; None, and told with the others that cannot be read, if it cannot."""
+    try:
+        return one()
+    except RowUnreadable as error:
+        store.bad_rows[error.key] = error
+        return None
 
 
 def as_json(seen: Look) -> dict[str, Any]:
@@ -124,6 +170,7 @@ def as_json(seen: Look) -> dict[str, Any]:
         },
         "waits_for": fleet.waits_for if fleet else "",
         "waits_since": fleet.waits_since.isoformat() if fleet and fleet.waits_since else None,
+        **faults.as_json(seen.faults),
     }
 
 

@@ -99,7 +99,8 @@ def line(seen: Look) -> str:
         f", {reporting.usd(seen.ledger.reserved)} reserved" if seen.ledger and seen.ledger.reserved else ""
     )
     waits = f"; waits for {seen.waits_for}" if seen.waits_for else ""
-    return f"{counts}{f' ({running})' if running else ''}{money}{reserved}{waits}"
+    bad = f"; {len(seen.faults)} row(s) cannot be read" if seen.faults else ""
+    return f"{counts}{f' ({running})' if running else ''}{money}{reserved}{waits}{bad}"
 
 
 def _waiting(seen: Look) -> list[tuple[str, str, str]]:
@@ -123,7 +124,7 @@ def tables(seen: Look) -> RenderableType:
     jobs = grid("jobs", "")
     for state, n in seen.counts.items():
         jobs.add_row(reporting.STATE_WORDS[state], str(n))
-    if not seen.jobs:
+    if not seen.counts:
         jobs.add_row("none yet; drop some: arcspot submit PATH", "")
     parts: list[RenderableType] = [jobs]
     if seen.waits_for and seen.fleet:
@@ -150,6 +151,13 @@ def tables(seen: Look) -> RenderableType:
         for job in bad[:20]:
             faults.add_row(job.input.key if job.state is JobState.REJECTED else job.task_id, job.reason)
         parts += ["", faults]
+    if seen.faults:
+        unread = grid("cannot be read", "why")
+        for fault in seen.faults[:20]:
+            unread.add_row(fault.what, fault.why)
+        if len(seen.faults) > 20:
+            unread.add_row(f"and {len(seen.faults) - 20} more (--json has all)", "")
+        parts += ["", unread]
     shown = current(seen.launches)
     if shown:
         instances = grid("instances", "state", "type", "cost", "")

@@ -1,0 +1,36 @@
+"""Rows of the tables, many at once: what people look at is kept, and how far the reading is is shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+from arcspot.domain.jobs import Job
+from arcspot_cli import showing
+
+T = TypeVar("T")
+Through = Callable[[Iterable[Job]], Iterable[Job]]
+"""What rows go through while they are read, so that somebody may count them."""
+
+EACH = 1_000
+
+
+def slim(job: Job) -> Job:
+    """The row without what only runners and reports need: of 100,000 that is most of the memory."""
+    return replace(job, config={}, summary={}, checkpoint=None)
+
+
+def counted(rows: Iterable[T]) -> Iterator[T]:
+    """The rows; on a terminal, how many have come so far."""
+    if not showing.on_a_terminal():
+        yield from rows
+        return
+    count = 0
+    for count, row in enumerate(rows, 1):
+        if count % EACH == 0:
+            print(f"\r{count:,} rows read", end="", file=sys.stderr, flush=True)
+        yield row
+    if count >= EACH:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
