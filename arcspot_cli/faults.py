@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arcspot.errors import ArcspotError, RowUnreadable
+from arcspot.errors import ArcspotError, ObjectUnreadable, RowUnreadable
 from arcspot_cli.errors import CommandFailed
 
 # What is wrong with every item alike: going on would say it a hundred thousand times.
@@ -75,6 +75,8 @@ def words(error: Exception) -> str:
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
+    if isinstance(error, ObjectUnreadable) and isinstance(error.__cause__, ClientError):
+        return _of_aws(error.__cause__)
     if isinstance(error, ClientError):
         return _of_aws(error)
     if isinstance(error, BotoCoreError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -14,18 +13,16 @@ from arcspot.aws.bucket import AT_ONCE
 from arcspot.domain import scoring, tasks
 from arcspot.domain.jobs import Job, JobState
 from arcspot.errors import RecordMissing
-from arcspot.services.ingesting import DEFAULT_BATCH, TASKS_PREFIX, batch_of
 from arcspot_cli import collecting, delivering, faults, folders, showing, unpacking
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.faults import Fault
 from arcspot_cli.folders import OUR_OWN, SUBMISSION, Wanted, folder_names
-from arcspot_cli.rows import slim
+from arcspot_cli.rows import Slimming
 from arcspot_cli.target import Target
 from arcspot_cli.together import together
 
 __all__ = ["Answer", "Shown", "Wanted", "folder_names", "get", "known_task", "shown", "wanted"]
 
-ACCEPTED = "accepted/"
 PREDICTION = unpacking.PREDICTION
 
 
@@ -59,24 +56,25 @@ def wanted(target: Target, batch: str | None) -> list[Wanted]:
     """Every (task id, job) that the receipts of a batch name, or those of all dropped files.
 
     Receipts and not jobs, because one job may answer the same task in several files.
+    A job that no receipt names, as an earlier release left them, is wanted under its own task's id.
     """
-    seen: dict[tuple[str, str], Wanted] = {}
-    for key in _receipts(target, batch):
-        for job in json.loads(target.bucket.read(key)).get("jobs", []):
-            seen[job["task_id"], job["job_id"]] = Wanted(job["task_id"], job["job_id"])
-    return list(seen.values())
-
-
-def _receipts(target: Target, batch: str | None) -> Iterator[str]:
-    dropped = f"{ACCEPTED}{TASKS_PREFIX}"
-    if batch is None:
-        yield from target.bucket.keys(dropped)
-    elif batch == DEFAULT_BATCH:  # what lies directly below tasks/ belongs to it as well
-        keys = target.bucket.keys(dropped)
-        yield from (key for key in keys if batch_of(key.removeprefix(ACCEPTED)) == batch)
+    store = target.store
+    receipts = list(store.receipts_of_batch(batch) if batch else store.every_receipt())
+    # Without a batch, what was dropped: the turns of a schedule repeat tasks, and are asked for by name.
+    named = dict.fromkeys(
+        entry
+        for receipt in sorted(receipts, key=lambda receipt: receipt.key)
+        if batch or not receipt.key.startswith("runs/")
+        for entry in receipt.entries
+    )
+    told = {job_id for receipt in receipts for _, job_id in receipt.entries}
+    if batch:
+        unnamed = [job_id for job_id in store.job_ids_of_batch(batch) if job_id not in told]
+        others: Iterable[Job] = Slimming(store).jobs(unnamed).values()
     else:
-        yield from target.bucket.keys(f"{dropped}{batch}/")
-        yield from target.bucket.keys(f"{ACCEPTED}runs/{batch}/")  # a turn of a schedule
+        others = (job for job in store.every_job() if job.job_id not in told)
+    named |= {(job.task_id, job.job_id): None for job in others if job.state is not JobState.REJECTED}
+    return [Wanted(task_id, job_id) for task_id, job_id in named]
 
 
 Done = Callable[[Answer], object]
@@ -100,6 +98,7 @@ def get(
     given a number and a word, a context whose value is called for each step. `say` hears remarks.
     Raises CommandFailed, or the AWS SDK's error, only for what stops every answer alike.
     """
+    target.store.bad_rows.clear()
     asked = wanted(target, batch)
     jobs = known_jobs(target, asked, failed)
     known = [item for item in asked if item.job_id in jobs]
@@ -128,13 +127,8 @@ def get(
 
 
 def known_jobs(target: Target, asked: Iterable[Wanted], failed: Failed) -> dict[str, Job]:
-    """The jobs' rows, as far as they can be read."""
-    target.store.bad_rows.clear()
-    ids = list(dict.fromkeys(item.job_id for item in asked))
-    jobs: dict[str, Job] = {}
-    for start in range(0, len(ids), 1000):
-        some = target.store.jobs(ids[start : start + 1000])
-        jobs |= {job_id: slim(job) for job_id, job in some.items()}
+    """The jobs' rows; `failed` hears of every row that the store could not read since it was last asked."""
+    jobs = Slimming(target.store).jobs(list(dict.fromkeys(item.job_id for item in asked)))
     for fault in faults.of_rows(target.store.bad_rows):
         failed(fault)
     return jobs
@@ -174,6 +168,7 @@ def shown(
     failed: Failed = lambda fault: showing.say(str(fault)),
 ) -> Iterator[Shown]:
     """Every finished answer to tasks of these ids; nothing is downloaded into a folder."""
+    target.store.bad_rows.clear()
     asked = [item for item in wanted(target, batch) if item.task_id in task_ids]
     jobs = known_jobs(target, asked, failed)
     for item in asked:

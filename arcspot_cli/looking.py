@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from arcspot.domain import waiting
+from arcspot.domain.batches import refused_job
 from arcspot.domain.budget import Fleet, Ledger, cost_usd_micros, period_of
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
 from arcspot.errors import RowUnreadable
+from arcspot.services.contents import contents
 from arcspot_cli import faults
 from arcspot_cli.faults import Fault
-from arcspot_cli.rows import Through, slim
+from arcspot_cli.rows import Slimming, Through, slim
 from arcspot_cli.target import Target
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ def look(
     if job_ids is not None:
         rows = store.jobs(job_ids).values()
     else:
-        rows = store.jobs_of_batch(batch) if batch else store.every_job()
+        rows = lines_of_batch(store, batch) if batch else _all(store)
     jobs, answered = [], 0
     for job in through(rows):
         if job.state is JobState.DONE:
@@ -117,6 +119,19 @@ def _read(store: DynamoStore, one: Callable[[], T | None]) -> T | None:
     except RowUnreadable as error:
         store.bad_rows[error.key] = error
         return None
+
+
+def lines_of_batch(store: DynamoStore, batch: str) -> Iterator[Job]:
+    """A line for each task dropped into the batch, whoever answers it, and for each file refused."""
+    found = contents(Slimming(store), batch)
+    for entry in found.entries:
+        yield replace(entry.job, input=replace(entry.job.input, task_id=entry.task_id))
+    yield from map(refused_job, found.refused)
+
+
+def _all(store: DynamoStore) -> Iterator[Job]:
+    yield from store.every_job()
+    yield from (refused_job(receipt) for receipt in store.every_receipt() if receipt.refused)
 
 
 def as_json(seen: Look) -> dict[str, Any]:

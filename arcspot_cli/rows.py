@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from arcspot.domain.jobs import Job
 from arcspot_cli import showing
+
+if TYPE_CHECKING:
+    from arcspot.aws.dynamo import DynamoStore
 
 T = TypeVar("T")
 Through = Callable[[Iterable[Job]], Iterable[Job]]
@@ -20,6 +23,23 @@ EACH = 1_000
 def slim(job: Job) -> Job:
     """The row without what only runners and reports need: of 100,000 that is most of the memory."""
     return replace(job, config={}, summary={}, checkpoint=None)
+
+
+class Slimming:
+    """A store whose jobs come slim, for those who read many at once."""
+
+    def __init__(self, store: DynamoStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        found: dict[str, Job] = {}
+        for start in range(0, len(job_ids), EACH):
+            some = self._store.jobs(job_ids[start : start + EACH])
+            found |= {job_id: slim(job) for job_id, job in some.items()}
+        return found
 
 
 def counted(rows: Iterable[T]) -> Iterator[T]:

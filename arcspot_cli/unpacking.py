@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from arcspot.domain import scoring
 from arcspot.domain.jobs import Job
-from arcspot.errors import AnswerRefused, RecordMissing
+from arcspot.errors import AnswerRefused, ObjectUnreadable, RecordMissing
 from arcspot_cli import faults, folders
 from arcspot_cli.errors import CommandFailed
 
@@ -110,7 +110,7 @@ def read(bucket: Objects, key: str, *, most: int, size: int | None = None) -> by
         return bucket.read(key)
     except RecordMissing as error:
         raise CommandFailed(f"{key}: {faults.GONE}") from error
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ObjectUnreadable) as error:
         raise CommandFailed(f"{key}: {faults.words(error)}") from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arcspot.aws.dynamo import DynamoStore
-from arcspot.domain.jobs import Batch
+from arcspot.domain.batches import Batch, Receipt
 from arcspot.domain.launching import Launch
 from arcspot.errors import RowUnreadable
 from tests.fakes.memory import START
@@ -36,6 +36,10 @@ SPOILT: dict[str, Spoil] = {
 }
 
 
+def receipt(name: str) -> Receipt:
+    return Receipt(key=f"tasks/b/{name}.json", batch_id="b", handled_at=START, entries=((name, "a"),))
+
+
 def spoil(cloud: Cloud, table: str, key: str, how: Spoil) -> None:
     """Damage one row, past every adapter."""
     client = cloud.client("dynamodb")
@@ -52,6 +56,7 @@ def lenient(cloud: Cloud) -> DynamoStore:
 def three(cloud: Cloud) -> Cloud:
     cloud.ports.store.add([job(name) for name in ("a", "bad", "c")])
     cloud.ports.store.write(Batch(batch_id="b", created_at=START, report_due_at=START))
+    cloud.ports.store.write(receipt("one"))
     return cloud
 
 
@@ -85,11 +90,20 @@ def test_a_field_of_a_newer_version_is_left_out_and_the_row_is_good(three: Cloud
     assert store.bad_rows == {}
 
 
-def test_a_bad_row_of_a_batch_or_of_the_queue_hides_no_other(three: Cloud) -> None:
+def test_a_bad_row_of_a_batch_hides_no_other(three: Cloud) -> None:
     spoil(three, three.settings.jobs_table, "bad", SPOILT["no estimate"])
     store = lenient(three)
     assert sorted(each.job_id for each in store.jobs_of_batch("b")) == ["a", "c"]
     assert list(store.bad_rows) == ["bad"]
+
+
+def test_a_bad_receipt_hides_no_other(three: Cloud) -> None:
+    three.ports.store.write(receipt("two"))
+    spoil(three, three.settings.jobs_table, "FILE#tasks/b/two.json", lambda item: item.pop("handled_at"))
+    for read in (lambda store: store.every_receipt(), lambda store: store.receipts_of_batch("b")):
+        store = lenient(three)
+        assert [each.key for each in read(store)] == ["tasks/b/one.json"]
+        assert list(store.bad_rows) == ["FILE#tasks/b/two.json"]
 
 
 def test_a_bad_launch_hides_no_other(cloud: Cloud) -> None:

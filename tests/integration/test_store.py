@@ -10,8 +10,9 @@ from datetime import timedelta
 
 import pytest
 
+from arcspot.domain.batches import Batch
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
-from arcspot.domain.jobs import Batch, Estimate, Job, JobState, TaskInput
+from arcspot.domain.jobs import Estimate, Job, JobState, TaskInput
 from arcspot.domain.launching import Breaker, Launch, LaunchState
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import Conflict, NoCapacity
@@ -19,6 +20,8 @@ from arcspot.ports import Event, Record, Store
 from tests.fakes.memory import START, MemoryStore
 
 from .conftest import Cloud
+
+LATER = START + timedelta(hours=1)
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
@@ -103,7 +106,7 @@ def test_what_was_never_written_is_absent_and_no_error(store: Store) -> None:
     assert store.batch_count("x", JobState.READY, 9) == 0
     assert (store.breaker(), dict(store.suspects().since)) == (Breaker(), {})
     assert store.jobs(["x"]) == {}
-    assert store.ready_jobs(5) == store.open_launches() == store.batches_due() == []
+    assert store.ready_jobs(5, LATER) == store.open_launches() == store.batches_due() == []
 
 
 def test_who_read_an_older_version_writes_nothing(store: Store) -> None:
@@ -141,9 +144,11 @@ def test_one_stale_record_keeps_all_the_others_from_being_written(store: Store) 
 def test_adding_keeps_the_jobs_that_are_there_and_names_the_new_ones(store: Store) -> None:
     store.write(claimed(job("old"), "launch-1"))
     many = [job(f"job-{n}") for n in range(120)]
-    assert store.add([job("old"), job("new"), job("new"), *many]) == {"new"} | {j.job_id for j in many}
+    added = store.add([job("old"), job("new"), job("new"), *many])
+    assert set(added) == {"old", "new"} | {j.job_id for j in many}
+    assert added == store.jobs(list(added))
     assert kept_job(store, "old").state is JobState.LEASED
-    assert store.add([job("new")]) == set()
+    assert store.add([replace(job("new"), batch_id="other")])["new"].batch_id == "b", "who was first stays"
     assert len(store.jobs([j.job_id for j in many])) == 120
     assert len({found.job_id for found in store.jobs_of_batch("b", JobState.READY)}) == 121
     assert [store.batch_count("b", JobState.READY, at_most) for at_most in (110, 999)] == [110, 121]
@@ -160,25 +165,25 @@ def test_ready_jobs_come_by_lane_and_then_by_age(store: Store) -> None:
         ]
     )
     order = ["urgent", "early", "middle", "late", "patient"]
-    assert [found.job_id for found in store.ready_jobs(10)] == order
-    assert [found.job_id for found in store.ready_jobs(3)] == order[:3]
-    assert store.ready_count(10) == 5
-    assert store.ready_count(2) >= 2
+    assert [found.job_id for found in store.ready_jobs(10, LATER)] == order
+    assert [found.job_id for found in store.ready_jobs(3, LATER)] == order[:3]
+    assert store.ready_count(10, LATER) == 5
+    assert store.ready_count(2, LATER) >= 2
 
 
 def test_a_moment_on_the_second_and_one_within_it_keep_their_order(store: Store) -> None:
     store.add([job("second", age_s=0), job("first", age_s=0.5), job("third", age_s=-0.5)])
-    assert [found.job_id for found in store.ready_jobs(10)] == ["first", "second", "third"]
+    assert [found.job_id for found in store.ready_jobs(10, LATER)] == ["first", "second", "third"]
 
 
 def test_a_leased_job_is_no_longer_ready_until_it_is_taken_back(store: Store) -> None:
     store.write(job())
     store.write(claimed(kept_job(store), "launch-1"))
-    assert store.ready_jobs(5) == []
+    assert store.ready_jobs(5, LATER) == []
     assert store.batch_count("b", JobState.LEASED, 5) == 1
     store.write(kept_job(store).reclaimed(now=START, silent=False, why="gone"))
     assert store.batch_count("b", JobState.LEASED, 5) == 0
-    assert len(store.ready_jobs(5)) == 1
+    assert len(store.ready_jobs(5, LATER)) == 1
 
 
 def test_a_batch_shows_its_jobs_by_state(store: Store) -> None:

@@ -11,6 +11,7 @@ name, and the runner acts on the name a refused call carries.
     ├── AnswerRefused          a prediction.json that is no answer
     ├── RecordMissing          a row that must exist does not
     ├── RowUnreadable          a row that this version cannot read
+    ├── ObjectUnreadable       an object is there and cannot be read until somebody acts
     ├── Conflict               a conditional write lost: somebody else was first
     │   ├── NoMoney            the ledger cannot cover the worst case
     │   ├── NoSlot             every slot of the fleet is taken
@@ -71,6 +72,10 @@ class RowUnreadable(ArcspotError):
             f"row {key!r} of table {table} cannot be read ({why}); if a newer version of arcspot wrote it, "
             "update this one, else mend or delete the row"
         )
+
+
+class ObjectUnreadable(ArcspotError):
+    """An object is there, and S3 does not give it out: archived, or encrypted with a key we may not use."""
 
 
 class Conflict(ArcspotError):
