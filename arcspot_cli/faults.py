@@ -97,9 +97,10 @@ def _of_aws(error: Any) -> str:
         raise error
     if code == "InvalidObjectState":
         return f"{RESTORE} ({code})"
-    if code.startswith("KMS") or code in _FORBIDDEN:
+    of_an_object = error.operation_name in ("GetObject", "HeadObject")
+    if of_an_object and (code.startswith("KMS") or code in _FORBIDDEN):
         return f"{FORBIDDEN} ({code})"
-    if code.startswith("NoSuch") or code in ("404", "NotFound"):
+    if of_an_object and (code.startswith("NoSuch") or code in ("404", "NotFound")):
         return f"{GONE} ({code})"
     if any(code.startswith(each) for each in _SLOWER) or "Throughput" in code:
         return f"{SLOWER} ({code})"
