@@ -34,7 +34,12 @@ def the_target(ctx: click.Context) -> Target:
 
 
 def emit(data: Any) -> None:
-    click.echo(json.dumps(data, indent=1, ensure_ascii=False, default=str))
+    text = json.dumps(data, indent=1, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can tell
+        text = json.dumps(data, indent=1, default=str)
+    click.echo(text)
 
 
 def tell(ctx: click.Context, faults: Sequence[Fault], *, failed: bool = False) -> None:

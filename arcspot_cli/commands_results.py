@@ -30,12 +30,12 @@ def results_get(ctx: click.Context, directory: Path, batch: str | None, as_json:
     Run it again at any time: only what is missing is fetched. Folders and files that arcspot did not
     write stay as they are. Exit status 1 if an answer could not be brought home.
     """
-    from arcspot_cli import fetching, showing
+    from arcspot_cli import fetching, rows, showing
 
     faults: list[Fault] = []
 
     def told(answer: fetching.Answer) -> None:
-        if answer.fresh and not showing.on_a_terminal():
+        if answer.fresh and not rows.on_a_terminal():
             click.echo(f"{answer.task_id} → {answer.folder}", err=True)
 
     answers = fetching.get(

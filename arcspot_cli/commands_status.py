@@ -44,9 +44,7 @@ def status(ctx: click.Context, batch: str | None, watching: bool, as_json: bool)
         if as_json:
             emit(looking.as_json(last))
         else:
-            from rich.console import Console
-
-            Console(highlight=False, no_color=not showing.colours()).print(showing.tables(last))
+            showing.console().print(showing.tables(last))
     tell(ctx, last.faults if last else ())
 
 
@@ -80,10 +78,9 @@ def watch(seen: Iterable[Look], *, on: TextIO, as_json: bool = False) -> Look | 
             if pace.worth_saying(one, time.monotonic()):
                 click.echo(json.dumps(looking.as_json(one)) if as_json else showing.line(one), file=on)
         return one
-    from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=on, highlight=False, no_color=not showing.colours(on))
+    console = showing.console(on)
     with Live(console=console, auto_refresh=False) as live:
         for one in seen:
             live.update(showing.tables(one), refresh=True)

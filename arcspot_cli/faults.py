@@ -52,10 +52,16 @@ class Fault:
     job_id: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.why}"
+        """One line that a terminal shows as it is: what is told here, others have written."""
+        return printable(f"{self.what}: {self.why}")
 
     def as_json(self) -> dict[str, str]:
         return {"what": self.what, "job_id": self.job_id, "why": self.why}
+
+
+def printable(text: str) -> str:
+    """Text that others wrote, on one line and without anything that moves a terminal's cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def of_rows(bad: Mapping[str, RowUnreadable]) -> list[Fault]:
@@ -85,6 +91,8 @@ def words(error: Exception) -> str:
         return f"{UNREACHED} ({_one_line(error)})"
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         raise CommandFailed(f"{error.strerror}; nothing is half written: make room, run it again") from error
+    if isinstance(error, ObjectUnreadable):
+        return f"{_one_line(error)}; once that is mended, run the same command again"
     if isinstance(error, ArcspotError | OSError):
         return _one_line(error)
     return f"{type(error).__name__}: {_one_line(error)}; this is arcspot's fault, please report it"

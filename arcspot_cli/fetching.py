@@ -142,8 +142,11 @@ def _spare(out: Path, *, wanted: bool) -> Iterator[Path]:
         return
     if out.exists() and not out.is_dir():
         raise CommandFailed(f"{out} is a file; name a folder for the answers")
-    out.mkdir(parents=True, exist_ok=True)
-    spare = Path(tempfile.mkdtemp(prefix=f"{OUR_OWN}-part-", dir=out))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        spare = Path(tempfile.mkdtemp(prefix=f"{OUR_OWN}-part-", dir=out))
+    except OSError as error:
+        raise CommandFailed(f"{out}: {error.strerror}; name a folder that you may write to") from error
     try:
         yield spare
     finally:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from arcspot.domain.jobs import Job
-from arcspot_cli import showing
 
 if TYPE_CHECKING:
     from arcspot.aws.dynamo import DynamoStore
@@ -18,6 +17,11 @@ Through = Callable[[Iterable[Job]], Iterable[Job]]
 """What rows go through while they are read, so that somebody may count them."""
 
 EACH = 1_000
+
+
+def on_a_terminal() -> bool:
+    """Whether a person looks at stderr."""
+    return sys.stderr.isatty()
 
 
 def slim(job: Job) -> Job:
@@ -44,7 +48,7 @@ class Slimming:
 
 def counted(rows: Iterable[T]) -> Iterator[T]:
     """The rows; on a terminal, how many have come so far."""
-    if not showing.on_a_terminal():
+    if not on_a_terminal():
         yield from rows
         return
     count = 0

@@ -8,15 +8,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from arcspot.domain import drawing, reporting, scoring, waiting
 from arcspot.domain.jobs import JobState
 from arcspot.domain.tasks import Task
+from arcspot_cli.faults import printable
 from arcspot_cli.looking import Look, current
+from arcspot_cli.rows import on_a_terminal
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 SHOWN_WAITING = 10
 
@@ -29,11 +31,6 @@ def colours(stream: object = sys.stdout) -> bool:
 def say(text: str = "") -> None:
     """A remark for the person who looks on: stderr, at once."""
     print(text, file=sys.stderr, flush=True)
-
-
-def on_a_terminal() -> bool:
-    """Whether a person looks at stderr."""
-    return sys.stderr.isatty()
 
 
 @contextmanager
@@ -110,13 +107,25 @@ def _waiting(seen: Look) -> list[tuple[str, str, str]]:
     return [(job.task_id, reason, f"{since:%H:%M:%S} UTC") for (reason, since), job in found]
 
 
+def console(stream: TextIO | None = None) -> Console:
+    """Where tables go. What stands between brackets is a task's name or a reason, and never markup."""
+    from rich.console import Console
+
+    no_color = not colours(stream or sys.stdout)
+    return Console(file=stream, highlight=False, markup=False, emoji=False, no_color=no_color)
+
+
 def tables(seen: Look) -> RenderableType:
     """A look as tables: jobs, what runs, instances, money."""
     from rich.console import Group
     from rich.table import Table
 
+    class Rows(Table):
+        def add_row(self, *cells: Any, **more: Any) -> None:
+            super().add_row(*map(printable, cells), **more)
+
     def grid(*columns: str) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Rows(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
         return table

@@ -117,6 +117,15 @@ def check(path: Path, key: str) -> Upload:
     return Upload(path, key, body, len(file.tasks), tuple(tasks.describe(name, f) for f in file.faults))
 
 
+def check_any(path: Path, key: str) -> Upload:
+    """`check`, where a file that this machine does not let us read is refused, and stops no other."""
+    try:
+        return check(path, key)
+    except OSError as error:
+        why = f"{path}: cannot be read ({error.strerror}); allow it, or leave the file out"
+        return Upload(path, key, b"", 0, (why,))
+
+
 def batch_name(paths: Iterable[Path]) -> str:
     """A batch is named after its first folder (or file)."""
     first = next(iter(paths)).resolve()
