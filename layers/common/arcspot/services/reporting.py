@@ -93,8 +93,10 @@ class _Files:
     def attempts(self, job: Job) -> tuple[scoring.Attempts, ...]:
         """The job's answer; none where its file is gone or holds no answer."""
         body = self._bodies.get((_prediction_key(job), None))
+        task = self.task(job)
+        tests = len(task.test_inputs) if task is not None else None
         try:
-            return scoring.parse_prediction(body) if body is not None else ()
+            return scoring.parse_prediction(body, tests=tests) if body is not None else ()
         except AnswerRefused:
             return ()
 
