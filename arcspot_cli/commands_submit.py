@@ -45,7 +45,7 @@ def submit(
 
     batch = batch or submitting.batch_name(paths)
     found = submitting.find(paths, say=lambda text: click.echo(text, err=True))
-    uploads = [submitting.check_any(path, submitting.key_for(batch, name)) for path, name in found]
+    uploads = [submitting.check(path, submitting.key_for(batch, name)) for path, name in found]
     target = the_target(ctx)
     by = deadline.replace(tzinfo=UTC) if deadline else None
     submitting.prepare(target, batch, datetime.now(UTC), lane=lane, deadline=by)

@@ -76,7 +76,7 @@ def run(
 
 def _checked(tasks_dir: Path, story: Story) -> list[submitting.Upload]:
     """The files, read before anything starts: a folder without a usable task starts nothing."""
-    uploads = [submitting.check_any(path, name) for path, name in submitting.find([tasks_dir])]
+    uploads = [submitting.check(path, name) for path, name in submitting.find([tasks_dir])]
     for upload in uploads:
         story.refused += upload.refusals
     for refusal in story.refused:

@@ -127,14 +127,12 @@ def test_one_file_that_cannot_be_read_keeps_no_other_from_being_submitted(
 ) -> None:
     for name in ("a", "bad", "c"):
         (tmp_path / f"{name}.json").write_text(json.dumps(GOOD_TASK))
-    check = submitting.check
 
-    def checked(path: Path, key: str) -> submitting.Upload:
-        if path.name == "bad.json":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return check(path, key)
+    def no_size(key: str, size_bytes: int) -> None:
+        if key.endswith("bad.json"):
+            raise PermissionError(errno.EACCES, "Permission denied", key)
 
-    monkeypatch.setattr(submitting, "check", checked)
+    monkeypatch.setattr(submitting.tasks, "size_fault", no_size)
     told = typed(Stack(), monkeypatch, "submit", str(tmp_path), "--batch", "b", "--json")
     assert told.exit_code == 1
     assert json.loads(told.stdout)["uploaded"] == ["tasks/b/a.json", "tasks/b/c.json"]
