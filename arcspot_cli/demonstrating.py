@@ -13,6 +13,7 @@ from arcspot.domain import reporting, scoring
 from arcspot.domain.jobs import JobState
 from arcspot_cli import fetching, looking, showing, submitting
 from arcspot_cli.errors import CommandFailed
+from arcspot_cli.faults import Fault
 from arcspot_cli.fetching import Answer
 from arcspot_cli.target import Choice, Target, resolve
 
@@ -125,13 +126,20 @@ def _watch(
             drawn.add(answer.job.job_id)
             show(_drawn(target, story, answer))
 
+    faulty: set[str] = set()
+
+    def fail(fault: Fault) -> None:
+        if fault.what not in faulty:
+            faulty.add(fault.what)
+            showing.say(str(fault))
+
     pace = showing.Pace()
     while True:
         seen = looking.look(target, datetime.now(UTC), job_ids=job_ids)
         if pace.worth_saying(seen, story.elapsed()):
             showing.say(f"{story.elapsed():5.0f} s  {showing.line(seen)}")
-        if sum(job.state is JobState.DONE for job in seen.jobs) > len(drawn):
-            fetching.get(target, out, batch=story.batch, done=draw)
+        if seen.counts.get(JobState.DONE, 0) > len(drawn) + len(faulty):
+            fetching.get(target, out, batch=story.batch, done=draw, failed=fail)
         if seen.over:
             break
         time.sleep(POLL_S)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from arcspot.domain.tasks import MAX_KEY_BYTES, key_fault
+from arcspot_cli import faults, showing
 from arcspot_cli.errors import CommandFailed
+from arcspot_cli.faults import Fault
 
 if TYPE_CHECKING:
     from arcspot_cli.target import Target
@@ -74,14 +76,33 @@ def add(target: Target, name: str, prefix: str, expression: str) -> Recurring:
     return wanted
 
 
-def every(target: Target) -> Iterator[Recurring]:
-    """The recurring submissions of a stack, by name."""
+def every(
+    target: Target, failed: Callable[[Fault], object] = lambda fault: showing.say(str(fault))
+) -> Iterator[Recurring]:
+    """The recurring submissions of a stack, by name. `failed` hears of each that cannot be read."""
     scheduler, group = target.client("scheduler"), target.output("ScheduleGroup")
     pages = scheduler.get_paginator("list_schedules").paginate(GroupName=group, NamePrefix=OURS)
     for name in sorted(each["Name"] for page in pages for each in page["Schedules"]):
-        found = scheduler.get_schedule(Name=name, GroupName=group)
+        try:
+            found = scheduler.get_schedule(Name=name, GroupName=group)
+            one = _recurring(found)
+        except Exception as error:
+            failed(Fault(name.removeprefix(OURS), faults.words(error)))
+        else:
+            yield one
+
+
+def _recurring(found: Mapping[str, Any]) -> Recurring:
+    try:
         again = json.loads(found["Target"]["Input"])["submit_again"]
-        yield Recurring(again["name"], again["prefix"], found["ScheduleExpression"], found["State"])
+        return Recurring(
+            str(again["name"]), str(again["prefix"]), found["ScheduleExpression"], found["State"]
+        )
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        short = found["Name"].removeprefix(OURS)
+        raise CommandFailed(
+            f"it is not as arcspot made it ({type(error).__name__}); arcspot schedule remove {short}"
+        ) from error
 
 
 def remove(target: Target, name: str) -> None:

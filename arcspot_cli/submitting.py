@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,21 @@ def _refuse_clashes(named: list[tuple[Path, str]]) -> None:
             )
 
 
+def _or_refused(read: Callable[[Path, str], Upload]) -> Callable[[Path, str], Upload]:
+    """A file that this machine does not let us read is refused, and stops no other."""
+
+    @wraps(read)
+    def tried(path: Path, key: str) -> Upload:
+        try:
+            return read(path, key)
+        except OSError as error:
+            why = f"{path}: cannot be read ({error.strerror}); allow it, or leave the file out"
+            return Upload(path, key, b"", 0, (why,))
+
+    return tried
+
+
+@_or_refused
 def check(path: Path, key: str) -> Upload:
     """Read one file as `ingest` will, with the same words for what is wrong."""
     name = str(path)
@@ -173,7 +189,7 @@ def prepare(
             )
         )
 
-    until_written(act)
+    until_written(act, target.pause)
 
 
 def submit(
