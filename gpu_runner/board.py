@@ -55,10 +55,10 @@ class Board:
     _leave_by: float = math.inf
 
     def take(self, lease: Lease, *, now: float) -> None:
-        """Hold a job from now on; the heartbeat keeps its lease."""
+        """Hold a job from now on; the heartbeat keeps its lease. Taking it twice is taking it once."""
         with self._lock:
             self._share_out(now)
-            self._held[_key(lease)] = _Held(lease)
+            self._held.setdefault(_key(lease), _Held(lease))
 
     def drop(self, lease: Lease, *, now: float) -> None:
         """Hold the job no longer, whatever became of it."""

@@ -8,12 +8,25 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from arcspot.errors import Conflict, LeaseLost
+from arcspot.errors import BadRequest, Conflict, LeaseLost
 
 MAX_FAILURES = 2
-MAX_INTERRUPTIONS = 10
 MAX_SILENT_DEATHS = 2
+# An interruption is the machine's fault and never ends a job (docs/decisions/068).
+# After so many of them it waits before it is tried again, each time twice as long.
+CALM_INTERRUPTIONS = 3
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(hours=1)
+# The tasks of a file are made a microsecond apart: less than this is no wait.
+NEARLY = timedelta(seconds=1)
+# With the tenth the pause is at its longest.
+MAX_INTERRUPTIONS = 10
+# From here on spot has had its chance: such a job is worth an on-demand instance, where one is allowed.
+OFTEN_INTERRUPTED = 6
 LANES = (0, 1, 2)
+# A result is a handful of files, asked for once or, after a lost answer, a few times.
+MAX_UPLOADS = 64
+MAX_UPLOAD_BYTES = 1024 * 1024 * 1024
 # An estimate of so many jobs is only written again when it moves by this share.
 SETTLED_COUNT = 10
 NOTABLE_SHARE = 0.05
@@ -45,13 +58,30 @@ class TaskInput:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A runner's right to work on a job until a time, by the server's clock."""
+    """A runner's right to work on a job until a time, by the server's clock.
+
+    `since` is when it was given; None on one of an earlier release. `uploads` and `upload_bytes` count
+    the files for which URLs were asked under it.
+    """
 
     launch_id: str
     fence: int
     expires_at: datetime
     phase: str = "claimed"
     fraction: float = 0.0
+    since: datetime | None = None
+    uploads: int = 0
+    upload_bytes: int = 0
+
+    def uploading(self, *, files: int, size: int) -> Lease:
+        """Note that URLs for so many files were asked for. Raises BadRequest beyond an attempt's share."""
+        counted = replace(self, uploads=self.uploads + files, upload_bytes=self.upload_bytes + size)
+        if counted.uploads > MAX_UPLOADS or counted.upload_bytes > MAX_UPLOAD_BYTES:
+            raise BadRequest(
+                f"files: this lease has had URLs for {self.uploads} files and {self.upload_bytes:,} bytes; "
+                f"it gets at most {MAX_UPLOADS} and {MAX_UPLOAD_BYTES:,}"
+            )
+        return counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +117,23 @@ class Job:
     def task_id(self) -> str:
         return self.input.task_id
 
+    @property
+    def often_interrupted(self) -> bool:
+        """Whether spot has had its chance with this job."""
+        return self.interruptions >= OFTEN_INTERRUPTED
+
+    def due(self, now: datetime) -> bool:
+        """Whether the job may be claimed now."""
+        waits = self.ready_at is not None and self.ready_at > now + NEARLY
+        return self.state is JobState.READY and not self.cancelled and not waits
+
     def claimed(self, *, launch_id: str, now: datetime, lease_seconds: int) -> Job:
         """Give the job to a launch. Raises Conflict unless it is READY and not cancelled."""
         if self.state is not JobState.READY or self.cancelled:
             raise Conflict(f"job {self.job_id} is {self.state}, not READY")
         fence = self.fence + 1
-        lease = Lease(launch_id=launch_id, fence=fence, expires_at=now + timedelta(seconds=lease_seconds))
+        expires_at = now + timedelta(seconds=lease_seconds)
+        lease = Lease(launch_id=launch_id, fence=fence, expires_at=expires_at, since=now)
         return replace(
             self, state=JobState.LEASED, fence=fence, lease=lease, ready_at=None, reason="", updated_at=now
         )
@@ -128,6 +169,11 @@ class Job:
             lease, expires_at=now + timedelta(seconds=lease_seconds), phase=phase, fraction=fraction
         )
         return replace(self, lease=longer, updated_at=now)
+
+    def uploading(self, *, launch_id: str, fence: int, files: int, size: int, now: datetime) -> Job:
+        """The job with so many files counted on its lease. Raises LeaseLost; BadRequest beyond the most."""
+        lease = self.held_by(launch_id=launch_id, fence=fence)
+        return replace(self, lease=lease.uploading(files=files, size=size), updated_at=now)
 
     def completed(
         self,
@@ -203,16 +249,15 @@ class Job:
         )
         if self.cancelled:
             return replace(base, state=JobState.CANCELLED, reason="cancelled")
-        interruptions = self.interruptions + (why == "interrupted")
-        if interruptions > MAX_INTERRUPTIONS:
-            return replace(
-                base,
-                state=JobState.DEAD,
-                interruptions=interruptions,
-                reason=f"interrupted {interruptions} times",
-            )
+        interrupted = why == "interrupted"
+        interruptions = self.interruptions + interrupted
         return replace(
-            base, state=JobState.READY, ready_at=now, interruptions=interruptions, silent_deaths=0, reason=why
+            base,
+            state=JobState.READY,
+            ready_at=now + pause_after(interruptions) if interrupted else now,
+            interruptions=interruptions,
+            silent_deaths=0,
+            reason=why,
         )
 
     def reclaimed(self, *, now: datetime, silent: bool, why: str) -> Job:
@@ -230,14 +275,13 @@ class Job:
         if deaths >= MAX_SILENT_DEATHS:
             return replace(base, state=JobState.DEAD, reason="kills its runner: two silent deaths in a row")
         interruptions = self.interruptions + (not silent)
-        if interruptions > MAX_INTERRUPTIONS:
-            return replace(
-                base,
-                state=JobState.DEAD,
-                interruptions=interruptions,
-                reason=f"interrupted {interruptions} times",
-            )
-        return replace(base, state=JobState.READY, ready_at=now, interruptions=interruptions, reason=why)
+        return replace(
+            base,
+            state=JobState.READY,
+            ready_at=now if silent else now + pause_after(interruptions),
+            interruptions=interruptions,
+            reason=why,
+        )
 
     def revived(self, *, now: datetime) -> Job:
         """A person wants it tried again: READY, with what was counted against it forgotten.
@@ -268,6 +312,12 @@ class Job:
         return replace(
             self, cancelled=True, state=JobState.CANCELLED, ready_at=None, reason="cancelled", updated_at=now
         )
+
+
+def pause_after(interruptions: int) -> timedelta:
+    """How long a job waits after so many interruptions: not at all, then 1, 2, 4, … minutes, at most 60."""
+    beyond = min(interruptions, MAX_INTERRUPTIONS) - CALM_INTERRUPTIONS
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (beyond - 1)) if beyond > 0 else timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

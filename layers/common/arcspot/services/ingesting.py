@@ -13,6 +13,7 @@ from arcspot.domain import tasks
 from arcspot.domain.jobs import DEFAULT_LANE, Batch, Job, JobState, TaskInput
 from arcspot.errors import RecordMissing
 from arcspot.ports import Event, Ports, Store
+from arcspot.services.afterwards import recorded
 from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimated_seconds
 from arcspot.settings import Settings
@@ -190,15 +191,15 @@ def _write_receipts(
         # The receipt after the row: whoever goes on after a crash looks for receipts only.
         ports.store.add([_rejected(dropped, receipt, now)])
         _put(ports, rejected_key(_told_of(dropped)), {**known, "faults": faults, "messages": messages})
-        ports.store.record(Event(f"file#{dropped.key}", now, "rejected", messages[0][:500]))
+        recorded(ports, Event(f"file#{dropped.key}", now, "rejected", messages[0][:500]))
     else:
         ports.objects.delete(rejected_key(_told_of(dropped)))
     if file.tasks:
         jobs = [{"task_id": task, "job_id": job, "new": new} for task, job, new in receipt.jobs]
         _put(ports, accepted_key(_told_of(dropped)), {**known, "batch_id": receipt.batch_id, "jobs": jobs})
-        ports.store.record(
-            *(Event(f"job#{job}", now, "accepted", dropped.key) for _, job, new in receipt.jobs if new)
-        )
+        accepted = [Event(f"job#{job}", now, "accepted", dropped.key) for _, job, new in receipt.jobs if new]
+        if accepted:
+            recorded(ports, *accepted)
 
 
 def _rejected(dropped: Dropped, receipt: Receipt, now: datetime) -> Job:

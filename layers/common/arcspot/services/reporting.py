@@ -10,6 +10,7 @@ from arcspot.domain import reporting, scoring, tasks
 from arcspot.domain.jobs import Batch, Job, JobState
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Ports
+from arcspot.services.afterwards import mailed, recorded
 from arcspot.settings import Settings
 
 MAX_MAILED_BATCHES = 20
@@ -46,8 +47,8 @@ def report(ports: Ports, batch: Batch, jobs: list[Job], now: datetime) -> bool:
         ports.store.write(batch.reported(len(jobs)))
     except Conflict:
         return False  # new jobs came in, or another report was faster: it mails
-    ports.mail.send(*reporting.batch_mail(summary, page=prefix + "index.html"))
-    ports.store.record(Event(f"batch#{batch.batch_id}", now, "reported", f"{len(jobs)} jobs"))
+    mailed(ports, *reporting.batch_mail(summary, page=prefix + "index.html"))
+    recorded(ports, Event(f"batch#{batch.batch_id}", now, "reported", f"{len(jobs)} jobs"))
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from arcspot.domain.hours import allowed
@@ -15,6 +16,7 @@ from arcspot.domain.scaling import Backlog, Decision, Pace, Room, cannot_meet, h
 from arcspot.errors import Conflict, FleetPaused, NoMoney, NoSlot
 from arcspot.ports import Event, Ports
 from arcspot.services import money
+from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.settings import Settings
 
 LOOKS = 3
@@ -45,7 +47,7 @@ def scale(
             continue
         # Jobs that wait while an instance for them boots wait for that, and are told so.
         on_its_way = "boot" if backlog.jobs and not waits_for and (room.spare or started) else ""
-        money.note_waiting(ports, waits_for or on_its_way, now)
+        tried("noting why jobs wait", partial(money.note_waiting, ports, waits_for or on_its_way, now))
         break
     return decision, started
 
@@ -79,8 +81,9 @@ def _reserve_and_start(
             )
         except (NoMoney, NoSlot, FleetPaused) as refused:
             return {NoMoney: "budget", NoSlot: "slots", FleetPaused: "paused"}[type(refused)]
-        start(ports, settings, launch.launch_id)
         started.append(launch.launch_id)
+        # A launch that no execution took up is started by the watchdog, each minute until its hold is over.
+        tried(f"starting {launch.launch_id}", partial(start, ports, settings, launch.launch_id))
     return decision.waits_for
 
 
@@ -168,8 +171,9 @@ def _say_late(ports: Ports, batch: Batch, work_s: float, instances: int, now: da
         f"{work_s / 60:.0f} minutes of work are left, at most {instances} instance(s) can run "
         f"within slots and budget, and the deadline is {batch.deadline:%Y-%m-%d %H:%M} UTC."
     )
-    ports.store.record(Event(f"batch#{batch.batch_id}", now, "late", told))
-    ports.mail.send(
+    recorded(ports, Event(f"batch#{batch.batch_id}", now, "late", told))
+    mailed(
+        ports,
         f"arcspot: batch {batch.batch_id} will miss its deadline",
         f"{told}\n\nNothing is overspent to meet it: the work goes on as fast as the limits allow.\n",
     )
