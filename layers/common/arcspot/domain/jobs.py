@@ -12,11 +12,15 @@ from arcspot.errors import BadRequest, Conflict, LeaseLost
 
 MAX_FAILURES = 2
 MAX_SILENT_DEATHS = 2
+MAX_STALLS = 3
 # An interruption is the machine's fault and never ends a job (docs/decisions/068).
 # After so many of them it waits before it is tried again, each time twice as long.
 CALM_INTERRUPTIONS = 3
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
+# Words of a runner for a job that waits in its hands; what it says beyond them is work.
+NOT_BEGUN = ("", "claimed", "waiting", "waits")
+OVERRUN_GRACE_S = 300.0
 # The tasks of a file are made a microsecond apart: less than this is no wait.
 NEARLY = timedelta(seconds=1)
 # With the tenth the pause is at its longest.
@@ -105,6 +109,7 @@ class Job:
     failures: int = 0
     interruptions: int = 0
     silent_deaths: int = 0
+    stalls: int = 0
     checkpoint: Mapping[str, Any] | None = None
     result_prefix: str = ""
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -210,6 +215,7 @@ class Job:
             self,
             lease=None,
             failures=failures,
+            stalls=0,
             run_s_total=self.run_s_total + seconds,
             cost_usd_micros=self.cost_usd_micros + cost,
             updated_at=now,
@@ -257,11 +263,33 @@ class Job:
             ready_at=now + pause_after(interruptions) if interrupted else now,
             interruptions=interruptions,
             silent_deaths=0,
+            stalls=0,
             reason=why,
         )
 
-    def reclaimed(self, *, now: datetime, silent: bool, why: str) -> Job:
+    def overran(self, now: datetime) -> bool:
+        """Whether its runner has been at it for far longer than the job has time.
+
+        A runner ends a job at its budget. One that is still at it long after that is kept by the job, and
+        so would the next one be, whatever ends this one at last.
+        """
+        lease, budget_s = self.lease, float(self.config.get("budget_s", 0))
+        if lease is None or lease.since is None or lease.phase in NOT_BEGUN or not budget_s:
+            return False
+        return (now - lease.since).total_seconds() > 2 * budget_s + OVERRUN_GRACE_S
+
+    def _stalled_once_more(self, now: datetime, why: str) -> Job:
+        stalls = self.stalls + 1
+        if stalls >= MAX_STALLS:
+            words = f"keeps its runner: it came to no end {stalls} times in a row, last: {why}"
+            return replace(self, state=JobState.DEAD, stalls=stalls, reason=words)
+        return replace(self, state=JobState.READY, ready_at=now, stalls=stalls, reason=why)
+
+    def reclaimed(self, *, now: datetime, silent: bool, why: str, stalled: bool = False) -> Job:
         """Take a lease away from a launch that is over. Two silent deaths in a row end the job.
+
+        So do three stalls: it was `stalled` by its launch's word, or had long outlived its time. Any other
+        end is an interruption.
 
         Raises Conflict when the job is not leased.
         """
@@ -274,6 +302,8 @@ class Job:
             return replace(base, state=JobState.CANCELLED, reason="cancelled")
         if deaths >= MAX_SILENT_DEATHS:
             return replace(base, state=JobState.DEAD, reason="kills its runner: two silent deaths in a row")
+        if stalled or (not silent and self.overran(now)):
+            return base._stalled_once_more(now, why)
         interruptions = self.interruptions + (not silent)
         return replace(
             base,
@@ -298,6 +328,7 @@ class Job:
             failures=0,
             interruptions=0,
             silent_deaths=0,
+            stalls=0,
             cancelled=False,
             reason="retried by hand",
             updated_at=now,

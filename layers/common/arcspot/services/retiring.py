@@ -14,7 +14,14 @@ from arcspot.settings import Settings
 
 
 def reclaim(
-    ports: Ports, launch_id: str, *, reason: str, silent: bool, now: datetime, unless_heard_s: float = 0.0
+    ports: Ports,
+    launch_id: str,
+    *,
+    reason: str,
+    silent: bool,
+    now: datetime,
+    unless_heard_s: float = 0.0,
+    stalled: bool = False,
 ) -> int:
     """Close the launch to new work and take every lease back. Returns how many jobs are READY again or ended.
 
@@ -42,10 +49,12 @@ def reclaim(
             ports.store.write(drained)
 
     until_written(drain)
-    return reclaim_jobs(ports, _row(ports, launch_id), reason=reason, silent=silent, now=now)
+    return reclaim_jobs(ports, _row(ports, launch_id), reason=reason, silent=silent, now=now, stalled=stalled)
 
 
-def reclaim_jobs(ports: Ports, row: Launch, *, reason: str, silent: bool, now: datetime) -> int:
+def reclaim_jobs(
+    ports: Ports, row: Launch, *, reason: str, silent: bool, now: datetime, stalled: bool = False
+) -> int:
     """Take back every job that a launch holds; how many. One that fails keeps no other with it.
 
     Raises the first fault once all were tried: whoever calls comes again.
@@ -53,7 +62,9 @@ def reclaim_jobs(ports: Ports, row: Launch, *, reason: str, silent: bool, now: d
     taken, fault = 0, None
     for job_id in row.leases:
         try:
-            taken += reclaim_job(ports, job_id, row.launch_id, reason=reason, silent=silent, now=now)
+            taken += reclaim_job(
+                ports, job_id, row.launch_id, reason=reason, silent=silent, now=now, stalled=stalled
+            )
         except Exception as error:
             fault = fault or error
     if fault is not None:
@@ -62,7 +73,14 @@ def reclaim_jobs(ports: Ports, row: Launch, *, reason: str, silent: bool, now: d
 
 
 def reclaim_job(
-    ports: Ports, job_id: str, launch_id: str, *, reason: str, silent: bool, now: datetime
+    ports: Ports,
+    job_id: str,
+    launch_id: str,
+    *,
+    reason: str,
+    silent: bool,
+    now: datetime,
+    stalled: bool = False,
 ) -> bool:
     """Take one job back from a launch; False when the launch no longer has it."""
 
@@ -70,7 +88,8 @@ def reclaim_job(
         job, row = ports.store.job(job_id), _row(ports, launch_id)
         if job is None or job.lease is None or job.lease.launch_id != launch_id:
             return False
-        ports.store.write(job.reclaimed(now=now, silent=silent, why=reason), row.returned(job_id))
+        reclaimed = job.reclaimed(now=now, silent=silent, why=reason, stalled=stalled)
+        ports.store.write(reclaimed, row.returned(job_id))
         return True
 
     taken = until_written(act)

@@ -10,7 +10,7 @@ from functools import partial
 from arcspot.domain.hours import allowed
 from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.domain.reaping import Act, Patience, Step, Suspects, orphan, steps, stranger
-from arcspot.errors import BootTimedOut, InstanceGone, ItemsFailed, RunnerSilent, StillServing
+from arcspot.errors import BootTimedOut, GpuIdle, InstanceGone, ItemsFailed, RunnerSilent, StillServing
 from arcspot.ports import Event, Ports
 from arcspot.services import attending, launching, money, retiring, scaling
 from arcspot.services.afterwards import mailed, recorded, tried
@@ -147,6 +147,7 @@ def _retire(ports: Ports, settings: Settings, step: Step, now: datetime) -> None
             step.launch_id,
             reason=step.reason,
             silent=step.silent,
+            stalled=step.error == GpuIdle.__name__,
             now=now,
             unless_heard_s=settings.silence_s / 2 if unheard else 0.0,
         )
