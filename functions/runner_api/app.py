@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -21,7 +22,11 @@ logger = Logger()
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     settings, ports = from_environment()
     door = Door(
-        ports=ports, settings=settings, now=datetime.now(UTC), new_secret=lambda: secrets.token_urlsafe(32)
+        ports=ports,
+        settings=settings,
+        now=datetime.now(UTC),
+        new_secret=lambda: secrets.token_urlsafe(32),
+        rng=Random(secrets.token_urlsafe(8)),
     )
     # Nothing is known of the request yet: what goes into the log of it is short.
     about = {n: shown(event.get(n)) for n in ("verb", "launch_id")} if isinstance(event, dict) else {}

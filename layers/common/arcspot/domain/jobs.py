@@ -31,6 +31,8 @@ LANES = (0, 1, 2)
 # A result is a handful of files, asked for once or, after a lost answer, a few times.
 MAX_UPLOADS = 64
 MAX_UPLOAD_BYTES = 1024 * 1024 * 1024
+# What a runner says of a task file that it cannot get or use (gpu_runner/transfer.py, work.py).
+UNREAD = ("TransferRefused: GET ", "TransferFailed: GET ", "TaskFileRefused: ")
 # An estimate of so many jobs is only written again when it moves by this share.
 SETTLED_COUNT = 10
 NOTABLE_SHARE = 0.05
@@ -131,6 +133,11 @@ class Job:
         """Whether the job may be claimed now."""
         waits = self.ready_at is not None and self.ready_at > now + NEARLY
         return self.state is JobState.READY and not self.cancelled and not waits
+
+    @property
+    def unread(self) -> bool:
+        """Whether the job ended because no runner could read its file."""
+        return self.state is JobState.DEAD and any(f": {words}" in self.reason for words in UNREAD)
 
     def claimed(self, *, launch_id: str, now: datetime, lease_seconds: int) -> Job:
         """Give the job to a launch. Raises Conflict unless it is READY and not cancelled."""
@@ -349,30 +356,6 @@ def pause_after(interruptions: int) -> timedelta:
     """How long a job waits after so many interruptions: not at all, then 1, 2, 4, … minutes, at most 60."""
     beyond = min(interruptions, MAX_INTERRUPTIONS) - CALM_INTERRUPTIONS
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (beyond - 1)) if beyond > 0 else timedelta(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The jobs that came together: a view with a report due, never a unit that fails.
-
-    `lane` is what its jobs are made with; `deadline` is when its owner wants them done, and
-    `late_said` that they were told it cannot be met.
-    """
-
-    batch_id: str
-    created_at: datetime
-    report_due_at: datetime | None
-    reported_jobs: int = 0
-    lane: int = DEFAULT_LANE
-    deadline: datetime | None = None
-    late_said: bool = False
-    version: int = 0
-
-    def due(self, now: datetime) -> Batch:
-        return replace(self, report_due_at=self.report_due_at or now)
-
-    def reported(self, jobs: int) -> Batch:
-        return replace(self, report_due_at=None, reported_jobs=jobs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from arcspot.domain.budget import share_usd_micros
 from arcspot.domain.jobs import Job
 from arcspot.domain.launching import Launch
 from arcspot.errors import LaunchClosed, LeaseLost
-from arcspot.ports import Ports
+from arcspot.ports import Ports, Random
 from arcspot.services import launching
 from arcspot.services.afterwards import tried
 from arcspot.services.retry import until_written
@@ -22,12 +22,16 @@ NOTED_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`new_secret` gives fresh randomness; `now` is the server's clock."""
+    """`new_secret` gives fresh randomness; `now` is the server's clock.
+
+    `rng` draws the jobs that are offered: of many calls at once each tries others first. None: the oldest.
+    """
 
     ports: Ports
     settings: Settings
     now: datetime
     new_secret: Callable[[], str]
+    rng: Random | None = None
 
     def row(self, launch_id: str) -> Launch:
         """The launch as it is now. Raises LaunchClosed where there is none."""

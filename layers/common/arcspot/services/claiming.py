@@ -37,7 +37,7 @@ class Offers:
 
     @classmethod
     def read(cls, call: Call, row: Launch, want: int) -> Offers:
-        found = call.ports.store.ready_jobs(want + SPARE)
+        found = call.ports.store.ready_jobs(want + SPARE, call.now, call.rng)
         jobs = [job for job in found if job.due(call.now) and job.job_id not in row.leases]
         return cls(call, preferred(jobs, on_demand=row.market == "on-demand"))
 

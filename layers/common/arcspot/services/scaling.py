@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from arcspot.domain.batches import Batch
 from arcspot.domain.hours import allowed
-from arcspot.domain.jobs import Batch, Job, JobState
+from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
 from arcspot.domain.preferring import wants_on_demand
 from arcspot.domain.quotas import most_each, vcpus
@@ -41,7 +42,7 @@ def scale(
     """
     started: list[str] = []
     for _ in range(LOOKS):
-        waiting = [job for job in ports.store.ready_jobs(SAMPLE) if job.due(now)]
+        waiting = ports.store.ready_jobs(SAMPLE, now)
         steady = settings.on_demand_fallback and wants_on_demand(waiting)
         room, market, steady = _room(ports, settings, now, steady=steady)
         backlog = _backlog(ports, settings, now, room, waiting)
@@ -134,7 +135,7 @@ def _backlog(ports: Ports, settings: Settings, now: datetime, room: Room, waitin
     each = max(0.1, estimated_seconds(ports, settings))
     # Work beyond what every slot can chew in one drain time changes nothing: stop counting there.
     enough = int((room.slots + room.live + 1) * max(settings.target_drain_s, 2 * settings.boot_s) / each) + 1
-    jobs = max(1, ports.store.ready_count(enough))
+    jobs = max(1, ports.store.ready_count(enough, now))
     since = min(job.ready_at or now for job in waiting)
     return Backlog(
         jobs=jobs,
