@@ -57,6 +57,8 @@ COUNT_PAGE = 1_000
 # Rows that one READY job is drawn from: whoever claims at the same time draws another.
 WINDOW = 25
 AT_ONCE = 32
+MAX_KEY_BYTES = 2048
+SWEEP = "SWEEP"
 _IS_NEW = "attribute_not_exists(pk)"
 _IS_UNCHANGED = "version = :read"
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
@@ -127,10 +129,11 @@ class DynamoStore:
         return found | self.jobs(list(lost))
 
     def job(self, job_id: str) -> Job | None:
-        return self._one(self._tables.jobs_table, job_id, Job)
+        return self._one(self._tables.jobs_table, job_id, Job) if _can_be_a_job(job_id) else None
 
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        return {job.job_id: job for job in self._many(self._tables.jobs_table, job_ids, Job)}
+        asked = [job_id for job_id in job_ids if _can_be_a_job(job_id)]
+        return {job.job_id: job for job in self._many(self._tables.jobs_table, asked, Job)}
 
     def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
         jobs: list[Job] = []
@@ -203,7 +206,7 @@ class DynamoStore:
         return {receipt.key: receipt for receipt in rows}
 
     def sweep_row(self) -> Sweep:
-        return self._one(self._tables.jobs_table, "SWEEP", Sweep) or Sweep()
+        return self._one(self._tables.jobs_table, SWEEP, Sweep) or Sweep()
 
     def receipts_of_batch(self, batch_id: str) -> Iterator[Receipt]:
         rows = self._query(
@@ -399,6 +402,19 @@ class DynamoStore:
             asked["PaginationConfig"] = {"MaxItems": limit, "PageSize": limit}
         for page in self._client.get_paginator("query").paginate(**asked):
             yield from page["Items"]
+
+
+def _can_be_a_job(key: str) -> bool:
+    """Whether a job could be kept under a key: other rows of its table have names with `#`.
+
+    A key is 1 to 2,048 bytes of UTF-8; DynamoDB refuses any other, and with it a whole batch of reads.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+    """
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return False
+    return 0 < size <= MAX_KEY_BYTES and "#" not in key and key != SWEEP
 
 
 def _of_batch(batch_id: str, state: JobState | None) -> tuple[str, dict[str, str]]:
