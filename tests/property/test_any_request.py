@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from arcspot.aws.codec import encode
 from arcspot.errors import ArcspotError, BadRequest, RunnerRefused
 from arcspot.services.asking import MAX_DEPTH, MAX_VALUES, read, shown
-from arcspot.services.serving import VERBS
 from tests.fakes.driving import Runner, Stack, task
 from tests.fakes.memory import MemoryStore
 
 SHA = "0" * 64
+VERBS = ("claim", "heartbeat", "uploads", "complete", "fail", "release", "bye")
 LOOKUP_BYTES = 2048
 
 

@@ -38,9 +38,3 @@ def recorded(ports: Ports, *events: Event) -> bool:
 def mailed(ports: Ports, subject: str, body: str) -> bool:
     """Send a mail that is marked as sent already: it is never sent twice, and may be lost."""
     return tried(f"mailing {subject!r}", lambda: ports.mail.send(subject, body))
-
-
-def kicked(ports: Ports, *functions: str) -> None:
-    """Ask functions to look now; their schedules look within the minute anyway."""
-    for function in functions:
-        tried(f"kicking {function}", lambda function=function: ports.kick(function))  # type: ignore[misc]

@@ -23,9 +23,9 @@ from arcspot.services.calls import Call
 
 DOWNLOAD_SECONDS = 60 * 60
 # More than wanted are read: some are claimed by others meanwhile.
-SPARE = 8
+SPARE = 3
 # How often a launch tries to write what it chose, each time without the jobs that others were faster with.
-ROUNDS = 8
+ROUNDS = 12
 
 
 @dataclass(slots=True)
@@ -65,10 +65,13 @@ class Offers:
         told.append(lease(self.call, taken))
 
     def without_taken(self, chosen: Collection[str]) -> None:
-        """After a lost race: of the chosen ones keep those that are READY still, as they are now."""
+        """After a lost race: of the chosen ones keep those that are READY still, as they are now.
+
+        They come last: somebody may be writing one of them at this moment.
+        """
         fresh = self.call.ports.store.jobs(list(chosen))
         kept = [job for job in fresh.values() if job.due(self.call.now)]
-        self.jobs = [*kept, *(job for job in self.jobs if job.job_id not in chosen)]
+        self.jobs = [*(job for job in self.jobs if job.job_id not in chosen), *kept]
 
 
 def claim(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,9 +92,13 @@ def take(call: Call, row: Launch, want: int) -> tuple[list[dict[str, Any]], bool
     want = min(want, row.hands)
     if want < 1:
         return [], False
-    offers = Offers.read(call, row, want)
+    offers, raced, most = Offers.read(call, row, want), False, want
     for _ in range(ROUNDS):
-        claimed, lender, told = offers.choose(row, want)
+        claimed, lender, told = offers.choose(row, most)
+        if not claimed and raced:
+            # Others were faster with all of them: there may be more.
+            offers, raced = Offers.read(call, row, want), False
+            claimed, lender, told = offers.choose(row, most)
         if not claimed:
             return [], False
         try:
@@ -100,6 +107,8 @@ def take(call: Call, row: Launch, want: int) -> tuple[list[dict[str, Any]], bool
             row = call.row(row.launch_id)
             if not row.serving:
                 return [], True
+            # Of fewer jobs others are less likely to be writing one.
+            raced, most = True, max(1, most // 2)
             offers.without_taken([job.job_id for job in claimed])
             continue
         return told, False

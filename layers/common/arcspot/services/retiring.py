@@ -8,7 +8,7 @@ from arcspot.domain.launching import Launch, LaunchState
 from arcspot.errors import Conflict, RecordMissing, RunnerGaveUp, StillServing
 from arcspot.ports import Event, Ports
 from arcspot.services import launching, money
-from arcspot.services.afterwards import kicked, recorded, tried
+from arcspot.services.afterwards import recorded, tried
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
@@ -153,7 +153,7 @@ def settle(ports: Ports, settings: Settings, launch_id: str, *, silent: bool, no
     actual = money.settle(ports, settings, launch_id, now)
     # A timer that stays fires once at the deadline, on an instance that is gone, and deletes itself.
     tried("disarming the timer", lambda: ports.timers.disarm(launch_id))
-    kicked(ports, "report")
+    tried("kicking report", lambda: ports.kick("report"))
     return actual
 
 

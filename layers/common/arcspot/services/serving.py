@@ -18,7 +18,7 @@ from arcspot.domain.launching import MOST_AT_ONCE, Instance, Launch, LaunchState
 from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
 from arcspot.ports import Event, Record
 from arcspot.services import launching, retiring
-from arcspot.services.afterwards import kicked, recorded, said, tried
+from arcspot.services.afterwards import recorded, said, tried
 from arcspot.services.asking import (
     attempt_of,
     host_of,
@@ -54,12 +54,21 @@ class Door(Call):
         verb = text(request, "verb")
         if verb == "ping":
             return self.ping()
-        if verb not in VERBS and verb != "hello":
-            raise BadRequest(f"verb: expected one of hello, {', '.join(VERBS)}, found {shown(verb)}")
+        verbs: Mapping[str, Verb] = {
+            "claim": claim,
+            "heartbeat": heartbeat,
+            "uploads": uploads,
+            "complete": complete,
+            "fail": fail,
+            "release": release,
+            "bye": bye,
+        }
+        if verb not in verbs and verb != "hello":
+            raise BadRequest(f"verb: expected one of hello, {', '.join(verbs)}, found {shown(verb)}")
         launch_id = identifier(request, "launch_id")
         if verb == "hello":
             return self.hello(launch_id, request)
-        return VERBS[verb](self, self._authorised(launch_id, text(request, "secret")), request)
+        return verbs[verb](self, self._authorised(launch_id, text(request, "secret")), request)
 
     def ping(self) -> dict[str, Any]:
         """Whether the door can do what every call needs: read a table. The watchdog asks, no runner does."""
@@ -206,20 +215,12 @@ def bye(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
         )
     else:
         tried("the answer to the state machine", lambda: launching.answer(call.ports, left))
-    kicked(call.ports, "report", *(() if why == "idle" else ("scale",)))
+    # Both look within the minute anyway.
+    tried("kicking report", lambda: call.ports.kick("report"))
+    if why != "idle":
+        tried("kicking scale", lambda: call.ports.kick("scale"))
     return {}
 
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-VERBS: Mapping[str, Verb] = {
-    "claim": claim,
-    "heartbeat": heartbeat,
-    "uploads": uploads,
-    "complete": complete,
-    "fail": fail,
-    "release": release,
-    "bye": bye,
-}
