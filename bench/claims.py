@@ -24,7 +24,8 @@ from arcspot.aws.dynamo import WINDOW
 from arcspot.aws.rows import SHARDS
 from arcspot.domain.jobs import Job, TaskInput
 from arcspot.domain.launching import Launch, LaunchState
-from arcspot.errors import Conflict
+from arcspot.domain.pausing import pause_seconds
+from arcspot.errors import Overlapped
 from arcspot.ports import Ports, Store
 from arcspot.services.serving import Door
 from arcspot_simulator.bucket import MemoryObjects
@@ -132,7 +133,7 @@ class Timed:
         self.writes["transaction" if len(records) > 1 else "put"] += 1
         if any(self.busy[key] for key in keys):
             self.turns.wait(PUT_S)
-            raise Conflict("TransactionConflict")
+            raise Overlapped("TransactionConflict")
         self.busy.update(keys)
         try:
             self.turns.wait(TRANSACTION_S if len(records) > 1 else PUT_S)
@@ -168,7 +169,10 @@ def play(runners: int, *, want: int = 1, jobs: int = JOBS, seed: int = 0, drawn:
         store.write(_launch(name))
     store.lag = lambda: (turns.now, INDEX_LAG_S)
     timed = Timed(turns, store)
-    ports = cast(Ports, _Ports(cast(Store, timed)))
+    ports = cast(
+        Ports,
+        _Ports(cast(Store, timed), pause=lambda tries: turns.wait(pause_seconds(tries, chance.random()))),
+    )
     took: dict[str, float] = {}
     won: Counter[str] = Counter()
 
@@ -218,6 +222,7 @@ class _Ports:
     """What a claim touches: the tables, and URLs that are made without a call."""
 
     store: Store
+    pause: Callable[[int], object]
     objects: MemoryObjects = field(default_factory=MemoryObjects)
 
 

@@ -85,7 +85,7 @@ class Call:
                 self.ports.store.write(heard)
             return heard
 
-        heard = until_written(act)
+        heard = until_written(act, self.ports.pause)
         if heard.task_token and heard.token_phase == "serve":
             tried("a heartbeat to Step Functions", lambda: self.ports.workflow.beat(heard.task_token))
         else:

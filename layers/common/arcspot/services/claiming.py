@@ -15,7 +15,7 @@ from typing import Any
 from arcspot.domain.jobs import Job
 from arcspot.domain.launching import MOST_AT_ONCE, Launch
 from arcspot.domain.preferring import preferred
-from arcspot.errors import Conflict
+from arcspot.errors import Conflict, Overlapped, StoreBusy
 from arcspot.services import checkpoints
 from arcspot.services.afterwards import tried
 from arcspot.services.asking import held_of, whole
@@ -93,7 +93,8 @@ def take(call: Call, row: Launch, want: int) -> tuple[list[dict[str, Any]], bool
     if want < 1:
         return [], False
     offers, raced, most = Offers.read(call, row, want), False, want
-    for _ in range(ROUNDS):
+    busy: StoreBusy | None = None
+    for tries in range(1, ROUNDS + 1):
         claimed, lender, told = offers.choose(row, most)
         if not claimed and raced:
             # Others were faster with all of them: there may be more.
@@ -103,15 +104,21 @@ def take(call: Call, row: Launch, want: int) -> tuple[list[dict[str, Any]], bool
             return [], False
         try:
             call.ports.store.write(*claimed, lender)
-        except Conflict:
-            row = call.row(row.launch_id)
-            if not row.serving:
-                return [], True
-            # Of fewer jobs others are less likely to be writing one.
-            raced, most = True, max(1, most // 2)
-            offers.without_taken([job.job_id for job in claimed])
-            continue
-        return told, False
+            return told, False
+        except (Conflict, StoreBusy) as lost:
+            busy = lost if isinstance(lost, StoreBusy) else None
+            if isinstance(lost, StoreBusy | Overlapped):
+                call.ports.pause(tries if busy else 1)
+        row = call.row(row.launch_id)
+        if {job.job_id for job in claimed} <= set(row.leases):
+            return told, False  # a write whose answer was lost
+        if not row.serving:
+            return [], True
+        # Of fewer jobs others are less likely to be writing one.
+        raced, most = True, max(1, most // 2)
+        offers.without_taken([job.job_id for job in claimed])
+    if busy is not None:
+        raise busy
     return [], False
 
 

@@ -80,7 +80,7 @@ class _Result:
             except Conflict:
                 pass
         rows = call.rows(row)
-        until_written(lambda: self._alone(call.job(job.job_id), next(rows)))
+        until_written(lambda: self._alone(call.job(job.job_id), next(rows)), call.ports.pause)
         leases: list[dict[str, Any]] = []
         if want and row.serving:
             tried(
@@ -142,7 +142,7 @@ def fail(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
         call.ports.store.write(failed, known.returned(job_id, seconds))
         return failed
 
-    job = until_written(act)
+    job = until_written(act, call.ports.pause)
     recorded(call.ports, Event(f"job#{job_id}", call.now, "failed", reason))
     return {"state": str(job.state)}
 
@@ -160,7 +160,7 @@ def release(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, An
     for lease, job_id, fence, told in leases:
         try:
             left = checkpoints.accepted(call.ports.objects, job_id, fence, lease.get("checkpoint"))
-            until_written(partial(_released, call, row, job_id, fence, told, left, why))
+            until_written(partial(_released, call, row, job_id, fence, told, left, why), call.ports.pause)
         except LeaseLost:
             continue  # Reclaimed or released before: nothing is in this runner's hands any more.
         except Exception as error:

@@ -48,7 +48,7 @@ def reclaim(
         else:
             ports.store.write(drained)
 
-    until_written(drain)
+    until_written(drain, ports.pause)
     return reclaim_jobs(ports, _row(ports, launch_id), reason=reason, silent=silent, now=now, stalled=stalled)
 
 
@@ -92,7 +92,7 @@ def reclaim_job(
         ports.store.write(reclaimed, row.returned(job_id))
         return True
 
-    taken = until_written(act)
+    taken = until_written(act, ports.pause)
     if taken:
         recorded(ports, Event(f"job#{job_id}", now, "reclaimed", f"from {launch_id}: {reason}"))
     return taken
@@ -135,7 +135,7 @@ def mark_gone(ports: Ports, launch_id: str, *, ended_at: datetime | None, now: d
         if marked != row:
             ports.store.write(marked)
 
-    until_written(act)
+    until_written(act, ports.pause)
 
 
 def settle(ports: Ports, settings: Settings, launch_id: str, *, silent: bool, now: datetime) -> int:

@@ -98,7 +98,7 @@ class Door(Call):
             self.ports.store.write(greeted)
             return greeted
 
-        row = until_written(act)
+        row = until_written(act, self.ports.pause)
         recorded(self.ports, Event(f"launch#{launch_id}", self.now, "hello", host))
         # Each heartbeat answers again, for as long as the boot's token stands in the row.
         tried("the answer to the state machine", lambda: launching.answer(self.ports, self.row(launch_id)))
@@ -157,7 +157,7 @@ def heartbeat(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, 
     for job_id, fence, phase, fraction in progress:
         seen = [known[job_id]] if job_id in known else []
         try:
-            until_written(partial(_extend, call, row, seen, job_id, fence, phase, fraction))
+            until_written(partial(_extend, call, row, seen, job_id, fence, phase, fraction), call.ports.pause)
         except LeaseLost:
             job = call.ports.store.job(job_id)
             (cancelled if job is not None and job.cancelled else lost).append(job_id)
@@ -203,7 +203,7 @@ def bye(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
             call.ports.store.write(*changed)
         return leaving
 
-    left = until_written(act)
+    left = until_written(act, call.ports.pause)
     recorded(call.ports, Event(f"launch#{row.launch_id}", call.now, "bye", why))
     # The watchdog retires a launch that is DRAINING, whatever the state machine knows of it.
     if left.task_token and why in FAILING_BYES:

@@ -44,14 +44,17 @@ def uploads(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, An
     # Counted before they are given: nobody gets more than is in the books.
     if purpose == "log":
         rows = call.rows(row)
-        until_written(lambda: call.ports.store.write(next(rows).shipping(files=len(files), size=size)))
+        until_written(
+            lambda: call.ports.store.write(next(rows).shipping(files=len(files), size=size)), call.ports.pause
+        )
     else:
         until_written(
             lambda: call.ports.store.write(
                 call.job(job_id).uploading(
                     launch_id=row.launch_id, fence=fence, files=len(files), size=size, now=call.now
                 )
-            )
+            ),
+            call.ports.pause,
         )
     return {"urls": urls}
 
