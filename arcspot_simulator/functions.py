@@ -33,7 +33,7 @@ TIMEOUTS_S = {"ingest": 120.0, "report": 300.0, "runner_api": 30.0}
 MEMORY_MB = 512
 MEMORIES_MB = {"ingest": 1024, "report": 1024}
 # What Python, boto3 and the handler take of it, and what a byte of JSON and a row become once they are parsed
-# (tracemalloc's peak: 6.7 to 16.5 bytes for a byte of a task file, by the size of its grids; 1.9 kB for a Job).
+# (tracemalloc's peak: 6.7 to 16.5 bytes for a byte of a task file, by the size of its grids; 1.9 kB a Job).
 OWN_MB = 110
 PARSED_BYTES, ROW_BYTES = 17, 2_000
 # What a call takes, in seconds: an assumption, as in tariff.py. Several things at once take more.
