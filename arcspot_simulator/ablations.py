@@ -140,7 +140,7 @@ def _reserve_transaction() -> Patches:
             )
             ports.store.write(replace(slots, slots_available=slots.slots_available - 1))
 
-        until_written(note)
+        until_written(note, ports.pause)
         ports.store.record(Event(f"launch#{launch_id}", now, "reserved", "checked, then written"))
         return launch
 
@@ -160,6 +160,11 @@ def _orphan_two_rounds() -> Patches:
         patch.object(watching, "_remembered", at_once),
         patch.object(reaping, "ripe", lambda instance, since, now: since is not None),
     ]
+
+
+def _lease_count() -> Patches:
+    """A launch may hold whatever it asks for."""
+    return [patch.object(launching, "MOST_AT_ONCE", 10**6)]
 
 
 def _zone_facts() -> Patches:
@@ -271,6 +276,7 @@ GUARDS: Mapping[str, Callable[[], Patches]] = {
     "vcpus-by-type": _vcpus_by_type,
     "heartbeat-below-timeout": _heartbeat_below_timeout,
     "pinned-version": _pinned_version,
+    "lease-count": _lease_count,
 }
 
 

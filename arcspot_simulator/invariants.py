@@ -130,6 +130,8 @@ class Invariants:
             self._fail("I18", f"{after.job_id} was cancelled and then done")
         if after.interruptions > before.interruptions and after.failures > before.failures:
             self._fail("I13", f"{after.job_id}: an interruption counted as a failure")
+        if after.state is JobState.DEAD and after.reason.startswith("interrupted"):
+            self._fail("I13", f"{after.job_id} is DEAD: {after.reason}")
         if after.state is JobState.DONE:
             self._done(before, after)
         if before.lease and not after.lease:

@@ -82,7 +82,7 @@ class Weather:
     network_errors: float = 0.0
     half_uploads: float = 0.0
     gives_up: float = 0.0
-    greedy: float = 0.0  # a runner that asks for more and more work
+    greedy: float = 0.0
     # Jobs
     job_fails: float = 0.0
     deadly_jobs: float = 0.0
@@ -163,7 +163,6 @@ def draw(rng: Random, span_s: float, *, storm: float | None = None) -> Weather:
         network_errors=sometimes(0.1),
         half_uploads=sometimes(0.1),
         gives_up=sometimes(0.02),
-        greedy=sometimes(0.2),
         job_fails=sometimes(0.1),
         deadly_jobs=sometimes(0.03),
         endless_jobs=sometimes(0.1),

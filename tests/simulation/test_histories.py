@@ -58,6 +58,7 @@ SEEN_AT = {
     "same-token": 15, "unlisted-proof": 70, "second-call": 22, "end-of-waiting": 0, "late-zone": 0,
     "forgotten-instance": 0, "vcpus-by-type": 14, "heartbeat-below-timeout": 2,
     "pinned-version": 0,
+    "lease-count": 19,
 }  # fmt: skip
 """The first seed that broke without each guard, played first: most histories get by without it. Where the
 product has changed and that one no longer breaks, all are searched."""

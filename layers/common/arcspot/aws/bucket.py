@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from arcspot.errors import ObjectUnreadable, RecordMissing
-from arcspot.ports import Fetched, Listed
+from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
+from arcspot.ports import Fetched, Listed, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 # As many connections the client's pool holds (compose.py).
 AT_ONCE = 32
+MAX_KEY_BYTES = 1024
 # 405: the version is a delete marker.
 _MISSING = ("NoSuchKey", "NoSuchVersion", "404", "NotFound", "MethodNotAllowed")
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -97,9 +98,11 @@ class Bucket:
             return {asked: body for asked, body in found if body is not None}
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
+        _refuse(key)
         self._client.put_object(Bucket=self._name, Key=key, Body=body, ContentType=content_type)
 
     def delete(self, key: str) -> None:
+        _refuse(key)
         self._client.delete_object(Bucket=self._name, Key=key)
 
     def keys(self, prefix: str) -> Iterable[str]:
@@ -116,6 +119,20 @@ class Bucket:
                 return None
             raise
 
+    def stored(self, key: str) -> Stored | None:
+        """Size and checksum of the object's newest version.
+
+        S3 keeps the checksum that a PUT was signed with.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+        """
+        try:
+            head = self._client.head_object(Bucket=self._name, Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
+        return Stored(head["ContentLength"], base64.b64decode(head.get("ChecksumSHA256", "")).hex())
+
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
         params: dict[str, Any] = {"Bucket": self._name, "Key": key}
         if version:
@@ -123,16 +140,39 @@ class Bucket:
         return self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
 
     def presign_put(
-        self, key: str, *, sha256_hex: str, size: int, seconds: int
+        self, key: str, *, sha256_hex: str, size: int, seconds: int, once: bool = False
     ) -> tuple[str, Mapping[str, str]]:
         """A URL that takes exactly the bytes with this checksum; S3 itself refuses any others.
 
+        `once`: it refuses these too (412) where an object is there already. The condition is signed, so
+        that nobody who has the URL can leave it out.
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
         """
+        _refuse(key)
         checksum = base64.b64encode(bytes.fromhex(sha256_hex)).decode()
-        url = self._client.generate_presigned_url(
-            "put_object",
-            Params={"Bucket": self._name, "Key": key, "ChecksumSHA256": checksum, "ContentLength": size},
-            ExpiresIn=seconds,
+        params: dict[str, Any] = {
+            "Bucket": self._name,
+            "Key": key,
+            "ChecksumSHA256": checksum,
+            "ContentLength": size,
+        }
+        headers = {"x-amz-checksum-sha256": checksum, "content-length": str(size)}
+        if once:
+            params["IfNoneMatch"] = headers["if-none-match"] = "*"
+        return self._client.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds), headers
+
+
+def _refuse(key: str) -> None:
+    """Raise KeyRefused for what S3 refuses, or what an SDK or a proxy would make another key of.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+    """
+    try:
+        fits = 1 <= len(key.encode()) <= MAX_KEY_BYTES
+    except UnicodeEncodeError:  # half of a surrogate pair
+        fits = False
+    if not fits or {".", ".."} & set(key.split("/")):
+        raise KeyRefused(
+            f"S3 keeps nothing under {key!r:.100}: expected 1 to 1,024 bytes, no `.` or `..` part"
         )
-        return url, {"x-amz-checksum-sha256": checksum, "content-length": str(size)}
