@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
 from arcspot.ports import Fetched, Listed, Stored
-from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse
+from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse, stored_key_fault
 
 # Of these every version is kept, as in S3; of the rest the newest alone.
 VERSIONED = ("tasks", "recurring")
@@ -65,12 +65,17 @@ class MemoryObjects:
         return {asked: each.body for asked, each in found.items() if isinstance(each, Fetched)}
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
+        refuse(object_key_fault(key), error=KeyRefused)
         if failed := self.trouble("write", key):
             raise failed
         self._store(key, body)
 
+    def dropped(self, key: str, body: bytes) -> None:
+        """What a person put there: S3 itself takes `.` and `..` from whoever sends them as they are."""
+        refuse(stored_key_fault(key), error=KeyRefused)
+        self._store(key, body)
+
     def _store(self, key: str, body: bytes) -> None:
-        refuse(object_key_fault(key), error=KeyRefused)
         if key not in self.bodies:
             self._changed(key)
         self.bodies[key] = body

@@ -142,7 +142,7 @@ class Stack:
     def drop(self, key: str, body: bytes) -> None:
         """A person uploads a file; S3 tells EventBridge, which tells the queue: once, twice or never."""
         self.dropped[key] = body
-        self.objects.write(key, body, content_type="application/json")
+        self.objects.dropped(key, body)
         self.objects.unreadable.discard(key)
         if self.sky.strikes(self.sky.weather.archived):
             self.trace(f"{key} is archived")
