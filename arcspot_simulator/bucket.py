@@ -13,6 +13,7 @@ from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse, 
 
 # Of these every version is kept, as in S3; of the rest the newest alone.
 VERSIONED = ("tasks", "recurring")
+VERSION = "?versionId="
 
 
 @dataclass
@@ -23,6 +24,7 @@ class MemoryObjects:
     versions: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
     newest: dict[str, str] = field(default_factory=dict, repr=False)
     unreadable: set[str] = field(default_factory=set)
+    trouble: Callable[[str, str], Exception | None] = lambda verb, key: None
     written: int = 0
     modified_at: dict[str, datetime] = field(default_factory=dict, repr=False)
     clock: Callable[[], datetime] = lambda: datetime.fromtimestamp(0, UTC)
@@ -39,6 +41,9 @@ class MemoryObjects:
         return [self._fetch(key, version) for key, version in wanted]
 
     def _fetch(self, key: str, version: str | None) -> Fetched | Exception:
+        return self.trouble("read", key) or self._found(key, version)
+
+    def _found(self, key: str, version: str | None) -> Fetched | Exception:
         if key in self.unreadable:
             return ObjectUnreadable(f"{key}: it is archived")
         if version and (key, version) in self.versions:
@@ -61,6 +66,8 @@ class MemoryObjects:
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
         refuse(object_key_fault(key), error=KeyRefused)
+        if failed := self.trouble("write", key):
+            raise failed
         self._store(key, body)
 
     def dropped(self, key: str, body: bytes) -> None:
@@ -108,7 +115,15 @@ class MemoryObjects:
 
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
         refuse(presigned_fault(seconds))
-        return f"memory://{key}"
+        return f"memory://{key}{VERSION if version else ''}{version or ''}"
+
+    def get(self, url: str) -> bytes:
+        """What a runner does with a presigned URL. Raises RecordMissing, ObjectUnreadable."""
+        key, _, version = url.removeprefix("memory://").partition(VERSION)
+        found = self._found(key, version or None)
+        if isinstance(found, Exception):
+            raise found
+        return found.body
 
     def presign_put(
         self, key: str, *, sha256_hex: str, size: int, seconds: int, once: bool = False

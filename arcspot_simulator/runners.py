@@ -15,6 +15,7 @@ from random import Random
 from typing import Any, Protocol
 
 from arcspot.domain.launching import MOST_AT_ONCE
+from arcspot.errors import ArcspotError
 from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import Machine, SimEc2
 from arcspot_simulator.functions import FunctionFailed, Functions
@@ -72,6 +73,7 @@ class Room(Protocol):
     rng: Random
 
     def nature(self, job_id: str) -> Nature: ...
+    def worked_on(self, job_id: str, fence: int, body: bytes) -> None: ...
     def trace(self, text: str) -> None: ...
 
 
@@ -227,6 +229,13 @@ class SimRunner:
     def _begin(self, lease: Mapping[str, Any]) -> None:
         work = Work(lease, self.room.loop.now)
         self.hands.append(work)
+        try:
+            body = self.room.objects.get(lease["input_url"])
+        except ArcspotError as unread:
+            words = f"GET {lease['input_key']}: {unread}"
+            self._after(1.0, "cannot be read", lambda: self._unread(work, words))
+            return
+        self.room.worked_on(lease["job_id"], lease["fence"], body)
         nature = self.room.nature(lease["job_id"])
         if nature.deadly:
             self._after(nature.seconds / 2, "deadly job", self._freezes)
@@ -310,8 +319,13 @@ class SimRunner:
             self.room.objects.put(urls[name]["url"], urls[name]["headers"], body)
         return files
 
-    def _fail(self, work: Work) -> None:
-        self.ask("fail", **_names(work), error="ValueError", message="", seconds=self._spent(work))
+    def _fail(self, work: Work, error: str = "ValueError", message: str = "") -> None:
+        self.ask("fail", **_names(work), error=error, message=message, seconds=self._spent(work))
+
+    def _unread(self, work: Work, words: str) -> None:
+        """A task file that S3 does not give out: the job fails, the runner goes on."""
+        began = self.room.loop.now
+        self._tell(work, began, lambda: self._fail(work, "TransferRefused", words))
 
     def _release(self, works: list[Work], why: str) -> None:
         leases = [{**_names(work), "seconds": self._spent(work)} for work in works]

@@ -145,8 +145,9 @@ class DynamoStore:
         return jobs
 
     def _oldest(self, lane: int, now: datetime, limit: int) -> list[str]:
-        rows = [row for queue in queues(lane) for row in self._queued(queue, now, limit)]
-        return [pk for _, pk in sorted(rows)[:limit]]
+        wide = limit + WINDOW
+        rows = [row for queue in queues(lane) for row in self._queued(queue, now, wide)]
+        return [pk for _, pk in sorted(rows)[:wide]]
 
     def _drawn(self, lane: int, now: datetime, limit: int, rng: Random) -> list[str]:
         """From the oldest of one shard, of others only where it has too few: one query is usually enough."""
@@ -165,7 +166,9 @@ class DynamoStore:
             if len(ready) >= limit:
                 break
             some = job_ids[start : start + limit]
-            found = self.jobs(some)
+            # A row that cannot be read must not keep everybody from the others.
+            rows = self._many(self._tables.jobs_table, some, Job, skip_bad=True)
+            found = {job.job_id: job for job in rows}
             ready += [found[i] for i in some if i in found and found[i].state is JobState.READY]
         return ready[:limit]
 
@@ -333,17 +336,19 @@ class DynamoStore:
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
         return row_of(item, kind, table) if item else None
 
-    def _loaded(self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str) -> Iterator[T]:
+    def _loaded(
+        self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str, *, skip_bad: bool = False
+    ) -> Iterator[T]:
         """The rows that can be read; the others raise RowUnreadable, or are kept aside."""
         for item in items:
             try:
                 yield row_of(item, kind, table)
             except RowUnreadable as error:
-                if not self._skip_bad:
+                if not (skip_bad or self._skip_bad):
                     raise
                 self.bad_rows[error.key] = error
 
-    def _many(self, table: str, keys: Iterable[str], kind: type[T]) -> Iterator[T]:
+    def _many(self, table: str, keys: Iterable[str], kind: type[T], *, skip_bad: bool = False) -> Iterator[T]:
         """The rows of these keys, each once, in no order; what does not, or cannot, exist is left out."""
         wanted = [key for key in dict.fromkeys(keys) if possible_key(key)]
         for start in range(0, len(wanted), BATCH_GET):
@@ -357,7 +362,7 @@ class DynamoStore:
                 return list(unread.get(table, {}).get("Keys", []))
 
             until_done([{"pk": {"S": key}} for key in wanted[start : start + BATCH_GET]], read, self._pause)
-            yield from self._loaded(found, kind, table)
+            yield from self._loaded(found, kind, table, skip_bad=skip_bad)
 
     def _scan(self, table: str) -> Iterator[Mapping[str, Any]]:
         for page in self._client.get_paginator("scan").paginate(TableName=table):

@@ -117,7 +117,10 @@ class Door(Call):
         url, headers = proof_of(request)
         if headers.get("x-arcspot-launch") != launch_id:
             raise NotYourself("the proof was not signed for this launch")
-        caller = self.ports.identity.caller(url, headers)
+        try:
+            caller = self.ports.identity.caller(url, headers)
+        except ValueError as error:
+            raise NotYourself(f"the proof cannot be read: {shown(str(error))}") from error
         expected = Caller(
             account=self.settings.account_id,
             role=self.settings.runner_role,
