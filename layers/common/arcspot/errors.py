@@ -8,8 +8,10 @@ name, and the runner acts on the name a refused call carries.
     ArcspotError
     ├── TaskFileRefused        a task file (or object key) we cannot use
     ├── ConfigurationError     a setting is missing or makes no sense
+    ├── AnswerRefused          a prediction.json that is no answer
     ├── RecordMissing          a row that must exist does not
     ├── ObjectUnreadable       an object is there and cannot be read until somebody acts
+    ├── RowUnreadable          a row that this version cannot read
     ├── Conflict               a conditional write lost: somebody else was first
     │   ├── NoMoney            the ledger cannot cover the worst case
     │   ├── NoSlot             every slot of the fleet is taken
@@ -59,6 +61,21 @@ class RecordMissing(ArcspotError):
 
 class ObjectUnreadable(ArcspotError):
     """An object is there, and S3 does not give it out: archived, or encrypted with a key we may not use."""
+
+
+class AnswerRefused(ArcspotError):
+    """A prediction.json is no answer; the message names the place, the expectation and what was found."""
+
+
+class RowUnreadable(ArcspotError):
+    """A row of a table cannot be read: damaged, or written by a newer version. `key` names it."""
+
+    def __init__(self, table: str, key: str, why: str) -> None:
+        self.table, self.key, self.why = table, key, why
+        super().__init__(
+            f"row {key!r} of table {table} cannot be read ({why}); if a newer version of arcspot wrote it, "
+            "update this one, else mend or delete the row"
+        )
 
 
 class Conflict(ArcspotError):
