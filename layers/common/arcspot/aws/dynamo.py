@@ -6,7 +6,7 @@ Every item is the record as plain data plus the few attributes its indexes need:
 table      key                              indexes
 =========  ===============================  =============================================
 jobs       ``pk``: job id, ``BATCH#id``,    ``queue`` (queue, queued_at), sparse;
-           ``FILE#key``                     ``by_batch`` (in_batch, state); both keys only
+           ``FILE#key``, ``REPORTER``       ``by_batch`` (in_batch, state); both keys only
 launches   ``pk``: launch id                ``open`` (open, created_at), sparse
 ledger     ``pk``: ``PERIOD#``, ``FLEET``…  –
 events     ``pk``: subject, ``sk``          –
@@ -43,6 +43,7 @@ from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
+from arcspot.domain.reporters import Reporter
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Record
 
@@ -205,6 +206,9 @@ class DynamoStore:
     def sweep_row(self) -> Sweep:
         return self._one(self._tables.jobs_table, "SWEEP", Sweep) or Sweep()
 
+    def reporter(self) -> Reporter:
+        return self._one(self._tables.jobs_table, "REPORTER", Reporter) or Reporter()
+
     def receipts_of_batch(self, batch_id: str) -> Iterator[Receipt]:
         rows = self._query(
             self._tables.jobs_table,
@@ -327,7 +331,7 @@ class DynamoStore:
         return put
 
     def _table(self, record: Record) -> str:
-        if isinstance(record, Job | Batch | Receipt | Sweep):
+        if isinstance(record, Job | Batch | Receipt | Sweep | Reporter):
             return self._tables.jobs_table
         return self._tables.launches_table if isinstance(record, Launch) else self._tables.ledger_table
 

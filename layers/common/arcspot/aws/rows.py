@@ -11,6 +11,7 @@ from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
+from arcspot.domain.reporters import Reporter
 from arcspot.ports import Record
 
 KEEP_FINISHED = timedelta(days=90)
@@ -33,6 +34,8 @@ def key_of(record: Record) -> str:
             return receipt_key(record.key) if record.part == 0 else _part_key(record)
         case Sweep():
             return "SWEEP"
+        case Reporter():
+            return "REPORTER"
         case Launch():
             return record.launch_id
         case Ledger():

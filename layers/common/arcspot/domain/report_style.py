@@ -27,7 +27,22 @@ color:var(--soft)}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:6px}
 .s-done{background:var(--done)}.s-leased{background:var(--leased)}.s-ready{background:var(--ready)}
 .s-dead{background:var(--dead)}.s-rejected{background:var(--rejected)}.s-cancelled{background:var(--cancelled)}
-.s-other{background:var(--other)}
+.s-other,.s-expired{background:var(--other)}
+.b-right{background:var(--done)}.b-partly-right{background:var(--rejected)}.b-wrong{background:var(--dead)}
+.b-answered{background:var(--leased)}.b-no-answer{background:var(--ready)}
+.legend+.bar{margin-top:16px}
+h2{margin:32px 0 0;font-size:1.1rem}
+a{color:var(--accent)}
+.pages{display:flex;flex-wrap:wrap;gap:8px 20px;margin:18px 0;font-size:.9rem}
+.index{margin:12px 0 0;padding:0;list-style:none;background:var(--card);border:1px solid var(--line);
+border-radius:10px;overflow:hidden}
+.index li{display:grid;grid-template-columns:minmax(0,1fr) minmax(90px,220px);gap:2px 20px;align-items:center;
+padding:10px 16px}
+.index li+li{border-top:1px solid var(--line)}
+.index a{overflow-wrap:anywhere}
+.index a b{margin-right:10px}
+.index a span,.index small{color:var(--soft)}
+.index small{grid-column:1/-1;font-size:.82rem;font-variant-numeric:tabular-nums}
 .filters{display:flex;flex-wrap:wrap;gap:8px;margin:28px 0 0;padding:0;border:0}
 .filters legend{float:left;margin-right:6px;padding:5px 0;color:var(--soft);font-size:.85rem}
 .filters input{position:absolute;opacity:0}

@@ -108,6 +108,15 @@ def total(scores: Iterable[Score]) -> BatchScore | None:
     )
 
 
+def placeholder(tests: int) -> list[dict[str, list[list[int]]]]:
+    """What a submission has for a task without an answer: Kaggle's own sample grid, for each test input.
+
+    https://www.kaggle.com/competitions/arc-prize-2025/overview/evaluation
+    """
+    blank = [[0, 0], [0, 0]]
+    return [{"attempt_1": blank, "attempt_2": blank} for _ in range(tests)]
+
+
 def submission(predictions: Mapping[str, Sequence[Mapping[str, GridLike]]]) -> dict[str, Any]:
     """Kaggle's ``submission.json``: task id to its ``prediction.json``, ids in order.
 
