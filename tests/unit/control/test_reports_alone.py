@@ -81,7 +81,11 @@ def archive_file(stack: Stack, job_id: str) -> None:
 
 @pytest.mark.parametrize(
     ("happens", "why"),
-    [(lose_answer, "it was removed"), (archive_answer, "archived"), (archive_file, "its file cannot be read")],
+    [
+        (lose_answer, "it was removed"),
+        (archive_answer, "archived"),
+        (archive_file, "its file cannot be read"),
+    ],
 )
 def test_an_object_that_cannot_be_had_is_a_line_with_its_reason(
     happens: Callable[[Stack, str], None], why: str
@@ -263,8 +267,16 @@ def test_whoever_dies_loses_the_turn_and_the_batch_in_hand_comes_after_the_other
         round_of(stack, owner="one")
     assert round_of(stack, owner="two") == [], "its turn may still go on"
     stack.world.now += TURN
-    assert round_of(stack, owner="two") == ["m", "z"]
-    assert stack.world.store.reporter().tries("a") == 1
+    with pytest.raises(PowerCut):
+        round_of(stack, owner="two")
+    assert (len(mails(stack, "m")), len(mails(stack, "z"))) == (1, 1)
+    stack.world.now += TURN
+    assert round_of(stack, owner="three") == [], "it is tried ever more slowly"
+    assert stack.world.store.reporter().tries("a") == 2
+    stack.world.objects.write = write  # type: ignore[method-assign]
+    stack.world.wait(60)
+    assert round_of(stack, owner="four, with more memory") == ["a"]
+    assert stack.world.store.reporter().troubles == {}
 
 
 def test_a_turn_is_longer_than_the_function_may_run_and_no_longer_than_it_must() -> None:

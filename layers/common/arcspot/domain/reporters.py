@@ -69,10 +69,12 @@ class Reporter:
         return replace(self, owner="", expires_at=None, working_on="", after=after or self.after)
 
     def failed(self, batch_id: str, why: str, now: datetime) -> Reporter:
-        """One more failure: it is tried again in a minute, then ever more slowly, at least once an hour."""
+        """One more failure: it is tried again in the next round, then ever more slowly, in the end hourly."""
         known = self.troubles.get(batch_id)
         tries = known.tries + 1 if known else 1
-        pause = timedelta(minutes=min(60, 2 ** min(tries - 1, 6))) - timedelta(seconds=10)
+        # A few seconds less, so that a round that comes a moment early is not a minute late.
+        slower = timedelta(minutes=min(60, 2 ** max(0, min(tries - 2, 6)))) - timedelta(seconds=10)
+        pause = slower if tries > 1 else timedelta()
         others = {name: each for name, each in self.troubles.items() if name != batch_id}
         kept = dict(list(others.items())[-MAX_TROUBLES + 1 :])
         trouble = Trouble(tries, now + pause, why[:MAX_WORDS])

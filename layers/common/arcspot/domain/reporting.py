@@ -6,10 +6,11 @@ What is told are facts that add up (`tallying`); the same lines give the same by
 from __future__ import annotations
 
 from arcspot.domain.report_pages import batch_page
-from arcspot.domain.report_words import duration, numbered, states, usd
+from arcspot.domain.report_words import STATE_WORDS, duration, numbered, states, usd
 from arcspot.domain.tallying import BatchSummary, JobLine, answered_by, summarise
 
 __all__ = [
+    "STATE_WORDS",
     "BatchSummary",
     "JobLine",
     "answered_by",

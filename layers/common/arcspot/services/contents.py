@@ -157,4 +157,5 @@ def _told_apart(places: list[Place]) -> Iterable[Place]:
 
 def jobs_of(store: Store, places: Iterable[Place]) -> Mapping[str, Job]:
     """The jobs of these places, each read once; those whose rows expired are left out."""
-    return store.jobs(list(dict.fromkeys(place.job_id for place in places)))
+    ids = list(dict.fromkeys(place.job_id for place in places))
+    return store.jobs(ids) if ids else {}

@@ -43,7 +43,7 @@ def report_finished(
     row = ports.store.reporter() if due else Reporter()
     if not due or (row.held(now) and row.owner != owner):
         return []
-    return _Round(ports, now, owner, row.after_a_death(now), enough_time).work_off(due)
+    return _Round(ports, now, owner, row, enough_time).work_off(due)
 
 
 @dataclass
@@ -60,7 +60,11 @@ class _Round:
     failures: dict[str, str] = field(default_factory=dict)
 
     def work_off(self, due: Sequence[Batch]) -> list[str]:
-        waited = self.ports.store.jobs(sorted({batch.waits_for for batch in due if batch.waits_for}))
+        if self.row.working_on:
+            self.row = self.row.after_a_death(self.now)
+            if not self._sit():
+                return []
+        waited = self._waited(due)
         last = ""
         for batch in self.row.in_turn(due, self.now):
             if last and not self.enough_time():
@@ -78,6 +82,11 @@ class _Round:
         if self.failures:
             raise ItemsFailed(self.failures, self.reported)
         return self.reported
+
+    def _waited(self, due: Sequence[Batch]) -> Mapping[str, Job]:
+        """The jobs that batches were seen to wait for: for most batches all that is read."""
+        ids = sorted({batch.waits_for for batch in due if batch.waits_for})
+        return self.ports.store.jobs(ids) if ids else {}
 
     def _one(self, batch: Batch) -> bool:
         """Report one batch, or a piece of it. False when it is somebody else's turn."""
