@@ -13,6 +13,7 @@ from typing import Any
 
 from arcspot.domain import scoring, tasks
 from arcspot.domain.jobs import Job, JobState
+from arcspot.domain.reporters import report_folder
 from arcspot.errors import RecordMissing
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
@@ -190,7 +191,7 @@ def _report(target: Target, out: Path, batch: str | None) -> None:
     if batch is None:
         return
     try:
-        _replace(out / REPORT, target.bucket.read(f"reports/{batch}/index.html"))
+        _replace(out / REPORT, target.bucket.read(report_folder(batch) + "index.html"))
     except RecordMissing:
         return  # written within a minute of the last job's end; the answers do not wait for it
 

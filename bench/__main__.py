@@ -28,12 +28,13 @@ from bench.control_plane import cost, simulate
 from bench.ingest import ingest
 from bench.machine import commit, machine, today
 from bench.quick import help_text, imports
+from bench.report import measured as report
 from bench.table import table
 from bench.whole import demo, solve, stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
-ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
+ORDER = ("imports", "help", "stack", "ingest", "report", "cost", "simulate", "demo", "solve")
 
 
 OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "rules")
@@ -61,6 +62,7 @@ def main() -> None:
         "help": lambda: help_text(PROJECT),
         "stack": lambda: stack(PROJECT, say),
         "ingest": lambda: ingest(PROJECT, say),
+        "report": lambda: report(say),
         "cost": cost,
         "simulate": lambda: simulate(PROJECT, say),
         "demo": lambda: demo(PROJECT, say),
