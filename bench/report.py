@@ -27,7 +27,7 @@ from arcspot.domain.jobs import Job, JobState, TaskInput
 from arcspot.domain.reporters import Reporter
 from arcspot.errors import RecordMissing
 from arcspot.ports import Event, Fetched, Ports, Record
-from arcspot.services.reporting import report_finished
+from arcspot.services.reporting import report_round
 
 SIZES = (1_000, 10_000, 100_000)
 # Seconds: issue 13's model of DynamoDB and S3 in one region.
@@ -236,9 +236,7 @@ def _round(ports: Ports, clock: Clock, number: int) -> float:
 
     settings: Any = None
     now = NOW + timedelta(minutes=6 * number)
-    report_finished(
-        ports, settings, now, owner=str(number), enough_time=lambda: LIMIT_S - spent() >= ENOUGH_S
-    )
+    report_round(ports, settings, now, owner=str(number), enough_time=lambda: LIMIT_S - spent() >= ENOUGH_S)
     return spent()
 
 

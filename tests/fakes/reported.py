@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from arcspot.domain.jobs import Job, JobState
-from arcspot.errors import ItemsFailed
 from arcspot.ports import Ports
-from arcspot.services.reporting import report_finished
+from arcspot.services.reporting import Reported, report_round
 from tests.fakes.driving import Stack
 
 RIGHT, WRONG = [[7]], [[8]]
@@ -54,16 +53,17 @@ def of(stack: Stack, task_id: str) -> Job:
 
 
 def round_of(stack: Stack, ports: Ports | None = None, **more: Any) -> list[str]:
-    return report_finished(ports or stack.ports, stack.settings, stack.world.now, **more)
+    """The batches that a round reported, in which nothing failed."""
+    found = report_round(ports or stack.ports, stack.settings, stack.world.now, **more)
+    assert (found.failures, found.faults) == ({}, {})
+    return found.batches
 
 
-def failing_round(stack: Stack, **more: Any) -> ItemsFailed:
-    """A round that fails aloud, and what it tells."""
-    try:
-        round_of(stack, **more)
-    except ItemsFailed as failed:
-        return failed
-    raise AssertionError("nothing failed")
+def failing_round(stack: Stack, **more: Any) -> Reported:
+    """A round in which something failed."""
+    found = report_round(stack.ports, stack.settings, stack.world.now, **more)
+    assert found.failures or found.faults
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 
-from arcspot.domain.batches import Batch
+from arcspot.domain.batches import Batch, Receipt, in_parts
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Estimate, Job, JobState, TaskInput
 from arcspot.domain.launching import Breaker, Launch, LaunchState
@@ -171,6 +172,50 @@ def test_ready_jobs_come_by_lane_and_then_by_age(store: Store) -> None:
     assert store.ready_count(2, LATER) >= 2
 
 
+def test_whoever_claims_at_the_same_time_draws_another_job_and_no_lane_is_jumped(store: Store) -> None:
+    store.add([job(f"usual-{n}", lane=1) for n in range(60)] + [job(f"urgent-{n}", lane=0) for n in range(3)])
+    for seed in range(5):
+        drawn = [found.job_id for found in store.ready_jobs(5, LATER, Random(seed))]
+        assert {name.partition("-")[0] for name in drawn[:3]} == {"urgent"}
+        assert len(set(drawn)) == 5
+    firsts = {store.ready_jobs(4, LATER, Random(seed))[3].job_id for seed in range(20)}
+    assert len(firsts) > 5
+    assert [found.job_id for found in store.ready_jobs(4, LATER, Random(3))] == [
+        found.job_id for found in store.ready_jobs(4, LATER, Random(3))
+    ]
+
+
+def test_a_job_whose_time_has_not_come_is_not_ready(store: Store) -> None:
+    store.add([job("now"), replace(job("later"), ready_at=START + timedelta(minutes=9))])
+    early = START + timedelta(minutes=8)
+    assert [found.job_id for found in store.ready_jobs(9, early)] == ["now"]
+    assert (store.ready_count(9, early), store.ready_count(9, LATER)) == (1, 2)
+    assert {found.job_id for found in store.ready_jobs(9, LATER)} == {"now", "later"}
+
+
+def test_receipts_come_by_key_and_by_batch_the_long_ones_whole(store: Store) -> None:
+    entries = tuple((f"task-{n}", f"job-{n}") for n in range(2_500))
+    long = Receipt("tasks/b/long.json", "b", START, object_version="v1", entries=entries)
+    assert store.write_each(in_parts(long)) == []
+    store.write(Receipt("tasks/b/short.json", "b", START, refusals=("no",), refused=1))
+    store.write(Receipt("runs/r/recurring/x.json", "r", START))
+    found = {receipt.key: receipt for receipt in store.receipts_of_batch("b")}
+    assert set(found) == {"tasks/b/long.json", "tasks/b/short.json"}
+    assert found["tasks/b/long.json"].entries == entries
+    assert store.receipts(["tasks/b/short.json"] * 3 + ["nobody"])["tasks/b/short.json"].refusals == ("no",)
+    store.add([job("one")])
+    assert list(store.job_ids_of_batch("b")) == ["one"], "a receipt is no job"
+    assert [found.job_id for found in store.jobs_of_batch("b")] == ["one"]
+
+
+def test_each_is_written_by_itself_and_those_that_lost_come_back(store: Store) -> None:
+    store.write(job("there"))
+    rows = [job("a"), job("there"), job("b")]
+    assert store.write_each(rows) == [rows[1]]
+    assert set(store.jobs(["a", "b", "there"])) == {"a", "b", "there"}
+    assert store.write_each([]) == []
+
+
 def test_a_moment_on_the_second_and_one_within_it_keep_their_order(store: Store) -> None:
     store.add([job("second", age_s=0), job("first", age_s=0.5), job("third", age_s=-0.5)])
     assert [found.job_id for found in store.ready_jobs(10, LATER)] == ["first", "second", "third"]
@@ -209,6 +254,21 @@ def test_a_job_and_a_batch_of_one_name_are_two_rows(store: Store) -> None:
     store.write(Batch(batch_id="same", created_at=START, report_due_at=START))
     assert kept_job(store, "same").batch_id == "same"
     assert [found.job_id for found in store.jobs_of_batch("same")] == ["same"]
+
+
+def test_no_other_row_is_taken_for_a_job_whatever_is_asked_for(store: Store) -> None:
+    store.write(Batch(batch_id="b", created_at=START, report_due_at=START))
+    for key in ("BATCH#b", "FILE#tasks/x.json", "SWEEP", "", "x" * 2049, "\ud800", "PERIOD#2026-11"):
+        assert store.job(key) is None
+        assert store.jobs([key, key]) == {}
+    assert store.jobs([]) == {}
+
+
+def test_many_jobs_are_read_whoever_asks_twice(store: Store) -> None:
+    """DynamoDB refuses a batch with one key twice; a batch of ARC-AGI-1 has two files of one task."""
+    store.add([job(f"job-{n}") for n in range(101)])
+    ids = [f"job-{n}" for n in range(101)]
+    assert set(store.jobs([*ids, *ids])) == set(ids)
 
 
 def test_a_closed_launch_is_no_longer_among_the_open_ones(store: Store) -> None:

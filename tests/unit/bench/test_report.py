@@ -1,4 +1,4 @@
-"""The bench of a report runs the real service, to its end and within its limits, at a size a test has time for."""
+"""The bench of a report runs the real service to its end, at a size that a test has time for."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def test_every_id_is_in_the_submission_and_what_is_missing_is_counted_aloud() ->
     end(stack, of(stack, "t1"), answer=pairs(RIGHT))  # one of two
     end(stack, of(stack, "t2"), JobState.DEAD)
     end(stack, of(stack, "t3"), JobState.CANCELLED)
-    assert "no attempts for 1 of 2" in str(failing_round(stack))
+    assert "no attempts for 1 of 2" in str(failing_round(stack).faults)
     report = told(stack, "b")
     assert report.submission == {
         "t0": pairs(RIGHT, RIGHT),

@@ -14,6 +14,7 @@ from arcspot.domain.jobs import JobState
 from arcspot.domain.reporters import MAX_TROUBLES, PATIENCE, SAID_AFTER, TURN, Reporter, report_folder
 from arcspot.errors import Conflict, ItemsFailed
 from arcspot.services import attending
+from arcspot.services.reporting import report_finished, report_round
 from arcspot_simulator.bucket import MemoryObjects
 from tests.fakes.driving import Stack, task
 from tests.fakes.house import functions
@@ -54,8 +55,8 @@ ODD = {
 def test_an_odd_answer_is_a_line_with_its_reason_and_stops_nothing(body: bytes) -> None:
     stack = two_batches(body)
     failed = failing_round(stack)
-    assert failed.seen == ["a", "m", "z"]
-    assert list(failed.failures) == ["1 task(s) of batch m"]
+    assert failed.batches == ["a", "m", "z"]
+    assert (failed.failures, list(failed.faults)) == ({}, ["1 task(s) of batch m"])
     report = told(stack, "m")
     assert (report.summary["faulty"], report.summary["placeholder_tasks"]) == (1, 1)
     assert report.summary["faults"][0]["task_id"] == "m1"
@@ -92,7 +93,7 @@ def test_an_object_that_cannot_be_had_is_a_line_with_its_reason(
 ) -> None:
     stack = two_batches()
     happens(stack, of(stack, "m1").job_id)
-    assert failing_round(stack).seen == ["a", "m", "z"]
+    assert failing_round(stack).batches == ["a", "m", "z"]
     assert why in told(stack, "m").page
     assert why in str(told(stack, "m").summary["faults"])
 
@@ -138,15 +139,15 @@ def broken(word: str) -> Stack:
 def test_a_batch_that_raises_stops_no_other_is_mailed_of_once_and_tried_ever_more_slowly() -> None:
     stack = broken("reports/m/")
     failed = failing_round(stack)
-    assert failed.seen == ["a", "z"]
+    assert failed.batches == ["a", "z"]
     assert failed.failures == {"batch m": "RuntimeError: SlowDown"}
-    tries = 1
+    with pytest.raises(ItemsFailed, match="SlowDown"):
+        report_finished(stack.ports, stack.settings, stack.world.wait(60))
+    tries = 2
     for _ in range(180):
         stack.world.wait(60)
-        try:
-            round_of(stack)
-        except ItemsFailed:
-            tries += 1
+        found = report_round(stack.ports, stack.settings, stack.world.now)
+        tries += bool(found.failures)
     assert SAID_AFTER < tries < 12
     told_of = [subject for subject, _ in stack.world.mail.sent if "fails" in subject]
     assert told_of == ["arcspot: the report of batch m fails"]
@@ -161,7 +162,7 @@ def test_an_error_nobody_knows_is_waited_for_and_in_the_end_told_as_a_fault() ->
     for _ in range(PATIENCE):
         assert "batch m" in failing_round(stack).failures
         stack.world.wait(3600)
-    assert failing_round(stack).seen == ["m"]
+    assert failing_round(stack).batches == ["m"]
     assert "InternalError" in told(stack, "m").summary["faults"][0]["why"]
     assert round_of(stack) == []
 
@@ -177,7 +178,7 @@ def test_a_row_of_a_batch_that_cannot_be_counted_stops_no_other() -> None:
 
     stack.world.store.batch_count = counted  # type: ignore[method-assign]
     failed = failing_round(stack)
-    assert (failed.seen, list(failed.failures)) == (["m", "z"], ["batch a"])
+    assert (failed.batches, list(failed.failures)) == (["m", "z"], ["batch a"])
 
 
 def test_thirty_batches_that_wait_keep_the_one_that_is_over_from_nothing() -> None:

@@ -75,7 +75,8 @@ body:has(#show-right:checked) .job:not(.v-right),
 body:has(#show-partly-right:checked) .job:not(.v-partly-right),
 body:has(#show-wrong:checked) .job:not(.v-wrong),body:has(#show-answered:checked) .job:not(.v-answered),
 body:has(#show-no-answer:checked) .job:not(.v-no-answer){display:none}
-@media(max-width:560px){main{padding:20px 12px 48px}.index li{grid-template-columns:1fr}.facts{margin-left:calc(1.1em + 12px);flex-basis:80%}
+@media(max-width:560px){main{padding:20px 12px 48px}.index li{grid-template-columns:1fr}
+.facts{margin-left:calc(1.1em + 12px);flex-basis:80%}
 .facts:empty{display:none}
 .job>.reason,.job>.note{padding-left:16px}.picture svg{min-width:520px;max-width:none}}
 @media(prefers-reduced-motion:reduce){summary::after{transition:none}}

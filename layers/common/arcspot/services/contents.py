@@ -62,15 +62,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A batch's tasks in the order of its files' keys, and the receipts of files with faults.
+    """A batch's tasks in the order of its files' keys, and their receipts.
 
     `expired` are (task id, job id) whose job's row is there no more.
     """
 
     entries: tuple[Entry, ...]
-    refused: tuple[Receipt, ...]
+    receipts: tuple[Receipt, ...]
     expired: tuple[tuple[str, str], ...]
-    files: int
+
+    @property
+    def refused(self) -> tuple[Receipt, ...]:
+        return tuple(receipt for receipt in self.receipts if receipt.refused)
 
     @property
     def jobs(self) -> dict[str, Job]:
@@ -79,8 +82,8 @@ class Contents:
 
 def contents(store: Store, batch_id: str) -> Contents:
     """Read a batch whole: its receipts, and each of their jobs fresh."""
-    refused: list[Receipt] = []
-    plan = planned(store, batch_id, refused)
+    receipts: list[Receipt] = []
+    plan = planned(store, batch_id, receipts)
     jobs = store.jobs([place.job_id for place in plan.places if place.first])
     return Contents(
         entries=tuple(
@@ -88,28 +91,27 @@ def contents(store: Store, batch_id: str) -> Contents:
             for place in plan.places
             if (job := jobs.get(place.job_id))
         ),
-        refused=tuple(sorted(refused, key=lambda receipt: receipt.key)),
+        receipts=tuple(sorted(receipts, key=lambda receipt: receipt.key)),
         expired=tuple((p.task_id, p.job_id) for p in plan.places if p.job_id not in jobs),
-        files=plan.files,
     )
 
 
-def planned(store: Store, batch_id: str, faulty: list[Receipt] | None = None) -> Plan:
+def planned(store: Store, batch_id: str, receipts: list[Receipt] | None = None) -> Plan:
     """What lies in a batch. The same task dropped twice is one place, in the file dropped last.
 
     A job that the batch brought and no receipt names is in it too: its file was overwritten since, or an
-    earlier release made it, which left no receipts in the table. `faulty` takes the receipts with faults.
+    earlier release made it, which left no receipts in the table. `receipts` takes them all.
     """
     places: dict[tuple[str, str], Place] = {}
     refused: list[Refusal] = []
     files = 0
     for receipt in store.receipts_of_batch(batch_id):
         files += 1
+        if receipts is not None:
+            receipts.append(receipt)
         if receipt.refused:
             line = refused_job(receipt)
             refused.append(Refusal(line.task_id, receipt.key, receipt.handled_at, line.reason))
-            if faulty is not None:
-                faulty.append(receipt)
         for place in _places(receipt):
             known = places.get((place.task_id, place.job_id))
             if known is None or (known.dropped_at, known.key) < (place.dropped_at, place.key):

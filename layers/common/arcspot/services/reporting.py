@@ -19,30 +19,53 @@ from arcspot.errors import Conflict, ItemsFailed
 from arcspot.ports import Event, Ports, Store
 from arcspot.services.contents import Plan, jobs_of, planned
 from arcspot.services.report_parts import HTML, JSON, Maker, Page, Part, mark_of, pages_of
+from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
 UNFINISHED = (JobState.READY, JobState.LEASED)
 Enough = Callable[[], bool]
 
 
-def report_finished(
+@dataclass(slots=True)
+class Reported:
+    """What one call came to: the batches reported, and why others failed.
+
+    `faults` are of batches that were reported: what of them could not be read, and is told in them.
+    """
+
+    batches: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+def report_finished(ports: Ports, settings: Settings, now: datetime) -> list[str]:
+    """Report every batch that is due and over, as `report_round` does: their names.
+
+    Raises ItemsFailed at the end when one failed; the others are reported.
+    """
+    found = report_round(ports, settings, now)
+    if found.failures:
+        raise ItemsFailed(found.failures, found.batches)
+    return found.batches
+
+
+def report_round(
     ports: Ports,
     settings: Settings,
     now: datetime,
     *,
     owner: str = "report",
     enough_time: Enough = lambda: True,
-) -> list[str]:
+) -> Reported:
     """Report every batch that is due and over; each alone. One with work left stays due.
 
     Works while there is `enough_time`, at one batch at least; the next call goes on behind it. Only one
-    `owner` at a time is at work. Raises ItemsFailed at the end when a batch failed or an answer could not be
-    read; what could be reported is.
+    `owner` at a time is at work.
     """
     due = ports.store.batches_due()
     row = ports.store.reporter() if due else Reporter()
     if not due or (row.held(now) and row.owner != owner):
-        return []
+        return Reported()
     return _Round(ports, now, owner, row, enough_time).work_off(due)
 
 
@@ -56,14 +79,13 @@ class _Round:
     row: Reporter
     enough_time: Enough
     seated: bool = False
-    reported: list[str] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
+    found: Reported = field(default_factory=Reported)
 
-    def work_off(self, due: Sequence[Batch]) -> list[str]:
+    def work_off(self, due: Sequence[Batch]) -> Reported:
         if self.row.working_on:
             self.row = self.row.after_a_death(self.now)
             if not self._sit():
-                return []
+                return self.found
         waited = self._waited(due)
         last = ""
         for batch in self.row.in_turn(due, self.now):
@@ -79,9 +101,7 @@ class _Round:
         if self.seated:
             with suppress(Exception):  # then the turn ends by itself
                 self._write(self.row.left())
-        if self.failures:
-            raise ItemsFailed(self.failures, self.reported)
-        return self.reported
+        return self.found
 
     def _waited(self, due: Sequence[Batch]) -> Mapping[str, Job]:
         """The jobs that batches were seen to wait for: for most batches all that is read."""
@@ -100,17 +120,16 @@ class _Round:
         patient = self.row.tries(batch.batch_id) < PATIENCE
         made = report(self.ports, batch, self.now, patient=patient, enough_time=self.enough_time)
         if made is not None:
-            self.reported.append(batch.batch_id)
+            self.found.batches.append(batch.batch_id)
             if made.faulty:
-                told = made.faults[0]
-                self.failures[f"{made.faulty} task(s) of batch {batch.batch_id}"] = (
-                    f"{told['task_id']}: {told['why']}"
-                )
+                first = made.faults[0]
+                name = f"{made.faulty} task(s) of batch {batch.batch_id}"
+                self.found.faults[name] = f"{first['task_id']}: {first['why']}"
         self.row = self.row.well(batch.batch_id)
         return True
 
     def _failed(self, batch_id: str, why: str) -> None:
-        self.failures[f"batch {batch_id}"] = why
+        self.found.failures[f"batch {batch_id}"] = why
         with suppress(Exception):  # the table may be what fails
             if self._sit():
                 self._write(self.row.failed(batch_id, why, self.now))
@@ -300,17 +319,14 @@ def _tell(ports: Ports, batch: Batch, summary: BatchSummary, folder: str, now: d
     try:
         ports.mail.send(*batch_mail(summary, page=folder + "index.html"))
     except Exception:
-        _due_again(ports.store, batch.batch_id, now)
+        until_written(lambda: _due_again(ports.store, batch.batch_id, now), ports.pause)
         raise
 
 
 def _due_again(store: Store, batch_id: str, now: datetime) -> None:
-    for _ in range(3):
-        there = store.batch(batch_id)
-        with suppress(Conflict):
-            if there is not None:
-                store.write(replace(there.due(now), told=""))
-            return
+    there = store.batch(batch_id)
+    if there is not None:
+        store.write(replace(there.due(now), told=""))
 
 
 def _digest(facts: Sequence[str]) -> str:
