@@ -9,14 +9,14 @@ from arcspot.domain import scoring
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.predictions import parse_prediction
 from arcspot.domain.tallying import JobLine, answered_by
-from arcspot.domain.tasks import Task, read_task_file
+from arcspot.domain.tasks import MAX_FILE_BYTES, Task, read_task_file
 from arcspot.errors import AnswerRefused, RecordMissing
 from arcspot.ports import Fetched, Objects
 from arcspot.services import answers
 from arcspot.services.contents import Place, Refusal
 
 SLICE = 32
-"""As many objects as are read at once: files of 5 MiB, answers of 1 MiB."""
+"""As many objects as are read at once: files of at most 16 MiB, answers of at most 1 MiB."""
 MAX_WORDS = 300
 EXPIRED = "its row was kept for 90 days and is gone; its answer, if it had one, is in results/"
 Source = tuple[str, str | None]
@@ -59,7 +59,9 @@ def _files(
     objects: Objects, sources: Sequence[Source], *, patient: bool
 ) -> Iterator[tuple[Source, Mapping[str, Task] | str]]:
     """Each file's tasks by id, or why it cannot be read; no tasks of one that its owner removed."""
-    for source, body in zip(sources, answers.fetched(objects, sources), strict=True):
+    # By its newest version, where none is known, a file may have any size: more than the limit is refused.
+    bodies = answers.fetched(objects, sources, last=MAX_FILE_BYTES + 1)
+    for source, body in zip(sources, bodies, strict=True):
         if isinstance(body, Fetched):
             yield source, {task.task_id: task for task in read_task_file(source[0], body.body).tasks}
         elif isinstance(body, RecordMissing):
