@@ -265,7 +265,7 @@ class MemoryStore:
     def batch(self, batch_id: str) -> Batch | None:
         return self._one(Batch, "batch", batch_id)
 
-    def batches_due(self) -> list[Batch]:
+    def batches_due(self, bad: dict[str, str] | None = None) -> list[Batch]:
         fresh = (self.batch(i) for i in list(self._arrive().due))
         return [batch for batch in fresh if batch and batch.report_due_at]
 

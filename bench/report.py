@@ -78,7 +78,7 @@ class Rows:
         elif isinstance(written, Reporter):
             self.reporter_row = written
 
-    def batches_due(self) -> list[Batch]:
+    def batches_due(self, bad: dict[str, str] | None = None) -> list[Batch]:
         self.clock.takes(QUERY_S + BATCH_GET_S)
         return [self.batch_row] if self.batch_row.report_due_at else []
 

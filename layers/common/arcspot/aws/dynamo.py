@@ -243,14 +243,14 @@ class DynamoStore:
     def batch(self, batch_id: str) -> Batch | None:
         return self._one(self._tables.jobs_table, f"BATCH#{batch_id}", Batch)
 
-    def batches_due(self) -> list[Batch]:
+    def batches_due(self, bad: dict[str, str] | None = None) -> list[Batch]:
         table = self._tables.jobs_table
         rows = [
             *self._query(table, "queue", "#q = :v", {":v": REPORT_DUE}, names={"#q": "queue"}),
             *self._query(table, "due", "due = :v", {":v": REPORT_DUE}),
         ]
         ids = list(dict.fromkeys(str(_deserialize(row["pk"])) for row in rows))
-        found = {key_of(batch): batch for batch in self._many(table, ids, Batch)}
+        found = {key_of(batch): batch for batch in self._many(table, ids, Batch, bad)}
         return [found[i] for i in ids if i in found and found[i].report_due_at]
 
     def launch(self, launch_id: str) -> Launch | None:
@@ -343,17 +343,24 @@ class DynamoStore:
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
         return _load(item, kind, table) if item else None
 
-    def _loaded(self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str) -> Iterator[T]:
-        """The rows that can be read; the others raise RowUnreadable, or are kept aside."""
+    def _loaded(
+        self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str, bad: dict[str, str] | None = None
+    ) -> Iterator[T]:
+        """The rows that can be read; the others raise RowUnreadable, or go to `bad` or aside."""
         for item in items:
             try:
                 yield _load(item, kind, table)
             except RowUnreadable as error:
-                if not self._skip_bad:
+                if bad is not None:
+                    bad[error.key] = str(error)
+                elif self._skip_bad:
+                    self.bad_rows[error.key] = error
+                else:
                     raise
-                self.bad_rows[error.key] = error
 
-    def _many(self, table: str, keys: Iterable[str], kind: type[T]) -> Iterator[T]:
+    def _many(
+        self, table: str, keys: Iterable[str], kind: type[T], bad: dict[str, str] | None = None
+    ) -> Iterator[T]:
         """The rows of these keys, each once, in no order; what does not, or cannot, exist is left out."""
         wanted = [key for key in dict.fromkeys(keys) if possible_key(key)]
         for start in range(0, len(wanted), BATCH_GET):
@@ -367,7 +374,7 @@ class DynamoStore:
                 return list(unread.get(table, {}).get("Keys", []))
 
             until_done([{"pk": {"S": key}} for key in wanted[start : start + BATCH_GET]], read, self._pause)
-            yield from self._loaded(found, kind, table)
+            yield from self._loaded(found, kind, table, bad)
 
     def _scan(self, table: str) -> Iterator[Mapping[str, Any]]:
         for page in self._client.get_paginator("scan").paginate(TableName=table):

@@ -27,7 +27,7 @@ color:var(--soft)}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:6px}
 .s-done{background:var(--done)}.s-leased{background:var(--leased)}.s-ready{background:var(--ready)}
 .s-dead{background:var(--dead)}.s-rejected{background:var(--rejected)}.s-cancelled{background:var(--cancelled)}
-.s-other,.s-expired{background:var(--other)}
+.s-other,.s-expired,.s-unreadable{background:var(--other)}
 .b-right{background:var(--done)}.b-partly-right{background:var(--rejected)}.b-wrong{background:var(--dead)}
 .b-answered{background:var(--leased)}.b-no-answer{background:var(--ready)}
 .legend+.bar,.note+.bar{margin-top:18px}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-STATE_ORDER = ("DONE", "LEASED", "READY", "DEAD", "REJECTED", "CANCELLED", "EXPIRED")
+STATE_ORDER = ("DONE", "LEASED", "READY", "DEAD", "REJECTED", "CANCELLED", "EXPIRED", "UNREADABLE")
 STATE_WORDS = {
     "DONE": "answered",
     "LEASED": "running",
@@ -13,6 +13,7 @@ STATE_WORDS = {
     "REJECTED": "rejected",
     "CANCELLED": "cancelled",
     "EXPIRED": "expired",
+    "UNREADABLE": "row unreadable",
 }
 
 

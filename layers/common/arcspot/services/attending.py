@@ -28,7 +28,8 @@ def attend(ports: Ports, settings: Settings, now: datetime, found: list[str] | N
     found = [] if found is None else found
     failures: dict[str, str] = {}
     held: dict[str, Launch] = {launch.launch_id: launch for launch in ports.store.open_launches()}
-    for batch_id in in_turn([batch.batch_id for batch in ports.store.batches_due()], now):
+    due = [batch.batch_id for batch in ports.store.batches_due(failures)]
+    for batch_id in in_turn(due, now):
         try:
             _attend(ports, batch_id, held, now, found)
         except Exception as error:  # of this batch; the others have theirs

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from arcspot.domain.batches import Receipt, refused_job
 from arcspot.domain.jobs import Job
+from arcspot.errors import RowUnreadable
 from arcspot.ports import Store
 
 
@@ -119,7 +120,8 @@ def planned(store: Store, batch_id: str, receipts: list[Receipt] | None = None) 
     # In the order of keys, and within a file in the file's: sorting keeps what is equal as it was.
     ordered = sorted(places.values(), key=lambda place: place.key)
     known_jobs = {place.job_id for place in ordered}
-    ordered += _brought(store, [i for i in store.job_ids_of_batch(batch_id) if i not in known_jobs])
+    brought = [job_id for job_id in store.job_ids_of_batch(batch_id) if job_id not in known_jobs]
+    ordered += _brought(store, brought, ordered)
     refused.sort(key=lambda refusal: refusal.key)
     return Plan(tuple(_told_apart(ordered)), tuple(refused), files)
 
@@ -130,13 +132,18 @@ def _places(receipt: Receipt) -> Iterable[Place]:
     return (Place(task_id, job_id, key, version, at) for task_id, job_id in receipt.entries)
 
 
-def _brought(store: Store, job_ids: list[str]) -> list[Place]:
-    jobs = store.jobs(sorted(job_ids)) if job_ids else {}
-    found = sorted(jobs.values(), key=lambda job: (job.input.key, job.task_id, job.job_id))
-    return [
+def _brought(store: Store, job_ids: list[str], others: Iterable[Place]) -> list[Place]:
+    read = _read(store, sorted(job_ids))
+    found = sorted(read.jobs.values(), key=lambda job: (job.input.key, job.task_id, job.job_id))
+    places = [
         Place(job.task_id, job.job_id, job.input.key, job.input.object_version, job.created_at)
         for job in found
     ]
+    # Of what cannot be read nothing is known but its name: it stands behind all others.
+    moments = [place.dropped_at for place in (*others, *places)]
+    if read.unread and not moments:
+        raise next(iter(read.unread.values()))
+    return places + [Place(job_id, job_id, "", "", max(moments)) for job_id in read.unread]
 
 
 def _told_apart(places: list[Place]) -> Iterable[Place]:
@@ -157,7 +164,28 @@ def _told_apart(places: list[Place]) -> Iterable[Place]:
             yield replace(place, first=first, twin="" if first else payer, latest=last)
 
 
-def jobs_of(store: Store, places: Iterable[Place]) -> Mapping[str, Job]:
-    """The jobs of these places, each read once; those whose rows expired are left out."""
-    ids = list(dict.fromkeys(place.job_id for place in places))
-    return store.jobs(ids) if ids else {}
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Jobs as they were read; `unread` has why others could not be. Expired ones are in neither."""
+
+    jobs: Mapping[str, Job]
+    unread: Mapping[str, RowUnreadable]
+
+
+def jobs_of(store: Store, places: Iterable[Place]) -> Read:
+    """The jobs of these places, each read once. A row that cannot be read hides no other."""
+    return _read(store, [place.job_id for place in places])
+
+
+def _read(store: Store, job_ids: Sequence[str]) -> Read:
+    ids = dict.fromkeys(job_ids)
+    unread: dict[str, RowUnreadable] = {}
+    while ids:
+        try:
+            return Read(store.jobs(list(ids)), unread)
+        except RowUnreadable as error:
+            if error.key not in ids:
+                raise
+            unread[error.key] = error
+            del ids[error.key]
+    return Read({}, unread)

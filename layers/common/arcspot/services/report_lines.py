@@ -13,7 +13,7 @@ from arcspot.domain.tasks import MAX_FILE_BYTES, Task, read_task_file
 from arcspot.errors import AnswerRefused, RecordMissing
 from arcspot.ports import Fetched, Objects
 from arcspot.services import answers
-from arcspot.services.contents import Place, Refusal
+from arcspot.services.contents import Place, Read, Refusal
 
 SLICE = 32
 """As many objects as are read at once: files of at most 16 MiB, answers of at most 1 MiB."""
@@ -23,16 +23,16 @@ Source = tuple[str, str | None]
 
 
 def lines(
-    objects: Objects, batch_id: str, places: Sequence[Place], jobs: Mapping[str, Job], *, patient: bool
+    objects: Objects, batch_id: str, places: Sequence[Place], read: Read, *, patient: bool
 ) -> Iterator[JobLine]:
     """A line for each place, in order. Each file of a slice is read and parsed once.
 
     What cannot be read is a fault of its line. `patient`: an error that may pass by itself is raised.
     """
-    files: dict[Source, Mapping[str, Task] | str] = {}
+    jobs, files = read.jobs, dict[Source, Mapping[str, Task] | str]()
     for start in range(0, len(places), SLICE):
         some = places[start : start + SLICE]
-        sources = dict.fromkeys(_source(place) for place in some)
+        sources = dict.fromkeys(_source(place) for place in some if place.key)
         files = {source: files[source] for source in sources if source in files}
         for source, file in _files(objects, [s for s in sources if s not in files], patient=patient):
             files[source] = file
@@ -43,7 +43,9 @@ def lines(
             answer = found.get(job.result_prefix) if job and job.state is JobState.DONE else None
             if patient and isinstance(answer, Exception) and not isinstance(answer, answers.LASTING):
                 raise answer
-            yield _line(batch_id, place, job, files[_source(place)], answer)
+            line = _line(batch_id, place, job, files.get(_source(place), {}), answer)
+            why = read.unread.get(place.job_id)
+            yield replace(line, state="UNREADABLE", reason="", fault=_words(why)) if why else line
 
 
 def refused_line(refusal: Refusal) -> JobLine:

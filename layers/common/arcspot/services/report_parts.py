@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-from arcspot.domain.jobs import Job
 from arcspot.domain.report_pages import ONE_PAGE, PAGE_LINES, PageLink, Rows, page_name, tasks_page
 from arcspot.domain.tallying import JobLine, Tally, submitted_pairs
 from arcspot.ports import Fetched, Objects
-from arcspot.services.contents import Place, Plan, Refusal
+from arcspot.services.contents import Place, Plan, Read, Refusal
 from arcspot.services.report_lines import lines, refused_line
 
 FRAGMENT_BYTES = 8 * 1024 * 1024
@@ -75,12 +74,12 @@ def pages_of(plan: Plan) -> list[Page]:
     ]
 
 
-def mark_of(page: Page, jobs: Mapping[str, Job]) -> str:
+def mark_of(page: Page, read: Read) -> str:
     """A digest of all that a page is made of, but for objects: those of a version never change."""
     digest = hashlib.sha256(FORM.encode())
     for place in page.places:
-        job = jobs.get(place.job_id)
-        told = (*_told(place), job.version if job else 0)
+        job = read.jobs.get(place.job_id)
+        told = (*_told(place), job.version if job else str(read.unread.get(place.job_id, "")))
         digest.update(json.dumps(told).encode())
     for refusal in page.refused:
         digest.update(json.dumps((refusal.key, refusal.reason)).encode())
@@ -113,20 +112,20 @@ class Maker:
         found = ((number, _part(number, body)) for number, body in bodies if isinstance(body, Fetched))
         return {number: part for number, part in found if part is not None}
 
-    def make(self, page: Page, jobs: Mapping[str, Job]) -> Part:
+    def make(self, page: Page, read: Read) -> Part:
         """Read, score and draw what belongs on a page; with several pages, keep it in the bucket."""
         rows, tally, share = Rows(), Tally(), _Share(self._objects, f"{self._folder}parts/{page.number:04}")
-        for line in self._lines(page, jobs):
+        for line in self._lines(page, read):
             tally.add(line)
             rows.add(line)
             share.add(line)
         first, last = rows.ids
         link = PageLink(page.number, first, last, tally.lines, dict(tally.verdicts))
-        part = Part(page.number, mark_of(page, jobs), tally, link, share.stored, share.rest, rows)
+        part = Part(page.number, mark_of(page, read), tally, link, share.stored, share.rest, rows)
         return self._kept(part, rows, share) if self._pages > 1 else part
 
-    def _lines(self, page: Page, jobs: Mapping[str, Job]) -> Iterator[JobLine]:
-        yield from lines(self._objects, self._batch_id, page.places, jobs, patient=self._patient)
+    def _lines(self, page: Page, read: Read) -> Iterator[JobLine]:
+        yield from lines(self._objects, self._batch_id, page.places, read, patient=self._patient)
         yield from map(refused_line, page.refused)
 
     def _kept(self, part: Part, rows: Rows, share: _Share) -> Part:

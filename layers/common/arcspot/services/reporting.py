@@ -17,7 +17,7 @@ from arcspot.domain.reporting import batch_mail, trouble_mail
 from arcspot.domain.tallying import BatchSummary, Tally
 from arcspot.errors import Conflict, ItemsFailed
 from arcspot.ports import Event, Ports, Store
-from arcspot.services.contents import Plan, jobs_of, planned
+from arcspot.services.contents import Plan, Read, jobs_of, planned
 from arcspot.services.report_parts import HTML, JSON, Maker, Page, Part, mark_of, pages_of
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
@@ -62,11 +62,12 @@ def report_round(
     Works while there is `enough_time`, at one batch at least; the next call goes on behind it. Only one
     `owner` at a time is at work.
     """
-    due = ports.store.batches_due()
+    bad: dict[str, str] = {}
+    due = ports.store.batches_due(bad)
     row = ports.store.reporter() if due else Reporter()
     if not due or (row.held(now) and row.owner != owner):
-        return Reported()
-    return _Round(ports, now, owner, row, enough_time).work_off(due)
+        return Reported(failures=bad)
+    return _Round(ports, now, owner, row, enough_time, found=Reported(failures=bad)).work_off(due)
 
 
 @dataclass
@@ -231,7 +232,7 @@ class _Seen:
     marks: tuple[str, ...] = ()
     seconds: float = 0.0
     waits_for: str = ""
-    jobs: Mapping[str, Job] | None = None  # of a batch of one page
+    read: Read | None = None  # of a batch of one page
 
 
 def _look(store: Store, batch_id: str, pages: Sequence[Page], plan: Plan) -> _Seen:
@@ -241,9 +242,10 @@ def _look(store: Store, batch_id: str, pages: Sequence[Page], plan: Plan) -> _Se
     moments: list[datetime] = [place.dropped_at for place in plan.places]
     moments += [refusal.refused_at for refusal in plan.refused]
     first, last = min(moments), max(moments)
-    jobs: Mapping[str, Job] = {}
+    read = Read({}, {})
     for page in pages:
-        jobs = jobs_of(store, page.places)
+        read = jobs_of(store, page.places)
+        jobs = read.jobs
         open_jobs = [job for job in jobs.values() if not job.state.terminal]
         if open_jobs:
             # Of those, the one whose turn comes last: it is asked for each minute instead of all.
@@ -251,10 +253,12 @@ def _look(store: Store, batch_id: str, pages: Sequence[Page], plan: Plan) -> _Se
             return _Seen(len(moments), waits_for=latest.job_id)
         for place in page.places:
             job = jobs.get(place.job_id)
-            state, reason = (str(job.state), job.reason) if job else ("EXPIRED", "")
+            state, reason = (
+                (str(job.state), job.reason) if job else ("", str(read.unread.get(place.job_id, "")))
+            )
             facts.append(json.dumps((place.task_id, place.job_id, state, reason)))
         facts += [json.dumps((refusal.task_id, "", "REJECTED", refusal.reason)) for refusal in page.refused]
-        marks.append(mark_of(page, jobs))
+        marks.append(mark_of(page, read))
         first = min([first, *(job.created_at for job in jobs.values() if job.batch_id == batch_id)])
         last = max([last, *(job.updated_at for job in jobs.values())])
     return _Seen(
@@ -262,7 +266,7 @@ def _look(store: Store, batch_id: str, pages: Sequence[Page], plan: Plan) -> _Se
         told=_digest(facts),
         marks=tuple(marks),
         seconds=(last - first).total_seconds(),
-        jobs=jobs if len(pages) == 1 else None,
+        read=read if len(pages) == 1 else None,
     )
 
 
@@ -270,8 +274,8 @@ def _parts(
     store: Store, maker: Maker, pages: Sequence[Page], seen: _Seen, enough_time: Enough
 ) -> list[Part] | None:
     """Every page's part; None when there is no time for the rest, or a job is at work again."""
-    if seen.jobs is not None:
-        return [maker.make(pages[0], seen.jobs)]
+    if seen.read is not None:
+        return [maker.make(pages[0], seen.read)]
     parts = maker.known([page.number for page in pages])
     made = False
     for page, mark in zip(pages, seen.marks, strict=True):
@@ -280,10 +284,10 @@ def _parts(
             continue
         if made and not enough_time():
             return None
-        jobs = jobs_of(store, page.places)
-        if any(not job.state.terminal for job in jobs.values()):
+        read = jobs_of(store, page.places)
+        if any(not job.state.terminal for job in read.jobs.values()):
             return None
-        parts[page.number] = maker.make(page, jobs)
+        parts[page.number] = maker.make(page, read)
         made = True
     if made and not enough_time():
         return None
