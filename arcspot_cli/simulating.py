@@ -34,6 +34,8 @@ GUARDS = (
     "forgotten-instance",
     "vcpus-by-type",
     "heartbeat-below-timeout",
+    "pinned-version",
+    "lease-count",
 )
 
 

@@ -20,8 +20,8 @@ from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
 from arcspot.errors import NoMoney, NoSlot
 from arcspot.ports import Event, Ports
+from arcspot.services import ingesting, money, scaling, watching
 from arcspot.services import launching as launching_service
-from arcspot.services import money, scaling, watching
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 from arcspot_simulator import stack
@@ -162,6 +162,11 @@ def _orphan_two_rounds() -> Patches:
     ]
 
 
+def _lease_count() -> Patches:
+    """A launch may hold whatever it asks for."""
+    return [patch.object(launching, "MOST_AT_ONCE", 10**6)]
+
+
 def _zone_facts() -> Patches:
     """Of what several zones say the hardest counts: one zone's fact outvotes another's capacity."""
     return [patch.object(refusals, "MILDEST", tuple(reversed(refusals.MILDEST)))]
@@ -230,6 +235,16 @@ def _vcpus_by_type() -> Patches:
     return [patch.object(module, "vcpus", lambda name: 4) for module in (quotas, scaling)]
 
 
+def _pinned_version() -> Patches:
+    """A job names its file and no version of it: whatever lies there when a runner reads is its task."""
+    job = ingesting._job
+    return [
+        patch.object(
+            ingesting, "_job", lambda settings, dropped, version, *rest: job(settings, dropped, "", *rest)
+        )
+    ]
+
+
 def _heartbeat_below_timeout() -> Patches:
     """The service's heartbeat follows the silence allowed, however short a life is."""
     made = scaling.lifecycle_input
@@ -260,6 +275,8 @@ GUARDS: Mapping[str, Callable[[], Patches]] = {
     "forgotten-instance": _forgotten_instance,
     "vcpus-by-type": _vcpus_by_type,
     "heartbeat-below-timeout": _heartbeat_below_timeout,
+    "pinned-version": _pinned_version,
+    "lease-count": _lease_count,
 }
 
 

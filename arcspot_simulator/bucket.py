@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
-from arcspot.ports import Fetched, Listed
-from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse
+from arcspot.ports import Fetched, Listed, Stored
+from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse, stored_key_fault
 
 # Of these every version is kept, as in S3; of the rest the newest alone.
 VERSIONED = ("tasks", "recurring")
+VERSION = "?versionId="
 
 
 @dataclass
@@ -23,6 +24,7 @@ class MemoryObjects:
     versions: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
     newest: dict[str, str] = field(default_factory=dict, repr=False)
     unreadable: set[str] = field(default_factory=set)
+    trouble: Callable[[str, str], Exception | None] = lambda verb, key: None
     written: int = 0
     modified_at: dict[str, datetime] = field(default_factory=dict, repr=False)
     clock: Callable[[], datetime] = lambda: datetime.fromtimestamp(0, UTC)
@@ -44,6 +46,9 @@ class MemoryObjects:
         return [replace(e, body=e.body[-last:]) if isinstance(e, Fetched) else e for e in found]
 
     def _fetch(self, key: str, version: str | None) -> Fetched | Exception:
+        return self.trouble("read", key) or self._found(key, version)
+
+    def _found(self, key: str, version: str | None) -> Fetched | Exception:
         if key in self.unreadable:
             return ObjectUnreadable(f"{key}: it is archived")
         if version and (key, version) in self.versions:
@@ -65,13 +70,20 @@ class MemoryObjects:
         return {asked: each.body for asked, each in found.items() if isinstance(each, Fetched)}
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
+        refuse(object_key_fault(key), error=KeyRefused)
+        if failed := self.trouble("write", key):
+            raise failed
+        self._store(key, body)
+
+    def dropped(self, key: str, body: bytes) -> None:
+        """What a person put there: S3 itself takes `.` and `..` from whoever sends them as they are."""
+        refuse(stored_key_fault(key), error=KeyRefused)
         self._store(key, body)
 
     def write_parts(self, key: str, parts: Iterable[bytes], *, content_type: str) -> None:
         self.write(key, b"".join(parts), content_type=content_type)
 
     def _store(self, key: str, body: bytes) -> None:
-        refuse(object_key_fault(key), error=KeyRefused)
         if key not in self.bodies:
             self._changed(key)
         self.bodies[key] = body
@@ -105,22 +117,41 @@ class MemoryObjects:
     def size(self, key: str) -> int | None:
         return len(self.bodies[key]) if key in self.bodies else None
 
+    def stored(self, key: str) -> Stored | None:
+        body = self.bodies.get(key)
+        return None if body is None else Stored(len(body), hashlib.sha256(body).hexdigest())
+
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
         refuse(presigned_fault(seconds))
-        return f"memory://{key}"
+        return f"memory://{key}{VERSION if version else ''}{version or ''}"
+
+    def get(self, url: str) -> bytes:
+        """What a runner does with a presigned URL. Raises RecordMissing, ObjectUnreadable."""
+        key, _, version = url.removeprefix("memory://").partition(VERSION)
+        found = self._found(key, version or None)
+        if isinstance(found, Exception):
+            raise found
+        return found.body
 
     def presign_put(
-        self, key: str, *, sha256_hex: str, size: int, seconds: int
+        self, key: str, *, sha256_hex: str, size: int, seconds: int, once: bool = False
     ) -> tuple[str, Mapping[str, str]]:
         refuse(object_key_fault(key), error=KeyRefused)
         refuse(presigned_fault(seconds))
-        return f"memory://{key}", {"sha256": sha256_hex}
+        return f"memory://{key}", {"sha256": sha256_hex} | ({"if-none-match": "*"} if once else {})
 
-    def put(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
-        """What a runner does with a presigned URL. Raises ValueError for any other bytes."""
+    def put(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """What a runner does with a presigned URL; S3's status. Raises ValueError for any other bytes.
+
+        S3 looks at the condition before it looks at the bytes: 412 where an object is there already.
+        """
+        key = url.removeprefix("memory://")
+        if headers.get("if-none-match") == "*" and key in self.bodies:
+            return 412
         if hashlib.sha256(body).hexdigest() != headers["sha256"]:
             raise ValueError("400 BadDigest")
-        self._store(url.removeprefix("memory://"), body)
+        self._store(key, body)
+        return 200
 
 
 def _etag(body: bytes) -> str:

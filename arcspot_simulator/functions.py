@@ -18,7 +18,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from arcspot.errors import ArcspotError, Conflict, StoreBusy
-from arcspot.ports import Ports
+from arcspot.ports import Fetched, Ports
 from arcspot.settings import Settings
 from arcspot_simulator.cloud import AwsError
 from arcspot_simulator.loop import Loop
@@ -30,6 +30,12 @@ DEEPEST = 3
 # As template.yaml sets them (tests/contract/test_simulated_times.py).
 TIMEOUT_S = 60.0
 TIMEOUTS_S = {"ingest": 120.0, "report": 300.0, "runner_api": 30.0}
+MEMORY_MB = 512
+MEMORIES_MB = {"ingest": 1024, "report": 1024}
+# What Python, boto3 and the handler take of it, and what a byte of JSON and a row become once they are parsed
+# (tracemalloc's peak: 6.7 to 16.5 bytes for a byte of a task file, by the size of its grids; 1.9 kB a Job).
+OWN_MB = 110
+PARSED_BYTES, ROW_BYTES = 17, 2_000
 # What a call takes, in seconds: an assumption, as in tariff.py. Several things at once take more.
 CALL_S = 0.01
 CALLS_S = {"compute.launch": 1.5, "objects.read": 0.03, "objects.write": 0.04, "mail.send": 0.05}
@@ -172,6 +178,7 @@ class Functions:
             if self.meter is not None:
                 self.meter.called(current.function, name, args, result)
             self._takes(current, name, args, result)
+            self._holds(current, name, result)
             return result
 
         return call
@@ -220,6 +227,13 @@ class Functions:
             return
         self.loop.run(self.loop.now + seconds(name, args, result))
         self._cut_off(current)
+
+    def _holds(self, current: Invocation, name: str, result: Any) -> None:
+        """Beyond its memory a function is killed, by what one call has brought."""
+        limit = MEMORIES_MB.get(current.function, MEMORY_MB) - OWN_MB
+        if brought(result) > limit * 2**20:
+            self.trace(f"  {current.function}: {name} brought more than its memory holds")
+            raise PowerCut
 
     def _cut_off(self, current: Invocation) -> None:
         if self.loop.now > current.ends:
@@ -291,6 +305,19 @@ def seconds(name: str, args: tuple[Any, ...], result: Any) -> float:
     if isinstance(result, list | dict):
         return once * max(1, math.ceil(len(result) / 100))  # pages of BatchGet and Query
     return once
+
+
+def brought(result: Any) -> int:
+    """Bytes of memory that a call's answer takes once it is parsed."""
+    if isinstance(result, bytes):
+        return PARSED_BYTES * len(result)
+    if isinstance(result, Fetched):
+        return PARSED_BYTES * len(result.body)
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    if isinstance(result, list):
+        return sum(brought(each) if isinstance(each, bytes | Fetched) else ROW_BYTES for each in result)
+    return 0
 
 
 class Broken(AssertionError):

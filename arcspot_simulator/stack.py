@@ -15,7 +15,16 @@ from arcspot.domain.pausing import pause_seconds
 from arcspot.ports import Ports
 from arcspot.settings import MARGIN_SECONDS, Settings
 from arcspot_simulator.bucket import MemoryObjects
-from arcspot_simulator.cloud import FOREIGN, Machine, Prices, SimEc2, SimPriceList, SimSts, SimTimers
+from arcspot_simulator.cloud import (
+    FOREIGN,
+    AwsError,
+    Machine,
+    Prices,
+    SimEc2,
+    SimPriceList,
+    SimSts,
+    SimTimers,
+)
 from arcspot_simulator.functions import FunctionFailed, Functions
 from arcspot_simulator.lifecycle import SimStepFunctions
 from arcspot_simulator.limits import EVENT_BYTES, document_fault, refuse
@@ -75,6 +84,7 @@ class Stack:
         self.store = MemoryStore(lag=self._lag, clock=lambda: loop.now)
         self.store.on_event = lambda event: self.trace(f"{event.subject} {event.kind}: {event.detail}")
         self.objects = MemoryObjects(clock=lambda: self.loop.moment)
+        self.objects.trouble = self._trouble
         self._patience = Random(f"pauses of {seed}")  # its own: a pause draws nothing from the weather
         self.prices = Prices(seed, jumpy=jumpy)
         self.ec2 = SimEc2(loop, sky, self.prices, max_lifetime_s=lambda: self.settings.max_lifetime_s)
@@ -106,6 +116,8 @@ class Stack:
         self.natures: dict[str, Nature] = {}
         self.draw_nature: Callable[[Random], Nature] = lambda rng: Nature(60.0)
         self.dropped: dict[str, bytes] = {}
+        self.read_by_runners: dict[tuple[str, int], bytes] = {}
+        self.cursed = ""
         self.log: list[str] | None = None
         self.missed: Counter[str] = Counter()
         self.sweeps = 0
@@ -130,7 +142,14 @@ class Stack:
     def drop(self, key: str, body: bytes) -> None:
         """A person uploads a file; S3 tells EventBridge, which tells the queue: once, twice or never."""
         self.dropped[key] = body
-        self.objects.write(key, body, content_type="application/json")
+        self.objects.dropped(key, body)
+        self.objects.unreadable.discard(key)
+        if self.sky.strikes(self.sky.weather.archived):
+            self.trace(f"{key} is archived")
+            self.objects.unreadable.add(key)
+        if self.sky.weather.cursed_batch and not self.cursed:
+            self.cursed = f"reports/{key.split('/')[1]}/"
+            self.trace(f"nothing below {self.cursed} can be written")
         self._sequence += 1
         version = self.objects.newest.get(key, "null")
         detail = {
@@ -173,6 +192,18 @@ class Stack:
         self._polling = bool(self.queue)
         if self.queue:
             self.loop.after(0.2, "poll queue", self._poll)
+
+    def _trouble(self, verb: str, key: str) -> Exception | None:
+        """What S3 says of one object, whatever becomes of the others."""
+        if verb == "write" and self.cursed and key.startswith(self.cursed):
+            return AwsError(f"{key}: AccessDenied")
+        if verb == "read" and self.sky.strikes(self.sky.weather.reads_fail):
+            return AwsError(f"{key}: InternalError")
+        return None
+
+    def worked_on(self, job_id: str, fence: int, body: bytes) -> None:
+        """What a runner has read for a lease."""
+        self.read_by_runners[job_id, fence] = body
 
     # Schedules and events --------------------------------------------------------------------------------
     def start(self) -> None:

@@ -9,8 +9,9 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.aws.compose import from_environment
-from arcspot.errors import ConfigurationError
+from arcspot.errors import ConfigurationError, GpuIdle
 from arcspot.services import retiring
+from arcspot.services.afterwards import tried
 
 logger = Logger()
 
@@ -45,11 +46,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 launch_id,
                 reason=reason,
                 silent=silent,
+                stalled=error == GpuIdle.__name__,
                 now=now,
                 unless_heard_s=settings.silence_s / 2 if silent else 0.0,
             )
             if count:
-                ports.kick("scale")
+                tried("kicking scale", lambda: ports.kick("scale"))
             return {"reclaimed": count}
         case "terminate":
             return {"instance_id": retiring.terminate(ports, launch_id, now)}

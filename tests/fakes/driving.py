@@ -115,7 +115,7 @@ class Stack:
 
     def drop(self, key: str, body: bytes | dict[str, Any], **more: Any) -> ingesting.Outcome:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.world.objects.write(key, raw, content_type="application/json")
+        self.world.objects.dropped(key, raw)
         dropped = ingesting.Dropped(key=key, size=len(raw), **more)
         return ingesting.ingest(self.ports, self.settings, dropped, self.world.now)
 

@@ -106,7 +106,27 @@ def test_a_function_is_cut_off_at_its_own_limit() -> None:
 
 
 def test_the_limits_are_the_templates() -> None:
-    default = house.template()["Globals"]["Function"]["Timeout"]
+    default = house.template()["Globals"]["Function"]
     for name in functions.NAMES:
         limit = functions.TIMEOUTS_S.get(name, functions.TIMEOUT_S)
-        assert limit == house.functions()[name].get("Timeout", default), name
+        assert limit == house.functions()[name].get("Timeout", default["Timeout"]), name
+        memory = functions.MEMORIES_MB.get(name, functions.MEMORY_MB)
+        assert memory == house.functions()[name].get("MemorySize", default["MemorySize"]), name
+
+
+@pytest.mark.parametrize(
+    ("result", "takes"),
+    [(b"x" * 10, 170), ([Fetched(b"x" * 10), RecordMissing("k")], 2_170), ({"a": object()}, 2_000), (7, 0)],
+)
+def test_what_a_call_brings_takes_memory(result: object, takes: int) -> None:
+    assert functions.brought(result) == takes
+
+
+def test_a_function_that_is_brought_more_than_it_holds_is_killed() -> None:
+    built = calm()
+    built.objects.write("tasks/b/huge.json", b" " * (90 * 2**20), content_type="")
+    lied = {"object": {"key": "tasks/b/huge.json", "size": 10, "version-id": "v1", "sequencer": "1"}}
+    with pytest.raises(FunctionFailed, match="exited"):
+        built.functions.invoke(
+            "ingest", {"Records": [{"messageId": "m", "body": json.dumps({"detail": lied})}]}
+        )

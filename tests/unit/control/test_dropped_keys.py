@@ -109,7 +109,7 @@ def test_what_does_not_end_in_json_is_read_like_any_other() -> None:
 def test_a_bad_key_of_a_recurring_submission_is_told_once_a_turn(key: str) -> None:
     stack = Stack()
     for each in (key, "recurring/a/good.json"):
-        stack.world.objects.write(each, json.dumps(GOOD_TASK).encode(), content_type="")
+        stack.world.objects.dropped(each, json.dumps(GOOD_TASK).encode())
 
     def turn() -> list[bool]:
         receipts, _ = submit_again(

@@ -17,9 +17,9 @@ from arcspot.domain.reporting import batch_mail, trouble_mail
 from arcspot.domain.tallying import BatchSummary, Tally
 from arcspot.errors import Conflict, ItemsFailed
 from arcspot.ports import Event, Ports, Store
+from arcspot.services.afterwards import mailed, recorded
 from arcspot.services.contents import Plan, Read, jobs_of, planned
 from arcspot.services.report_parts import HTML, JSON, Maker, Page, Part, mark_of, pages_of
-from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
 UNFINISHED = (JobState.READY, JobState.LEASED)
@@ -135,7 +135,7 @@ class _Round:
             if self._sit():
                 self._write(self.row.failed(batch_id, why, self.now))
                 if self.row.tries(batch_id) == SAID_AFTER:
-                    self.ports.mail.send(*trouble_mail(batch_id, why, SAID_AFTER))
+                    mailed(self.ports, *trouble_mail(batch_id, why, SAID_AFTER))
 
     def _remember(self, batch_id: str) -> None:
         """Where the next call goes on, when there was no time even to look at all."""
@@ -317,20 +317,9 @@ def _written(store: Store, before: Batch, after: Batch) -> bool:
 
 
 def _tell(ports: Ports, batch: Batch, summary: BatchSummary, folder: str, now: datetime) -> None:
-    """Mail what was written. It is told at most once: if the mail is refused, the report is due again."""
-    with suppress(Exception):  # the report is there; its history is a kindness
-        ports.store.record(Event(f"batch#{batch.batch_id}", now, "reported", f"{summary.jobs} tasks"))
-    try:
-        ports.mail.send(*batch_mail(summary, page=folder + "index.html"))
-    except Exception:
-        until_written(lambda: _due_again(ports.store, batch.batch_id, now), ports.pause)
-        raise
-
-
-def _due_again(store: Store, batch_id: str, now: datetime) -> None:
-    there = store.batch(batch_id)
-    if there is not None:
-        store.write(replace(there.due(now), told=""))
+    """Mail what was written: the batch's row says that it is told, so never twice."""
+    mailed(ports, *batch_mail(summary, page=folder + "index.html"))
+    recorded(ports, Event(f"batch#{batch.batch_id}", now, "reported", f"{summary.jobs} tasks"))
 
 
 def _digest(facts: Sequence[str]) -> str:
