@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
@@ -37,8 +37,13 @@ class MemoryObjects:
             raise found
         return found.body
 
-    def fetch_many(self, wanted: Sequence[tuple[str, str | None]]) -> list[Fetched | Exception]:
-        return [self._fetch(key, version) for key, version in wanted]
+    def fetch_many(
+        self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
+    ) -> list[Fetched | Exception]:
+        found = (self._fetch(key, version) for key, version in wanted)
+        if last is None:
+            return list(found)
+        return [replace(e, body=e.body[-last:]) if isinstance(e, Fetched) else e for e in found]
 
     def _fetch(self, key: str, version: str | None) -> Fetched | Exception:
         return self.trouble("read", key) or self._found(key, version)
@@ -74,6 +79,9 @@ class MemoryObjects:
         """What a person put there: S3 itself takes `.` and `..` from whoever sends them as they are."""
         refuse(stored_key_fault(key), error=KeyRefused)
         self._store(key, body)
+
+    def write_parts(self, key: str, parts: Iterable[bytes], *, content_type: str) -> None:
+        self.write(key, b"".join(parts), content_type=content_type)
 
     def _store(self, key: str, body: bytes) -> None:
         if key not in self.bodies:

@@ -79,6 +79,11 @@ class Context:
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
 
+    @property
+    def aws_request_id(self) -> str:
+        current = self._functions.running[-1]
+        return f"{current.function} of {current.started}"
+
     def get_remaining_time_in_millis(self) -> int:
         current = self._functions.running[-1]
         return int(1000 * (current.ends - self._functions.loop.now))

@@ -21,6 +21,7 @@ from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
+from arcspot.domain.reporters import Reporter
 from arcspot.errors import Conflict, RowUnreadable, StoreRefused
 from arcspot.ports import Event, Record
 from arcspot_simulator.limits import (
@@ -45,6 +46,7 @@ _NAMES: dict[type, Callable[[Any], Key]] = {
     Batch: lambda r: ("batch", r.batch_id),
     Receipt: lambda r: ("receipt", receipt_name(r)),
     Sweep: lambda r: ("sweep", ""),
+    Reporter: lambda r: ("reporter", ""),
     Launch: lambda r: ("launch", r.launch_id),
     Ledger: lambda r: ("ledger", r.period),
     Estimate: lambda r: ("estimate", r.key),
@@ -239,6 +241,9 @@ class MemoryStore:
     def sweep_row(self) -> Sweep:
         return self._one(Sweep, "sweep") or Sweep()
 
+    def reporter(self) -> Reporter:
+        return self._one(Reporter, "reporter") or Reporter()
+
     def receipts_of_batch(self, batch_id: str) -> Iterable[Receipt]:
         names = self._arrive().receipts.get(batch_id, {})
         rows = (self._one(Receipt, "receipt", name) for name in names)
@@ -260,7 +265,7 @@ class MemoryStore:
     def batch(self, batch_id: str) -> Batch | None:
         return self._one(Batch, "batch", batch_id)
 
-    def batches_due(self) -> list[Batch]:
+    def batches_due(self, bad: dict[str, str] | None = None) -> list[Batch]:
         fresh = (self.batch(i) for i in list(self._arrive().due))
         return [batch for batch in fresh if batch and batch.report_due_at]
 

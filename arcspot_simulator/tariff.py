@@ -52,6 +52,7 @@ READS = {
     "leak",
     "prices",
     "sweep_row",
+    "reporter",
 }
 QUERIES = {
     "receipts_of_batch",
@@ -112,7 +113,7 @@ class Meter:
             self.units["DynamoDB read units"] += 0.5 * max(1, math.ceil(found / 4))  # type: ignore[assignment]
 
     def _bucket(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
-        if verb == "write":
+        if verb in ("write", "write_parts"):
             self.units["S3 PUT and LIST requests"] += 1
         elif verb == "keys":
             self.units["S3 PUT and LIST requests"] += max(1, math.ceil(len(list(result)) / 1000))

@@ -30,12 +30,13 @@ from bench.control_plane import cost, simulate
 from bench.ingest import ingest
 from bench.machine import commit, machine, today
 from bench.quick import help_text, imports
+from bench.report import measured as report
 from bench.table import table
 from bench.whole import demo, solve, stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
-ORDER = ("imports", "help", "stack", "ingest", "claims", "cost", "simulate", "demo", "solve")
+ORDER = ("imports", "help", "stack", "ingest", "report", "claims", "cost", "simulate", "demo", "solve")
 
 
 OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "reading", "rules")
@@ -63,6 +64,7 @@ def main() -> None:
         "help": lambda: help_text(PROJECT),
         "stack": lambda: stack(PROJECT, say),
         "ingest": lambda: ingest(PROJECT, say),
+        "report": lambda: report(say),
         "claims": claims,
         "cost": cost,
         "simulate": lambda: simulate(PROJECT, say),

@@ -45,6 +45,22 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
         verdict = _met(took, 60) if found["jobs"] == files and not found["jobs_twice"] else "**wrong**"
         what = f"invocations of `ingest` for {files} files dropped at once"
         yield what, "60", f"{took}, {found['jobs']} jobs, {found['jobs_twice']} of them twice", verdict
+    if found := results.get("report"):
+        for each in found["sizes"]:
+            what = f"report of {each['tasks']:,} tasks, modelled: longest of {each['rounds']} call(s)"
+            yield (
+                what,
+                f"{found['limit_s']:.0f} s",
+                f"{each['longest_s']:.0f} s",
+                _met(each["longest_s"], found["limit_s"]),
+            )
+            memory = f"peak memory of a report of {each['tasks']:,} tasks"
+            yield (
+                memory,
+                f"{found['memory_mb']:,} MB",
+                f"{each['peak_mb']:,} MB",
+                _met(each["peak_mb"], found["memory_mb"]),
+            )
     if found := results.get("cost"):
         per = found["usd"] * 1000 / found["tasks"]
         yield "control plane, 1,000 tasks", "$0.02 (aim)", f"${per:.4f}", _met(per, 0.02)

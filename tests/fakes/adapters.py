@@ -35,6 +35,18 @@ SHA = "0" * 64
 # These take the operation as a text.
 BY_NAME = ("get_paginator", "generate_presigned_url", "get_waiter")
 
+# A part that is sent by itself.
+LARGE = b"x" * (8 << 20)
+
+
+class BreaksOff:
+    """Parts of an object whose source fails on the way."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield LARGE
+        yield LARGE
+        raise RecordMissing("no more of it can be read")
+
 
 def the_longest_job() -> Job:
     job = Job(
@@ -127,6 +139,9 @@ def _bucket(ports: Ports) -> Iterator[Callable[[], object]]:
     yield lambda: objects.read(KEY, version="v")
     yield lambda: (list(objects.keys("accepted/")), list(objects.listing("tasks/", KEY)))
     yield lambda: objects.fetch_many([(KEY, "v"), (KEY, None)])
+    yield lambda: objects.fetch_many([(KEY, None)], last=9)
+    for parts in ([b"x"], [LARGE, LARGE], BreaksOff()):
+        yield lambda parts=parts: objects.write_parts(longest, parts, content_type="application/json")  # type: ignore[misc]
     yield lambda: objects.presign_get(KEY, version="v", seconds=60)
     put = f"results/{'f' * 64}/9/{'n' * 100}"
     for once in (True, False):

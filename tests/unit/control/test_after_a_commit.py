@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import Estimate
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.errors import ArcspotError, ItemsFailed, LaunchUnknown, NoCapacity
@@ -242,7 +243,10 @@ def breaking(
     def refused(name: str, args: tuple[Any, ...]) -> bool:
         return name == "compute.launch"
 
-    commits: dict[Any, Any] = {launch: launched, scale: reserved}
+    def told(name: str, args: tuple[Any, ...]) -> bool:
+        return name == "store.write" and any(isinstance(r, Batch) for r in args)
+
+    commits: dict[Any, Any] = {launch: launched, scale: reserved, report: told}
     commits |= {refused_launch: refused, unclear_launch: refused}
     found = Breaking(stack.ports, fail_at, takes_effect)
     found.commit = commits.get(service, found.commit)

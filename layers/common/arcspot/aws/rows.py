@@ -16,6 +16,7 @@ from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
+from arcspot.domain.reporters import Reporter
 from arcspot.errors import RowUnreadable, StoreRefused
 from arcspot.ports import Event, Record
 
@@ -98,6 +99,8 @@ def key_of(record: Record) -> str:
             return receipt_key(record.key) if record.part == 0 else _part_key(record)
         case Sweep():
             return "SWEEP"
+        case Reporter():
+            return "REPORTER"
         case Launch():
             return record.launch_id
         case Ledger():
