@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from arcspot.domain import scoring, tasks
 from arcspot.domain.jobs import Job, JobState
 from arcspot.errors import RecordMissing
 from arcspot.services.ingesting import DEFAULT_BATCH, TASKS_PREFIX, batch_of
-from arcspot_cli.errors import CommandFailed
+from arcspot_cli import unpacking
 from arcspot_cli.target import Target
 
 MANIFEST = "manifest.json"
@@ -119,17 +117,17 @@ def get(
 
 def fetch(target: Target, job: Job, folder: Path) -> bool:
     """One job's files, checked, then moved into place; False when they were there. Raises CommandFailed."""
-    manifest_bytes = _read(target, job.result_prefix + MANIFEST)
-    if (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == manifest_bytes:
+    left = unpacking.left(target.bucket, job)
+    if (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == left.manifest:
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.parent / f".{folder.name}.{os.getpid()}.part"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
-        for name, body in _files(target, job, json.loads(manifest_bytes)):
+        for name, body in left.files():
             (beside / name).write_bytes(body)
-        (beside / MANIFEST).write_bytes(manifest_bytes)
+        (beside / MANIFEST).write_bytes(left.manifest)
         if folder.exists():
             shutil.rmtree(folder)
         beside.rename(folder)
@@ -155,9 +153,8 @@ def shown(target: Target, task_ids: Collection[str], *, batch: str | None) -> It
     for item in asked:
         job = jobs.get(item.job_id)
         if job is not None and job.state is JobState.DONE:
-            prediction = json.loads(_read(target, job.result_prefix + "prediction.json"))
-            task = known_task(target, job)
-            yield Shown(item.task_id, job, task, scoring.read_prediction(prediction))
+            prediction = scoring.read_prediction(unpacking.prediction(target.bucket, job))
+            yield Shown(item.task_id, job, known_task(target, job), prediction)
 
 
 def known_task(target: Target, job: Job) -> tasks.Task | None:
@@ -168,26 +165,6 @@ def known_task(target: Target, job: Job) -> tasks.Task | None:
         return None
     found = [task for task in tasks.read_task_file(job.input.key, body).tasks if task.task_id == job.task_id]
     return found[0] if found else None
-
-
-def _files(target: Target, job: Job, manifest: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    for name, told in manifest["files"].items():
-        if Path(name).name != name or name.startswith("."):
-            raise CommandFailed(f"{job.result_prefix}{MANIFEST} names {name!r}, which is no plain file name")
-        body = _read(target, job.result_prefix + name)
-        if hashlib.sha256(body).hexdigest() != told["sha256"]:
-            raise CommandFailed(
-                f"{job.result_prefix}{name} is not what its manifest promises; run the command "
-                "again, and if it stays so, look at the object's versions"
-            )
-        yield name, body
-
-
-def _read(target: Target, key: str) -> bytes:
-    try:
-        return target.bucket.read(key)
-    except RecordMissing as error:
-        raise CommandFailed(f"{error}; it was removed from the bucket") from error
 
 
 def _submission(out: Path, answers: list[Answer]) -> None:

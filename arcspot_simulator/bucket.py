@@ -17,13 +17,19 @@ class MemoryObjects:
     _listed: dict[str, tuple[int, list[str]]] = field(default_factory=dict, repr=False)
     _counts: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def read(self, key: str, *, version: str | None = None) -> bytes:
+    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
         if key not in self.bodies:
             raise RecordMissing(key)
-        return self.bodies[key]
+        return self.bodies[key] if last is None else self.bodies[key][-last:]
 
-    def read_many(self, wanted: Sequence[tuple[str, str | None]]) -> Mapping[tuple[str, str | None], bytes]:
-        return {(key, version): self.bodies[key] for key, version in wanted if key in self.bodies}
+    def read_many(
+        self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
+    ) -> Mapping[tuple[str, str | None], bytes]:
+        return {
+            (key, version): self.read(key, version=version, last=last)
+            for key, version in wanted
+            if key in self.bodies
+        }
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
         self._store(key, body)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from arcspot.domain import results
 from arcspot.domain.budget import Fleet, Leak, Ledger
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Breaker, Launch, LaunchState
@@ -20,6 +21,7 @@ from arcspot.ports import Record
 from arcspot.settings import MARGIN_SECONDS
 from arcspot_simulator.cloud import FOREIGN, Machine
 from arcspot_simulator.loop import START
+from arcspot_simulator.runners import result
 from arcspot_simulator.stack import Stack
 from arcspot_simulator.weather import HOUR
 
@@ -146,9 +148,9 @@ class Invariants:
         if not after.result_prefix.endswith(f"/{before.lease.fence if before.lease else 0}/"):
             self.double_commits += 1
             self._fail("I8", f"{after.job_id} committed {after.result_prefix} under lease {before.lease}")
-        for name in ("prediction.json", "metrics.json", "manifest.json"):
-            if after.result_prefix + name not in self.stack.objects.bodies:
-                self._fail("I8", f"{after.job_id}: {name} of its result is not in the bucket")
+        body = self.stack.objects.bodies.get(after.result_prefix + results.RESULT)
+        if body != result(after.job_id, after.fence):
+            self._fail("I8", f"{after.job_id}: {'another' if body else 'no'} result is in the bucket")
 
     def _lost(self, before: Job, after: Job) -> None:
         """I11: who takes a lease from a runner that is well?"""

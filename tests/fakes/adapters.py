@@ -103,7 +103,8 @@ def _bucket(ports: Ports) -> Iterator[Callable[[], object]]:
     longest = f"rejected/runs/{'n' * 54}/{KEY}.json"
     yield lambda: objects.write(longest, b"x", content_type="application/json")
     yield lambda: (objects.read(longest), objects.size(longest), objects.delete(longest))
-    yield lambda: objects.read(KEY, version="v")
+    yield lambda: (objects.read(KEY, version="v"), objects.read(KEY, last=1024))
+    yield lambda: objects.read_many([(KEY, None), (KEY, "v")], last=1024)
     yield lambda: list(objects.keys(f"accepted/runs/{'n' * 54}/"))
     yield lambda: objects.presign_get(KEY, version="v", seconds=60)
     yield lambda: objects.presign_put(f"results/{'f' * 64}/9/{'n' * 100}", sha256_hex=SHA, size=1, seconds=60)

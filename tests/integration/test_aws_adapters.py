@@ -174,6 +174,18 @@ def test_many_objects_are_read_at_once_each_version_by_itself_and_absent_ones_le
     assert ports.objects.read_many([]) == {}
 
 
+def test_the_end_of_an_object_is_read_without_what_is_before_it(ports: Ports) -> None:
+    ports.objects.write("a", b"0123456789", content_type="x")
+    ports.objects.write("empty", b"", content_type="x")
+    assert ports.objects.read("a", last=3) == b"789"
+    assert ports.objects.read("a", last=99) == b"0123456789"
+    assert ports.objects.read("empty", last=3) == b""
+    found = ports.objects.read_many([("a", None), ("empty", None), ("absent", None)], last=2)
+    assert found == {("a", None): b"89", ("empty", None): b""}
+    with pytest.raises(RecordMissing, match="absent"):
+        ports.objects.read("absent", last=3)
+
+
 def test_a_presigned_put_signs_the_checksum_of_the_bytes(ports: Ports) -> None:
     url, headers = ports.objects.presign_put(
         "results/x", sha256_hex=hashlib.sha256(b"hi").hexdigest(), size=2, seconds=60

@@ -19,6 +19,7 @@ from arcspot_simulator.loop import START, Loop
 from arcspot_simulator.stack import Stack
 from arcspot_simulator.weather import CALM, Sky
 from tests.fakes import house
+from tests.fakes.driving import result_of
 
 
 def calm(**weather: Any) -> Stack:
@@ -27,11 +28,11 @@ def calm(**weather: Any) -> Stack:
 
 def answered(built: Stack, jobs: int) -> None:
     """A batch of so many files, all of them answered, whose report is due."""
-    answer = json.dumps([{"attempt_1": [[1]], "attempt_2": [[2]]}]).encode()
+    answer = result_of("x")
     for n in range(jobs):
         key, prefix = f"tasks/big/{n:05d}.json", f"results/{n:05d}/1/"
         built.objects.bodies[key] = task_bytes(n)
-        built.objects.bodies[prefix + "prediction.json"] = answer
+        built.objects.bodies[prefix + "result.zip"] = answer
         built.store.write(
             Job(
                 job_id=f"{n:024x}", batch_id="big", config={}, solver_version="1", created_at=START,
@@ -55,11 +56,13 @@ def test_read_one_by_one_the_same_report_would_never_be_done(monkeypatch: pytest
     built = calm()
     answered(built, 10_000)
 
-    def one_by_one(self: Any, wanted: Sequence[tuple[str, str | None]]) -> Mapping[Any, bytes]:
+    def one_by_one(
+        self: Any, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
+    ) -> Mapping[Any, bytes]:
         found = {}
         for key, version in wanted:
             try:
-                found[key, version] = built.functions.faulty.objects.read(key, version=version)
+                found[key, version] = built.functions.faulty.objects.read(key, version=version, last=last)
             except RecordMissing:
                 continue
         return found

@@ -73,8 +73,13 @@ class Store(Protocol):
 class Objects(Protocol):
     """The bucket."""
 
-    def read(self, key: str, *, version: str | None = None) -> bytes: ...
-    def read_many(self, wanted: Sequence[tuple[str, str | None]]) -> Mapping[tuple[str, str | None], bytes]:
+    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
+        """The object's bytes, or at most its `last` ones. Raises RecordMissing."""
+        ...
+
+    def read_many(
+        self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
+    ) -> Mapping[tuple[str, str | None], bytes]:
         """The bytes of many (key, version), several at once; what does not exist is left out."""
         ...
 

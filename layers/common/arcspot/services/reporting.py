@@ -10,6 +10,7 @@ from arcspot.domain import reporting, scoring, tasks
 from arcspot.domain.jobs import Batch, Job, JobState
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Ports
+from arcspot.services import results
 from arcspot.settings import Settings
 
 MAX_MAILED_BATCHES = 20
@@ -52,14 +53,15 @@ def report(ports: Ports, batch: Batch, jobs: list[Job], now: datetime) -> bool:
 
 
 class _Files:
-    """The task files and predictions of a batch: each read once, all of them several at once.
+    """The task files and answers of a batch: each read once, all of them several at once.
 
     Each task file is parsed once, however many of its tasks are asked for.
     """
 
     def __init__(self, ports: Ports, jobs: Sequence[Job]) -> None:
-        answers = [(_prediction_key(job), None) for job in jobs if job.state is JobState.DONE]
-        self._bodies = ports.objects.read_many([*(_source(job) for job in jobs), *answers])
+        self._bodies = ports.objects.read_many([_source(job) for job in jobs])
+        done = [job.result_prefix for job in jobs if job.state is JobState.DONE]
+        self._answers = results.predictions(ports.objects, done)
         self._parsed: dict[tuple[str, str | None], Mapping[str, tasks.Task]] = {}
 
     def task(self, job: Job) -> tasks.Task | None:
@@ -72,17 +74,12 @@ class _Files:
         return self._parsed[source].get(job.task_id)
 
     def prediction(self, job: Job) -> list[dict[str, list[list[int]]]]:
-        body = self._bodies.get((_prediction_key(job), None))
-        answer = json.loads(body) if body is not None else []
+        answer = self._answers[job.result_prefix]
         return answer if isinstance(answer, list) else []
 
 
 def _source(job: Job) -> tuple[str, str | None]:
     return job.input.key, job.input.object_version or None
-
-
-def _prediction_key(job: Job) -> str:
-    return job.result_prefix + "prediction.json"
 
 
 def _line(files: _Files, job: Job) -> reporting.JobLine:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from arcspot.domain import results
 from arcspot.domain.budget import share_usd_micros
 from arcspot.domain.identity import Caller
 from arcspot.domain.jobs import Estimate, Job, JobState
@@ -28,7 +29,6 @@ NOTED_SHARE = 0.1
 DOWNLOAD_SECONDS = 60 * 60
 # Jobs that one runner may hold: each of them is an interruption when its machine goes.
 MOST_AT_ONCE = 8
-REQUIRED_FILES = ("prediction.json", "metrics.json", "manifest.json")
 SERVING = (LaunchState.ACTIVE, LaunchState.DRAINING)
 FAILING_BYES = {"interrupted": "RunnerInterrupted", "gave_up": "RunnerGaveUp"}
 
@@ -344,9 +344,8 @@ class Door:
         }
 
     def _uploaded(self, prefix: str, files: Mapping[str, tuple[int, str]]) -> None:
-        missing = [name for name in REQUIRED_FILES if name not in files]
-        if missing:
-            raise BadRequest(f"files: expected {', '.join(REQUIRED_FILES)}; missing {', '.join(missing)}")
+        if missing := results.missing(files):
+            raise BadRequest(f"files: {missing}; found {', '.join(files)}")
         for name, (size, _) in files.items():
             found = self.ports.objects.size(prefix + name)
             if found != size:

@@ -1,0 +1,44 @@
+"""Read the answers of many results, whatever release's runner left them, several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from arcspot.domain import results
+from arcspot.domain.results import PREDICTION, RESULT, EndTooShort, ResultBroken
+from arcspot.ports import Objects
+
+LONG_END_BYTES = 2 * results.MOST_OF_A_DOCUMENT
+"""Where the usual end does not reach back to a file that `results.part` would still read."""
+
+
+def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, Any | ResultBroken]:
+    """The JSON of each result's `prediction.json`, or why there is none; by prefix.
+
+    One GET of at most 32 KiB for each result, two for one of an earlier release. What the JSON says is
+    for `scoring.read_prediction` to judge.
+    """
+    found = _read(objects, prefixes, RESULT, last=results.END_BYTES)
+    longer = [each for each in prefixes if isinstance(found.get(each), EndTooShort)]
+    found |= _read(objects, longer, RESULT, last=LONG_END_BYTES)
+    earlier = [each for each in prefixes if each not in found]
+    found |= _read(objects, earlier, PREDICTION, last=results.MOST_OF_A_DOCUMENT + 1)
+    gone = ResultBroken(f"neither {RESULT} nor {PREDICTION} is in the bucket: it was removed")
+    return {each: found.get(each, gone) for each in prefixes}
+
+
+def _read(
+    objects: Objects, prefixes: Sequence[str], name: str, *, last: int
+) -> dict[str, Any | ResultBroken]:
+    """The same of those that have an object of this name."""
+    bodies = objects.read_many([(each + name, None) for each in prefixes], last=last)
+    found: dict[str, Any | ResultBroken] = {}
+    for each in prefixes:
+        body = bodies.get((each + name, None))
+        if body is not None:
+            try:
+                found[each] = results.document({name: body}, PREDICTION)
+            except ResultBroken as fault:
+                found[each] = fault
+    return found
