@@ -153,7 +153,7 @@ def shown(target: Target, task_ids: Collection[str], *, batch: str | None) -> It
     for item in asked:
         job = jobs.get(item.job_id)
         if job is not None and job.state is JobState.DONE:
-            prediction = scoring.read_prediction(unpacking.prediction(target.bucket, job))
+            prediction = scoring.read_prediction(json.loads(unpacking.prediction(target.bucket, job)))
             yield Shown(item.task_id, job, known_task(target, job), prediction)
 
 

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from arcspot.domain import results
 from arcspot.domain.jobs import Job
-from arcspot.domain.results import MANIFEST, RESULT, ResultBroken
-from arcspot.errors import RecordMissing
+from arcspot.domain.results import MANIFEST, RESULT
+from arcspot.errors import RecordMissing, ResultBroken
 from arcspot.ports import Objects
 from arcspot.services.results import predictions
 from arcspot_cli.errors import CommandFailed
@@ -67,8 +67,8 @@ def left(bucket: Objects, job: Job) -> Left:
     return Left(bucket, prefix, _checked(prefix, lambda: results.part({RESULT: end}, MANIFEST)), end)
 
 
-def prediction(bucket: Objects, job: Job) -> Any:
-    """The JSON of a job's answer. Raises CommandFailed."""
+def prediction(bucket: Objects, job: Job) -> bytes:
+    """The bytes of a job's answer. Raises CommandFailed."""
     found = predictions(bucket, [job.result_prefix])[job.result_prefix]
     if isinstance(found, ResultBroken):
         raise CommandFailed(f"{job.result_prefix}: {found}")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcspot.domain import results
-from arcspot.domain.results import EndTooShort, ResultBroken
+from arcspot.errors import EndTooShort, ResultBroken
 from arcspot.services.results import LONG_END_BYTES, predictions
 from arcspot_simulator.bucket import MemoryObjects
 
@@ -194,7 +194,7 @@ def bucket(**prefixes: Callable[[], dict[str, bytes]]) -> Counting:
 def test_each_answer_is_one_short_read_whatever_the_weights_weigh() -> None:
     objects = bucket(**{f"r{n}": lambda: {"result.zip": results.pack(files())} for n in range(20)})
     found = predictions(objects, [f"r{n}/" for n in range(20)])
-    assert list(found.values()) == [ANSWER] * 20
+    assert list(found.values()) == [files()["prediction.json"]] * 20
     assert sorted(objects.asked) == sorted(f"r{n}/result.zip" for n in range(20))
     assert objects.given <= 20 * results.END_BYTES
 
@@ -208,7 +208,7 @@ def test_one_bad_answer_is_told_and_the_others_are_read() -> None:
         bomb=lambda: {"result.zip": BOMB},
     )
     found = predictions(objects, ["torn/", "good/", "gone/", "old/", "huge/", "bomb/"])
-    assert (found.pop("good/"), found.pop("old/")) == (ANSWER, ANSWER)
+    assert found.pop("good/") == found.pop("old/") == files()["prediction.json"]
     assert all(isinstance(each, ResultBroken) for each in found.values())
     assert set(found) == {"torn/", "gone/", "huge/", "bomb/"}
     assert "removed" in str(found["gone/"])
@@ -217,7 +217,7 @@ def test_one_bad_answer_is_told_and_the_others_are_read() -> None:
 
 def test_an_answer_that_begins_before_the_end_that_is_read_is_read_all_the_same() -> None:
     noise = "".join(hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range(2000))
-    answer = [{"attempt_1": [[1]], "attempt_2": [[2]], "noise": noise}]
-    objects = bucket(r=lambda: {"result.zip": results.pack(files(prediction=json.dumps(answer).encode()))})
+    answer = json.dumps([{"attempt_1": [[1]], "attempt_2": [[2]], "noise": noise}]).encode()
+    objects = bucket(r=lambda: {"result.zip": results.pack(files(prediction=answer))})
     assert predictions(objects, ["r/"]) == {"r/": answer}
     assert len(objects.asked) == 2

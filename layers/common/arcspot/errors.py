@@ -9,6 +9,8 @@ name, and the runner acts on the name a refused call carries.
     ├── TaskFileRefused        a task file (or object key) we cannot use
     ├── ConfigurationError     a setting is missing or makes no sense
     ├── RecordMissing          a row that must exist does not
+    ├── ResultBroken           a result that is not what a runner leaves
+    │   └── EndTooShort        more of the object has to be read for it
     ├── Conflict               a conditional write lost: somebody else was first
     │   ├── NoMoney            the ledger cannot cover the worst case
     │   ├── NoSlot             every slot of the fleet is taken
@@ -54,6 +56,14 @@ class ConfigurationError(ArcspotError):
 
 class RecordMissing(ArcspotError):
     """A row that must exist does not."""
+
+
+class ResultBroken(ArcspotError):
+    """What lies under a result's prefix is not what a runner leaves there; says which file and why."""
+
+
+class EndTooShort(ResultBroken):
+    """A file of a result begins before the end of the object that was read: more of it has to be."""
 
 
 class Conflict(ArcspotError):

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from arcspot.errors import ArcspotError
+from arcspot.errors import EndTooShort, ResultBroken
 
 RESULT = "result.zip"
 PREDICTION, METRICS, MANIFEST = "prediction.json", "metrics.json", "manifest.json"
@@ -37,14 +37,6 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _END, _END_BYTES = b"PK\x05\x06", 22
 # So that the same files always give the same bytes: a PUT that is repeated is seen to be the same.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
-
-
-class ResultBroken(ArcspotError):
-    """What lies under a result's prefix is not what a runner leaves there; says which file and why."""
-
-
-class EndTooShort(ResultBroken):
-    """The file begins before the end of the object that was read: more of it has to be."""
 
 
 def missing(names: Iterable[str]) -> str:

@@ -74,7 +74,8 @@ class _Files:
         return self._parsed[source].get(job.task_id)
 
     def prediction(self, job: Job) -> list[dict[str, list[list[int]]]]:
-        answer = self._answers[job.result_prefix]
+        body = self._answers[job.result_prefix]
+        answer = json.loads(body) if isinstance(body, bytes) else []
         return answer if isinstance(answer, list) else []
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from arcspot.domain import results
-from arcspot.domain.results import PREDICTION, RESULT, EndTooShort, ResultBroken
+from arcspot.domain.results import PREDICTION, RESULT
+from arcspot.errors import EndTooShort, ResultBroken
 from arcspot.ports import Objects
 
 LONG_END_BYTES = 2 * results.MOST_OF_A_DOCUMENT
 """Where the usual end does not reach back to a file that `results.part` would still read."""
 
 
-def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, Any | ResultBroken]:
-    """The JSON of each result's `prediction.json`, or why there is none; by prefix.
+def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, bytes | ResultBroken]:
+    """The bytes of each result's `prediction.json`, or why there are none; by prefix.
 
-    One GET of at most 32 KiB for each result, two for one of an earlier release. What the JSON says is
-    for `scoring.read_prediction` to judge.
+    One GET of at most 32 KiB for each result, two for one of an earlier release. What the bytes say is
+    for `scoring` to judge.
     """
     found = _read(objects, prefixes, RESULT, last=results.END_BYTES)
     longer = [each for each in prefixes if isinstance(found.get(each), EndTooShort)]
@@ -30,15 +30,15 @@ def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, Any | Re
 
 def _read(
     objects: Objects, prefixes: Sequence[str], name: str, *, last: int
-) -> dict[str, Any | ResultBroken]:
+) -> dict[str, bytes | ResultBroken]:
     """The same of those that have an object of this name."""
     bodies = objects.read_many([(each + name, None) for each in prefixes], last=last)
-    found: dict[str, Any | ResultBroken] = {}
+    found: dict[str, bytes | ResultBroken] = {}
     for each in prefixes:
         body = bodies.get((each + name, None))
         if body is not None:
             try:
-                found[each] = results.document({name: body}, PREDICTION)
+                found[each] = results.part({name: body}, PREDICTION)
             except ResultBroken as fault:
                 found[each] = fault
     return found
