@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Batch, Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Record
@@ -27,6 +27,7 @@ _NAMES: dict[type, Callable[[Any], Key]] = {
     Job: lambda r: ("job", r.job_id),
     Batch: lambda r: ("batch", r.batch_id),
     Launch: lambda r: ("launch", r.launch_id),
+    Token: lambda r: ("token", r.launch_id),
     Ledger: lambda r: ("ledger", r.period),
     Estimate: lambda r: ("estimate", r.key),
     Leak: lambda r: ("leak", r.instance_id),
@@ -189,6 +190,9 @@ class MemoryStore:
 
     def launch(self, launch_id: str) -> Launch | None:
         return self._one(Launch, "launch", launch_id)
+
+    def token(self, launch_id: str) -> Token | None:
+        return self._one(Token, "token", launch_id)
 
     def launches(self) -> list[Launch]:
         return self.every(Launch)

@@ -39,7 +39,8 @@ MEMORY_GB = {"ingest": 1.0, "report": 1.0}
 USUAL_GB = 0.5
 # A handler's own work and each of its calls, warm: an assumption, to be replaced by a bill.
 LAMBDA_OWN_S, LAMBDA_CALL_S = 0.015, 0.008
-READS = {"job", "batch", "launch", "ledger", "fleet", "breaker", "suspects", "estimate", "leak", "prices"}
+READS = {"job", "batch", "launch", "ledger", "fleet", "breaker", "suspects", "estimate", "leak", "prices",
+         "token"}  # fmt: skip
 QUERIES = {"ready_jobs", "ready_count", "jobs_of_batch", "batch_count", "batches_due", "open_launches"}
 
 

@@ -171,7 +171,10 @@ def kill_the_keeper_of_the_token(batch: Batch) -> None:
     """Kill launch when the execution hands it the token of `Serve`: frozen before, else it is too fast."""
 
     def booting() -> bool:
-        return any(row.token_phase == "boot" and row.task_token for row in batch.launches())
+        tokens = batch.whole.tokens()
+        return any(
+            tokens[row.launch_id].phase == "boot" for row in batch.launches() if row.launch_id in tokens
+        )
 
     def asked() -> bool:
         return any(batch.whole.entered(row.launch_id) == "Serve" for row in batch.launches())

@@ -20,7 +20,7 @@ from arcspot.aws.compose import build
 from arcspot.aws.compute import LAUNCH_TAG, STACK_TAG, Ec2
 from arcspot.aws.messages import StepFunctions, StsWitness
 from arcspot.domain.jobs import Batch, JobState
-from arcspot.domain.launching import LaunchState
+from arcspot.domain.launching import LaunchState, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import (
     Conflict,
@@ -149,6 +149,11 @@ def test_many_tasks_in_one_file_are_added_once(ports: Ports, settings: Settings)
 def test_rows_of_the_ledger_table_come_back(ports: Ports, settings: Settings) -> None:
     ports.store.write(Suspects(since={"i-1": START}))
     assert ports.store.suspects().since == {"i-1": START}
+    assert ports.store.token("l") is None
+    ports.store.write(Token("l", START).waiting(token="t" * 1000, phase="boot"))
+    kept = ports.store.token("l")
+    assert kept == Token("l", START, "boot", "t" * 1000, version=1)
+    ports.store.write(kept.waiting(token="u", phase="serve"))
     ports.store.write(ports.store.breaker().tripped(NoCapacity("none"), now=START))
     assert ports.store.breaker().open(START)
     assert scaling.estimated_seconds(ports, settings) == settings.task_budget_s / 2

@@ -28,7 +28,7 @@ from botocore.exceptions import ClientError
 from arcspot.aws.codec import decode, encode
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Batch, Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Record
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 KEEP_FINISHED = timedelta(days=90)
 KEEP_EVENTS = timedelta(days=30)
+KEEP_TOKENS = timedelta(days=7)
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 BATCH_GET = 100
 COUNT_PAGE = 1_000
@@ -167,6 +168,9 @@ class DynamoStore:
 
     def launch(self, launch_id: str) -> Launch | None:
         return self._one(self._tables.launches_table, launch_id, Launch)
+
+    def token(self, launch_id: str) -> Token | None:
+        return self._one(self._tables.ledger_table, f"TOKEN#{launch_id}", Token)
 
     def open_launches(self) -> list[Launch]:
         rows = self._query(
@@ -308,6 +312,8 @@ def _key(record: Record) -> str:
             return f"BATCH#{record.batch_id}"
         case Launch():
             return record.launch_id
+        case Token():
+            return f"TOKEN#{record.launch_id}"
         case Ledger():
             return f"PERIOD#{record.period}"
         case Fleet():
@@ -341,6 +347,8 @@ def _index(record: Record) -> dict[str, Any]:
             extra["open"] = "OPEN"
         else:
             extra["ttl"] = int(((record.gone_at or record.created_at) + KEEP_FINISHED).timestamp())
+    elif isinstance(record, Token):
+        extra["ttl"] = int((record.until + KEEP_TOKENS).timestamp())
     return extra
 
 

@@ -69,7 +69,8 @@ class Launch:
     lags: whoever ends a launch must see every one of them. `market` is what was asked for
     until the instance says what it is. `armed`: the one-shot schedule that ends the instance
     at its deadline exists. `price_guessed`: nobody told the spot price, so `price` is the on-demand
-    one. `vcpus` is the most the instance may have; 0 sets no limit.
+    one. `vcpus` is the most the instance may have; 0 sets no limit. `task_token` and `token_phase`
+    are on rows of earlier releases; now they are a `Token`.
     """
 
     launch_id: str
@@ -158,10 +159,6 @@ class Launch:
             self, state=LaunchState.ACTIVE, secret_sha256=secret_sha256, host=host, heartbeat_at=now
         )
 
-    def waiting(self, *, token: str, phase: str) -> Launch:
-        """Keep the state machine's callback token, so that the instance never has to."""
-        return replace(self, task_token=token, token_phase=phase)
-
     def asked_to_drain(self, *, reason: str) -> Launch:
         """EC2 announced an interruption: no more work, though what is leased may still be given back."""
         return replace(self, drain=True, reason=self.reason or reason)
@@ -220,6 +217,27 @@ class Launch:
         if self.state is not LaunchState.GONE:
             raise Conflict(f"launch {self.launch_id} is {self.state}; only a GONE one can be settled")
         return replace(self, state=LaunchState.SETTLED, actual=actual, task_token="", secret_sha256="")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The callback token that a launch's state machine waits for, so that the instance never has it.
+
+    A row of its own: it has about a thousand characters, and the launch's row is written with every lease.
+    `until`: when its launch is over at the latest.
+    """
+
+    launch_id: str
+    until: datetime
+    phase: str = ""
+    token: str = ""
+    version: int = 0
+
+    def waiting(self, *, token: str, phase: str) -> Token:
+        """Keep the token of `phase` (boot or serve). A call that comes late brings no phase back."""
+        if self.phase == "serve" and phase == "boot":
+            return self
+        return replace(self, token=token, phase=phase)
 
 
 def hold_over(launch: Launch, now: datetime) -> bool:

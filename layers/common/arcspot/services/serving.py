@@ -179,9 +179,7 @@ class Door:
             return True
 
         if until_written(act):
-            self.ports.store.record(
-                Event(f"job#{job_id}", self.now, "done", f"{seconds:.1f} s on {row.launch_id}")
-            )
+            # No event is recorded: all it could say is on the job's row, for a sixteenth of a cent in 1,000.
             self._observe(seconds)
             launching.close_breaker(self.ports, after_launch=False)
         return {"result_prefix": prefix}
@@ -238,8 +236,8 @@ class Door:
                 self.ports, RunnerGaveUp(f"{left.instance_id} could not work; see logs/"), self.now
             )
         self.ports.store.record(Event(f"launch#{row.launch_id}", self.now, "bye", why))
-        if left.task_token and why in FAILING_BYES:
-            self.ports.workflow.fail(left.task_token, FAILING_BYES[why], f"{left.instance_id}: {why}")
+        if why in FAILING_BYES:
+            launching.end(self.ports, left, FAILING_BYES[why], f"{left.instance_id}: {why}")
         else:
             launching.answer(self.ports, left)
         self.ports.kick("report")
@@ -352,24 +350,28 @@ class Door:
                 raise BadRequest(f"files.{name}: {size} bytes announced, {found or 'nothing'} in the bucket")
 
     def _beat(self, row: Launch, gpu_utilisation: float | None = None) -> None:
-        """Note the sign of life, and pass it on to the state machine."""
+        """Note the sign of life, and then pass it on to the state machine, whose token is read for it."""
 
-        def act() -> Launch:
+        def act() -> Launch | None:
             known = self._row(row.launch_id)
             heard = known.heard(
                 now=self.now,
                 every_s=self.settings.silence_s * NOTED_SHARE,
                 gpu_utilisation=gpu_utilisation,
             )
-            if heard is not known:
-                self.ports.store.write(heard)
+            if heard is known:
+                return None
+            self.ports.store.write(heard)
             return heard
 
         heard = until_written(act)
-        if heard.task_token and heard.token_phase == "serve":
-            self.ports.workflow.beat(heard.task_token)
+        kept = launching.token_of(self.ports, heard) if heard else None
+        if heard is None or kept is None:
+            return
+        if kept.phase == "serve":
+            self.ports.workflow.beat(kept.token)
         else:
-            launching.answer(self.ports, heard)
+            launching.tell(self.ports, heard, kept)
 
     def _left(self, row: Launch) -> float:
         return max(0.0, (row.hard_deadline - self.now).total_seconds())
