@@ -11,7 +11,7 @@ from typing import TypeVar
 from arcspot.domain import results
 from arcspot.domain.jobs import Job
 from arcspot.domain.results import MANIFEST, RESULT
-from arcspot.errors import RecordMissing, ResultBroken
+from arcspot.errors import ObjectUnreadable, RecordMissing, ResultBroken
 from arcspot.ports import Objects
 from arcspot.services.results import predictions
 from arcspot_cli.errors import CommandFailed
@@ -62,6 +62,8 @@ def left(bucket: Objects, job: Job) -> Left:
     prefix = job.result_prefix
     try:
         end = bucket.read(prefix + RESULT, last=results.END_BYTES)
+    except ObjectUnreadable as error:
+        raise CommandFailed(str(error)) from error
     except RecordMissing:
         return Left(bucket, prefix, _read(bucket, prefix + MANIFEST), None)
     return Left(bucket, prefix, _checked(prefix, lambda: results.part({RESULT: end}, MANIFEST)), end)
@@ -70,7 +72,7 @@ def left(bucket: Objects, job: Job) -> Left:
 def prediction(bucket: Objects, job: Job) -> bytes:
     """The bytes of a job's answer. Raises CommandFailed."""
     found = predictions(bucket, [job.result_prefix])[job.result_prefix]
-    if isinstance(found, ResultBroken):
+    if isinstance(found, Exception):
         raise CommandFailed(f"{job.result_prefix}: {found}")
     return found
 
@@ -85,5 +87,7 @@ def _checked(prefix: str, look: Callable[[], T]) -> T:
 def _read(bucket: Objects, key: str) -> bytes:
     try:
         return bucket.read(key)
+    except ObjectUnreadable as error:
+        raise CommandFailed(str(error)) from error
     except RecordMissing as error:
         raise CommandFailed(f"{error}; it was removed from the bucket") from error

@@ -72,7 +72,7 @@ class Stack:
         self.settings = first
         self.store = MemoryStore(lag=self._lag, clock=lambda: loop.now)
         self.store.on_event = lambda event: self.trace(f"{event.subject} {event.kind}: {event.detail}")
-        self.objects = MemoryObjects()
+        self.objects = MemoryObjects(clock=lambda: self.loop.moment)
         self.prices = Prices(seed, jumpy=jumpy)
         self.ec2 = SimEc2(loop, sky, self.prices, max_lifetime_s=lambda: self.settings.max_lifetime_s)
         self.timers = SimTimers(loop, sky, self.ec2)
@@ -128,7 +128,15 @@ class Stack:
         self.dropped[key] = body
         self.objects.write(key, body, content_type="application/json")
         self._sequence += 1
-        detail = {"object": {"key": key, "size": len(body), "sequencer": f"{self._sequence:016X}"}}
+        version = self.objects.newest.get(key, "null")
+        detail = {
+            "object": {
+                "key": key,
+                "size": len(body),
+                "sequencer": f"{self._sequence:016X}",
+                "version-id": version,
+            }
+        }
         weather, rng = self.sky.weather, self.rng
         if self.sky.strikes(weather.events_lost):
             self.trace(f"the event of {key} is lost")

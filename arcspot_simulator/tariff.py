@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arcspot.aws.codec import encode
+from arcspot.domain.batches import Receipt
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch
 from arcspot.ports import Record
@@ -39,9 +40,29 @@ MEMORY_GB = {"ingest": 1.0, "report": 1.0}
 USUAL_GB = 0.5
 # A handler's own work and each of its calls, warm: an assumption, to be replaced by a bill.
 LAMBDA_OWN_S, LAMBDA_CALL_S = 0.015, 0.008
-READS = {"job", "batch", "launch", "ledger", "fleet", "breaker", "suspects", "estimate", "leak", "prices",
-         "token"}  # fmt: skip
-QUERIES = {"ready_jobs", "ready_count", "jobs_of_batch", "batch_count", "batches_due", "open_launches"}
+READS = {
+    "job",
+    "batch",
+    "launch",
+    "ledger",
+    "fleet",
+    "breaker",
+    "suspects",
+    "estimate",
+    "leak",
+    "prices",
+    "sweep_row",
+    "token",
+}
+QUERIES = {
+    "receipts_of_batch",
+    "ready_jobs",
+    "ready_count",
+    "jobs_of_batch",
+    "batch_count",
+    "batches_due",
+    "open_launches",
+}
 
 
 @dataclass
@@ -78,9 +99,12 @@ class Meter:
             for job in args[0]:
                 self.units["DynamoDB write units"] += self._kilobytes(job) + self._indexed(job)
             self.units["DynamoDB read units"] += len(args[0])
+        elif verb == "write_each":
+            for record in args[0]:
+                self.units["DynamoDB write units"] += self._kilobytes(record) + self._indexed(record)
         elif verb == "record":
             self.units["DynamoDB write units"] += len(args)
-        elif verb == "jobs":
+        elif verb in ("jobs", "receipts"):
             self.units["DynamoDB read units"] += len(args[0])
         elif verb in READS:
             self.units["DynamoDB read units"] += 1
@@ -93,7 +117,9 @@ class Meter:
             self.units["S3 PUT and LIST requests"] += 1
         elif verb == "keys":
             self.units["S3 PUT and LIST requests"] += max(1, math.ceil(len(list(result)) / 1000))
-        elif verb == "read_many":
+        elif verb == "listing":
+            self.units["S3 PUT and LIST requests"] += 1
+        elif verb in ("read_many", "fetch_many"):
             self.units["S3 GET requests"] += len(set(args[0]))
         elif verb in ("read", "size"):
             self.units["S3 GET requests"] += 1
@@ -106,17 +132,19 @@ class Meter:
         return self._sizes[kind]
 
     def _indexed(self, record: Record) -> int:
-        """Write units of the indexes: `by_batch` changes with the state, `due` holds whole READY jobs."""
+        """Write units of the indexes: both hold keys alone and change with the state."""
         if isinstance(record, Launch):
             return 1 if record.version == 0 or not record.state.open else 0
+        if isinstance(record, Receipt):
+            return 1 if record.version == 0 else 0
         if not isinstance(record, Job):
             return 0
         before, after = self._states.get(record.job_id), record.state
         self._states[record.job_id] = after
         if before is after:
             return 0
-        whole = self._kilobytes(record) * ((before is JobState.READY) + (after is JobState.READY))
-        return whole + (1 if before is None else 2)
+        queued = (before is JobState.READY) + (after is JobState.READY)
+        return queued + (1 if before is None else 2)
 
 
 @dataclass(frozen=True, slots=True)

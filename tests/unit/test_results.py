@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcspot.domain import results
-from arcspot.errors import EndTooShort, ResultBroken
+from arcspot.errors import EndTooShort, ObjectUnreadable, ResultBroken
+from arcspot.ports import Fetched
 from arcspot.services.results import LONG_END_BYTES, predictions
 from arcspot_simulator.bucket import MemoryObjects
 
@@ -179,11 +180,12 @@ class Counting(MemoryObjects):
         self.asked: list[str] = []
         self.given = 0
 
-    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
-        body = super().read(key, version=version, last=last)
-        self.asked.append(key)
-        self.given += len(body)
-        return body
+    def _fetch(self, key: str, version: str | None, last: int | None = None) -> Fetched | Exception:
+        found = super()._fetch(key, version, last)
+        if isinstance(found, Fetched):
+            self.asked.append(key)
+            self.given += len(found.body)
+        return found
 
 
 def bucket(**prefixes: Callable[[], dict[str, bytes]]) -> Counting:
@@ -207,7 +209,9 @@ def test_one_bad_answer_is_told_and_the_others_are_read() -> None:
         huge=lambda: {"prediction.json": b"[" * (60 << 20)},
         bomb=lambda: {"result.zip": BOMB},
     )
-    found = predictions(objects, ["torn/", "good/", "gone/", "old/", "huge/", "bomb/"])
+    objects.unreadable.add("away/result.zip")
+    found = predictions(objects, ["torn/", "good/", "gone/", "away/", "old/", "huge/", "bomb/"])
+    assert isinstance(found.pop("away/"), ObjectUnreadable)
     assert found.pop("good/") == found.pop("old/") == files()["prediction.json"]
     assert all(isinstance(each, ResultBroken) for each in found.values())
     assert set(found) == {"torn/", "gone/", "huge/", "bomb/"}

@@ -9,6 +9,7 @@ name, and the runner acts on the name a refused call carries.
     ├── TaskFileRefused        a task file (or object key) we cannot use
     ├── ConfigurationError     a setting is missing or makes no sense
     ├── RecordMissing          a row that must exist does not
+    ├── ObjectUnreadable       an object is there and cannot be read until somebody acts
     ├── ResultBroken           a result that is not what a runner leaves
     │   └── EndTooShort        more of the object has to be read for it
     ├── Conflict               a conditional write lost: somebody else was first
@@ -56,6 +57,10 @@ class ConfigurationError(ArcspotError):
 
 class RecordMissing(ArcspotError):
     """A row that must exist does not."""
+
+
+class ObjectUnreadable(ArcspotError):
+    """An object is there, and S3 does not give it out: archived, or encrypted with a key we may not use."""
 
 
 class ResultBroken(ArcspotError):

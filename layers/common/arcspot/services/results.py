@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 from arcspot.domain import results
 from arcspot.domain.results import PREDICTION, RESULT
-from arcspot.errors import EndTooShort, ResultBroken
+from arcspot.errors import EndTooShort, RecordMissing, ResultBroken
 from arcspot.ports import Objects
 
 LONG_END_BYTES = 2 * results.MOST_OF_A_DOCUMENT
 """Where the usual end does not reach back to a file that `results.part` would still read."""
 
 
-def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, bytes | ResultBroken]:
+def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, bytes | Exception]:
     """The bytes of each result's `prediction.json`, or why there are none; by prefix.
 
-    One GET of at most 32 KiB for each result, two for one of an earlier release. What the bytes say is
-    for `scoring` to judge.
+    A reason is ResultBroken, ObjectUnreadable, or whatever S3 said. One GET of at most 32 KiB for each
+    result, two for one of an earlier release. What the bytes say is for `scoring` to judge.
     """
+    prefixes = list(dict.fromkeys(prefixes))
     found = _read(objects, prefixes, RESULT, last=results.END_BYTES)
     longer = [each for each in prefixes if isinstance(found.get(each), EndTooShort)]
     found |= _read(objects, longer, RESULT, last=LONG_END_BYTES)
@@ -28,17 +29,20 @@ def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, bytes | 
     return {each: found.get(each, gone) for each in prefixes}
 
 
-def _read(
-    objects: Objects, prefixes: Sequence[str], name: str, *, last: int
-) -> dict[str, bytes | ResultBroken]:
+def _read(objects: Objects, prefixes: Sequence[str], name: str, *, last: int) -> dict[str, bytes | Exception]:
     """The same of those that have an object of this name."""
-    bodies = objects.read_many([(each + name, None) for each in prefixes], last=last)
-    found: dict[str, bytes | ResultBroken] = {}
-    for each in prefixes:
-        body = bodies.get((each + name, None))
-        if body is not None:
-            try:
-                found[each] = results.part({name: body}, PREDICTION)
-            except ResultBroken as fault:
-                found[each] = fault
+    if not prefixes:
+        return {}
+    fetched = objects.fetch_many([(each + name, None) for each in prefixes], last=last)
+    found: dict[str, bytes | Exception] = {}
+    for each, object_ in zip(prefixes, fetched, strict=True):
+        if isinstance(object_, RecordMissing):
+            continue
+        if isinstance(object_, Exception):
+            found[each] = object_
+            continue
+        try:
+            found[each] = results.part({name: object_.body}, PREDICTION)
+        except ResultBroken as fault:
+            found[each] = fault
     return found
