@@ -1,93 +1,211 @@
-"""What a runner left of one attempt, as files: out of `result.zip`, or one by one as earlier releases did."""
+"""What a runner left of one attempt, as files, each held against its manifest.
+
+They are in one `result.zip`, or objects of their own as runners of earlier releases left them.
+
+Nothing in the bucket is trusted: sizes are asked before anything is read, names are plain or refused, and
+whatever is wrong is one CommandFailed that names the object and the next step.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from arcspot.domain import results
+from arcspot.domain import results, scoring
 from arcspot.domain.jobs import Job
-from arcspot.domain.results import MANIFEST, RESULT
-from arcspot.errors import ObjectUnreadable, RecordMissing, ResultBroken
+from arcspot.domain.results import MANIFEST, PREDICTION, RESULT
+from arcspot.errors import AnswerRefused, EndTooShort, ObjectUnreadable, RecordMissing, ResultBroken
 from arcspot.ports import Objects
-from arcspot.services.results import predictions
+from arcspot_cli import faults, folders
 from arcspot_cli.errors import CommandFailed
 
+__all__ = [
+    "ABOUT", "MANIFEST", "PREDICTION", "Left", "Objects", "Promise", "attempts", "left", "prediction",
+    "promised", "read",
+]  # fmt: skip
+
 T = TypeVar("T")
+ABOUT = "arcspot.json"
+"""Written beside a result's files; none of them may be called so."""
+
+MAX_MANIFEST_BYTES = 1024 * 1024
+MAX_FILE_BYTES = 128 * 1024 * 1024  # weights have 1 to 20 MB
+MAX_FILES = 100
 AGAIN = "run the command again, and if it stays so, look at the object's versions"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a manifest says of a file. `size` is None where it says nothing."""
+
+    sha256: str
+    size: int | None
+
+
+Have = Callable[[str, Promise], bool]
+"""Whether a file is there already, as it is promised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A result in the bucket. `manifest` is its manifest's bytes; `end` those of `result.zip` that were read
-    for it, or None where the result's files are objects of their own."""
+    """A result in the bucket: its manifest's bytes, and what that promises by the files' names.
+
+    `end` is the end of `result.zip`, read for the manifest; None where the files are objects of their own.
+    """
 
     bucket: Objects
     prefix: str
     manifest: bytes
-    end: bytes | None
+    promises: Mapping[str, Promise]
+    end: bytes | None = None
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
-        """Every file but the manifest, checked against it. Raises CommandFailed."""
-        if self.end is None:
-            yield from self._one_by_one()
+    def files(self, have: Have = lambda name, promise: False) -> Iterator[tuple[str, bytes]]:
+        """Every file but the manifest and those that are there already. Raises CommandFailed."""
+        wanted = {name: told for name, told in self.promises.items() if not have(name, told)}
+        if self.end is not None:
+            yield from self._unpacked(self.end, wanted)
             return
-        whole = self.end
-        if len(whole) >= results.END_BYTES:
-            whole = _read(self.bucket, self.prefix + RESULT)
-        files = _checked(self.prefix, lambda: results.unpacked(whole))
-        if files.pop(MANIFEST) != self.manifest:
-            raise CommandFailed(f"{self.prefix}{RESULT} changed while it was read; {AGAIN}")
-        yield from files.items()
-
-    def _one_by_one(self) -> Iterator[tuple[str, bytes]]:
-        manifest = _checked(self.prefix, lambda: results.document({MANIFEST: self.manifest}, MANIFEST))
-        told = manifest.get("files") if isinstance(manifest, dict) else None
-        if not isinstance(told, dict) or not all(isinstance(sums, dict) for sums in told.values()):
-            raise CommandFailed(f"{self.prefix}{MANIFEST} does not name the files of a result")
-        for name, sums in told.items():
-            if Path(name).name != name or name.startswith("."):
-                raise CommandFailed(f"{self.prefix}{MANIFEST} names {name!r}, which is no plain file name")
-            body = _read(self.bucket, self.prefix + name)
-            if hashlib.sha256(body).hexdigest() != sums.get("sha256"):
-                raise CommandFailed(f"{self.prefix}{name} is not what its manifest promises; {AGAIN}")
+        for name, promise in wanted.items():
+            key = self.prefix + name
+            most = scoring.MAX_PREDICTION_BYTES if name == PREDICTION else MAX_FILE_BYTES
+            body = read(self.bucket, key, most=most, size=promise.size)
+            if hashlib.sha256(body).hexdigest() != promise.sha256:
+                raise CommandFailed(f"{key} is not what its manifest promises; {AGAIN}")
             yield name, body
+
+    def _unpacked(self, end: bytes, wanted: Mapping[str, Promise]) -> Iterator[tuple[str, bytes]]:
+        key = self.prefix + RESULT
+        if not wanted:
+            return
+        whole = end if len(end) < results.END_BYTES else read(self.bucket, key, most=results.MOST_OF_A_RESULT)
+        try:
+            files = results.unpacked(whole)
+        except ResultBroken as fault:
+            raise _broken(key, fault) from fault
+        if files[MANIFEST] != self.manifest:
+            raise CommandFailed(f"{key} changed while it was read; {AGAIN}")
+        for name in wanted:
+            yield name, files[name]
 
 
 def left(bucket: Objects, job: Job) -> Left:
-    """Look for a job's result; its end alone is read. Raises CommandFailed."""
+    """Look for a job's result, of `result.zip` at its end alone. Raises CommandFailed."""
     prefix = job.result_prefix
+    key = prefix + RESULT
+    if not _there(bucket, key):
+        manifest = read(bucket, prefix + MANIFEST, most=MAX_MANIFEST_BYTES)
+        return Left(bucket, prefix, manifest, _promises(prefix + MANIFEST, manifest, job))
+    end, manifest = _document(bucket, key, MANIFEST)
+    return Left(bucket, prefix, manifest, _promises(f"{key}: {MANIFEST}", manifest, job), end)
+
+
+def prediction(bucket: Objects, job: Job, *, tests: int | None = None) -> tuple[scoring.Attempts, ...]:
+    """A job's answer alone. Raises CommandFailed."""
+    key = job.result_prefix + RESULT
+    if _there(bucket, key):
+        return attempts(f"{key}: {PREDICTION}", _document(bucket, key, PREDICTION)[1], tests=tests)
+    key = job.result_prefix + PREDICTION
+    return attempts(key, read(bucket, key, most=scoring.MAX_PREDICTION_BYTES), tests=tests)
+
+
+def attempts(key: str, body: bytes, *, tests: int | None = None) -> tuple[scoring.Attempts, ...]:
+    """The attempts in the bytes of a prediction. Raises CommandFailed, which names `key`."""
     try:
-        end = bucket.read(prefix + RESULT, last=results.END_BYTES)
-    except ObjectUnreadable as error:
-        raise CommandFailed(str(error)) from error
-    except RecordMissing:
-        return Left(bucket, prefix, _read(bucket, prefix + MANIFEST), None)
-    return Left(bucket, prefix, _checked(prefix, lambda: results.part({RESULT: end}, MANIFEST)), end)
+        return scoring.parse_prediction(body, tests=tests)
+    except AnswerRefused as error:
+        raise CommandFailed(f"{key} is no answer: {error}; its job's log tells why") from error
 
 
-def prediction(bucket: Objects, job: Job) -> bytes:
-    """The bytes of a job's answer. Raises CommandFailed."""
-    found = predictions(bucket, [job.result_prefix])[job.result_prefix]
-    if isinstance(found, Exception):
-        raise CommandFailed(f"{job.result_prefix}: {found}")
-    return found
+def read(bucket: Objects, key: str, *, most: int, size: int | None = None) -> bytes:
+    """An object of at most `most` bytes, and of `size` where that is known. Raises CommandFailed."""
 
-
-def _checked(prefix: str, look: Callable[[], T]) -> T:
-    try:
-        return look()
-    except ResultBroken as fault:
-        raise CommandFailed(f"{prefix}: {fault}; {AGAIN}") from fault
-
-
-def _read(bucket: Objects, key: str) -> bytes:
-    try:
+    def asked() -> bytes:
+        found = bucket.size(key)
+        if found is None:
+            raise CommandFailed(f"{key}: {faults.GONE}")
+        if size is not None and found != size:
+            raise CommandFailed(f"{key} has {found:,} bytes and its manifest promises {size:,}; {AGAIN}")
+        if found > most:
+            raise CommandFailed(
+                f"{key} has {found:,} bytes; no more than {most:,} are read, so it stays there"
+            )
         return bucket.read(key)
-    except ObjectUnreadable as error:
-        raise CommandFailed(str(error)) from error
+
+    return _said(key, asked)
+
+
+def _there(bucket: Objects, key: str) -> bool:
+    return _said(key, lambda: bucket.size(key)) is not None
+
+
+def _document(bucket: Objects, key: str, name: str) -> tuple[bytes, bytes]:
+    """The end of a `result.zip` and the document of this name in it. Raises CommandFailed."""
+    end = _said(key, lambda: bucket.read(key, last=results.END_BYTES))
+    try:
+        try:
+            return end, results.part({RESULT: end}, name)
+        except EndTooShort:
+            more = _said(key, lambda: bucket.read(key, last=results.LONG_END_BYTES))
+            return end, results.part({RESULT: more}, name)
+    except ResultBroken as fault:
+        raise _broken(key, fault) from fault
+
+
+def _broken(key: str, fault: ResultBroken) -> CommandFailed:
+    return CommandFailed(f"{key}: {fault}; {AGAIN}")
+
+
+def _said(key: str, act: Callable[[], T]) -> T:
+    """What it gives, every fault of the bucket in words. Raises CommandFailed."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return act()
     except RecordMissing as error:
-        raise CommandFailed(f"{error}; it was removed from the bucket") from error
+        raise CommandFailed(f"{key}: {faults.GONE}") from error
+    except (BotoCoreError, ClientError, ObjectUnreadable) as error:
+        raise CommandFailed(f"{key}: {faults.words(error)}") from error
+
+
+def promised(manifest: object) -> dict[str, Promise]:
+    """The files that a parsed manifest names. Raises ValueError, in words, for one that is none."""
+    files = manifest.get("files") if isinstance(manifest, Mapping) else None
+    if not isinstance(files, Mapping):
+        raise ValueError('expected an object with "files"')
+    if len(files) > MAX_FILES:
+        raise ValueError(f"expected at most {MAX_FILES} files; found {len(files):,}")
+    if PREDICTION not in files:
+        raise ValueError(f"it names no {PREDICTION}")
+    if len({folders.same(name) for name in files} | {MANIFEST, ABOUT}) < len(files) + 2:
+        raise ValueError(f"two of its names are one to some systems, or one is {MANIFEST} or {ABOUT}")
+    return {name: _promise(name, told) for name, told in files.items()}
+
+
+def _promise(name: str, told: object) -> Promise:
+    if folders.plain(name) != name or name.startswith("."):
+        raise ValueError(f"it names {name[:200]!r}, which is no plain file name")
+    sha256, size = (told.get("sha256"), told.get("bytes")) if isinstance(told, Mapping) else (None, None)
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise ValueError(f"it gives no sha256 of {name}")
+    if size is not None and (type(size) is not int or size < 0):
+        raise ValueError(f"it gives no size of {name}")
+    return Promise(sha256, size)
+
+
+def _promises(key: str, body: bytes, job: Job) -> dict[str, Promise]:
+    try:
+        manifest: Any = json.loads(body)
+        promises = promised(manifest)
+    except RecursionError:
+        raise CommandFailed(f"{key} is no manifest: it nests without end; {AGAIN}") from None
+    except ValueError as error:  # of json as well, and of text that is no UTF-8
+        raise CommandFailed(f"{key} is no manifest: {error}; {AGAIN}") from error
+    for name, known in (("job_id", job.job_id), ("fence", job.fence)):
+        if manifest.get(name, known) != known:
+            raise CommandFailed(f"{key} tells of another {name}, {manifest[name]!r:.100}; {AGAIN}")
+    return promises

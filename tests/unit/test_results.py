@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from arcspot.domain import results
 from arcspot.errors import EndTooShort, ObjectUnreadable, ResultBroken
 from arcspot.ports import Fetched
-from arcspot.services.results import LONG_END_BYTES, predictions
+from arcspot.services.results import predictions
 from arcspot_simulator.bucket import MemoryObjects
 
 ANSWER = [{"attempt_1": [[1]], "attempt_2": [[2]]}]
@@ -216,7 +216,7 @@ def test_one_bad_answer_is_told_and_the_others_are_read() -> None:
     assert all(isinstance(each, ResultBroken) for each in found.values())
     assert set(found) == {"torn/", "gone/", "huge/", "bomb/"}
     assert "removed" in str(found["gone/"])
-    assert objects.given < 4 * LONG_END_BYTES
+    assert objects.given < 4 * results.LONG_END_BYTES
 
 
 def test_an_answer_that_begins_before_the_end_that_is_read_is_read_all_the_same() -> None:

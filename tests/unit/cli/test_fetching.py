@@ -12,7 +12,7 @@ import pytest
 from arcspot.domain import results
 from arcspot.services import ingesting
 from arcspot_cli import fetching
-from arcspot_cli.errors import CommandFailed
+from arcspot_cli.faults import Fault
 from arcspot_cli.fetching import Wanted
 from tests.fakes.driving import ANSWER, GOOD_TASK, Stack, result_of, task
 
@@ -30,7 +30,7 @@ def two_called_one(stack: Stack) -> tuple[str, str]:
     runner = stack.one_running()
     stack.world.wait(1)
     ((_, first, _),) = stack.drop("tasks/b/one.json", GOOD_TASK).jobs
-    ((_, second, _),) = stack.drop("tasks/b/other/one.json", task(2)).jobs
+    ((_, second, _),) = stack.drop("tasks/b/other.json", {"one": task(2)}).jobs
     solve_all(stack, runner)
     return first, second
 
@@ -44,6 +44,11 @@ def test_two_tasks_of_one_id_have_folders_and_answers_of_their_own(tmp_path: Pat
         assert json.loads((tmp_path / folder / "manifest.json").read_text())["job_id"] == job_id
 
 
+def brought(folder: Path) -> dict[str, bytes]:
+    """A result's files in a folder, but for what arcspot writes beside them."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "arcspot.json"}
+
+
 def test_a_result_is_unpacked_into_the_tasks_folder_and_read_anew_only_when_it_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,7 +56,7 @@ def test_a_result_is_unpacked_into_the_tasks_folder_and_read_anew_only_when_it_c
     solve_all(stack, stack.one_running())
     get(stack, tmp_path)
     files = results.unpacked(stack.world.objects.read(f"{the_job(stack).result_prefix}result.zip"))
-    assert {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()} == files
+    assert brought(tmp_path / "one") == files
     monkeypatch.setattr(results, "unpacked", lambda body: pytest.fail("it was there"))
     get(stack, tmp_path)
 
@@ -65,7 +70,7 @@ def test_a_result_of_an_earlier_release_comes_home_the_same_way(tmp_path: Path) 
     for name, body in files.items():
         objects.write(prefix + name, body, content_type="")
     get(stack, tmp_path)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()} == files
+    assert brought(tmp_path / "one") == files
     assert json.loads((tmp_path / "submission.json").read_text()) == {"one": ANSWER}
 
 
@@ -78,18 +83,18 @@ def test_a_result_of_an_earlier_release_comes_home_the_same_way(tmp_path: Path) 
         lambda body: b"",
     ],
 )
-def test_a_broken_result_leaves_the_folder_as_it_was_and_says_what_is_wrong(
+def test_a_broken_result_leaves_nothing_behind_and_says_what_is_wrong(
     tmp_path: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
     stack = Stack()
     solve_all(stack, stack.one_running())
     key = f"{the_job(stack).result_prefix}result.zip"
     stack.world.objects.bodies[key] = spoil(stack.world.objects.bodies[key])
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "mine.txt").write_text("kept")
-    with pytest.raises(CommandFailed, match=r"result\.zip"):
-        get(stack, tmp_path)
-    assert [path.name for path in tmp_path.rglob("*")] == ["one", "mine.txt"]
+    told: list[Fault] = []
+    assert fetching.get(on(stack), tmp_path, batch="b", failed=told.append) == []
+    assert [fault.what for fault in told] == ["one"]
+    assert "result.zip" in str(told[0])
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_task_that_comes_later_takes_no_folder_away() -> None:
@@ -97,7 +102,7 @@ def test_a_task_that_comes_later_takes_no_folder_away() -> None:
     names: list[dict[tuple[str, str], str]] = []
     asked: list[Wanted] = []
     for n in range(6):
-        ((task_id, job_id, _),) = stack.drop(f"tasks/b/{n}/x.json", task(n)).jobs
+        ((task_id, job_id, _),) = stack.drop(f"tasks/b/{n}.json", {"x": task(n)}).jobs
         asked.insert(0, Wanted(task_id, job_id))
         names.append(fetching.folder_names(asked, stack.world.store.jobs([w.job_id for w in asked])))
         stack.world.wait(1)
@@ -110,7 +115,7 @@ def test_a_task_whose_id_looks_like_a_made_up_folder_keeps_it_to_itself() -> Non
     stack = Stack()
     ((_, first, _),) = stack.drop("tasks/b/x.json", task(1)).jobs
     stack.world.wait(1)
-    ((_, second, _),) = stack.drop("tasks/b/1/x.json", task(2)).jobs
+    ((_, second, _),) = stack.drop("tasks/b/1.json", {"x": task(2)}).jobs
     stack.world.wait(1)
     sly = f"x~{second[:8]}"
     ((_, third, _),) = stack.drop("tasks/b/sly.json", {sly: task(3)}).jobs

@@ -29,6 +29,9 @@ END_BYTES = 32 * 1024
 """So much of its end usually holds the last two files and the list of all."""
 
 MOST_OF_A_DOCUMENT = 1024 * 1024
+LONG_END_BYTES = 2 * MOST_OF_A_DOCUMENT
+"""Where the usual end does not reach back to a document that is read all the same."""
+
 MOST_OF_A_RESULT = 128 * 1024 * 1024
 MOST_OF_A_LIST = 16 * 1024
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -9,9 +9,6 @@ from arcspot.domain.results import PREDICTION, RESULT
 from arcspot.errors import EndTooShort, RecordMissing, ResultBroken
 from arcspot.ports import Objects
 
-LONG_END_BYTES = 2 * results.MOST_OF_A_DOCUMENT
-"""Where the usual end does not reach back to a file that `results.part` would still read."""
-
 
 def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, bytes | Exception]:
     """The bytes of each result's `prediction.json`, or why there are none; by prefix.
@@ -22,7 +19,7 @@ def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, bytes | 
     prefixes = list(dict.fromkeys(prefixes))
     found = _read(objects, prefixes, RESULT, last=results.END_BYTES)
     longer = [each for each in prefixes if isinstance(found.get(each), EndTooShort)]
-    found |= _read(objects, longer, RESULT, last=LONG_END_BYTES)
+    found |= _read(objects, longer, RESULT, last=results.LONG_END_BYTES)
     earlier = [each for each in prefixes if each not in found]
     found |= _read(objects, earlier, PREDICTION, last=results.MOST_OF_A_DOCUMENT + 1)
     gone = ResultBroken(f"neither {RESULT} nor {PREDICTION} is in the bucket: it was removed")
