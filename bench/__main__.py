@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.claims import claims
 from bench.control_plane import cost, simulate
 from bench.ingest import ingest
 from bench.machine import commit, machine, today
@@ -34,7 +35,7 @@ from bench.whole import demo, solve, stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
-ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
+ORDER = ("imports", "help", "stack", "ingest", "claims", "cost", "simulate", "demo", "solve")
 
 
 OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "reading", "rules")
@@ -62,6 +63,7 @@ def main() -> None:
         "help": lambda: help_text(PROJECT),
         "stack": lambda: stack(PROJECT, say),
         "ingest": lambda: ingest(PROJECT, say),
+        "claims": claims,
         "cost": cost,
         "simulate": lambda: simulate(PROJECT, say),
         "demo": lambda: demo(PROJECT, say),

@@ -136,15 +136,27 @@ class DynamoStore:
         for lane in LANES:
             if len(jobs) >= limit:
                 break
-            wide = WINDOW * (limit - len(jobs)) if rng else limit - len(jobs)
-            rows = [row for queue in queues(lane) for row in self._queued(queue, now, wide)]
-            oldest = [str(pk) for _, pk in sorted(rows)[:wide]]
-            if rng:
-                rng.shuffle(oldest)
-            jobs += self._ready(oldest, limit - len(jobs))
+            left = limit - len(jobs)
+            jobs += self._ready(
+                self._drawn(lane, now, left, rng) if rng else self._oldest(lane, now, left), left
+            )
         if len(jobs) < limit:
             jobs += self._ready(self._queued_earlier(limit), limit - len(jobs))
         return jobs
+
+    def _oldest(self, lane: int, now: datetime, limit: int) -> list[str]:
+        rows = [row for queue in queues(lane) for row in self._queued(queue, now, limit)]
+        return [pk for _, pk in sorted(rows)[:limit]]
+
+    def _drawn(self, lane: int, now: datetime, limit: int, rng: Random) -> list[str]:
+        """From the oldest of one shard, of others only where it has too few: one query is usually enough."""
+        wide, rows = WINDOW * limit, list[tuple[str, str]]()
+        for queue in rng.sample(shards := queues(lane), len(shards)):
+            if len(rows) < limit:
+                rows += self._queued(queue, now, wide)
+        oldest = [pk for _, pk in rows]
+        rng.shuffle(oldest)
+        return oldest
 
     def _ready(self, job_ids: Sequence[str], limit: int) -> list[Job]:
         """Up to `limit` of these jobs that are READY by their rows: the index lags."""
