@@ -53,6 +53,7 @@ READS = {
     "prices",
     "sweep_row",
     "reporter",
+    "token",
 }
 QUERIES = {
     "receipts_of_batch",

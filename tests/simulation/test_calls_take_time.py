@@ -13,13 +13,16 @@ import pytest
 
 from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import Job, JobState, TaskInput
+from arcspot.errors import RecordMissing
+from arcspot.ports import Fetched
 from arcspot_simulator import functions, stack
-from arcspot_simulator.functions import Invocation, seconds
+from arcspot_simulator.functions import FunctionFailed, Invocation, seconds
 from arcspot_simulator.history import task_bytes
 from arcspot_simulator.loop import START, Loop
 from arcspot_simulator.stack import Stack
 from arcspot_simulator.weather import CALM, Sky
 from tests.fakes import house
+from tests.fakes.driving import result_of
 
 
 def calm(**weather: Any) -> Stack:
@@ -28,11 +31,11 @@ def calm(**weather: Any) -> Stack:
 
 def answered(built: Stack, jobs: int) -> None:
     """A batch of so many files, all of them answered, whose report is due."""
-    answer = json.dumps([{"attempt_1": [[1]], "attempt_2": [[2]]}]).encode()
+    answer = result_of("x")
     for n in range(jobs):
         key, prefix = f"tasks/big/{n:05d}.json", f"results/{n:05d}/1/"
         built.objects.bodies[key] = task_bytes(n)
-        built.objects.bodies[prefix + "prediction.json"] = answer
+        built.objects.bodies[prefix + "result.zip"] = answer
         built.store.write(
             Job(
                 job_id=f"{n:024x}", batch_id="big", config={}, solver_version="1", created_at=START,
