@@ -53,7 +53,8 @@ T = TypeVar("T")
 KEEP_EVENTS = timedelta(days=30)
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 BATCH_GET = 100
-COUNT_PAGE = 1_000
+# About 1 MB of an index of keys: what a page of a query holds at most.
+COUNT_PAGE = 10_000
 # Rows that one READY job is drawn from: whoever claims at the same time draws another.
 WINDOW = 25
 AT_ONCE = 32
