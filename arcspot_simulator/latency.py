@@ -66,7 +66,7 @@ def _store_seconds(verb: str, args: tuple[Any, ...], result: Any) -> float:
 
 
 def requests(name: str, args: tuple[Any, ...], result: Any) -> int:
-    """How many requests to AWS one call of a port is. Of a listing: one, for each page is told of by itself."""
+    """How many requests to AWS one call of a port is. A listing: one, for each page is told of by itself."""
     port, _, verb = name.partition(".")
     if name in ("objects.read_many", "objects.fetch_many"):
         return len(set(args[0]))
@@ -83,7 +83,7 @@ def requests(name: str, args: tuple[Any, ...], result: Any) -> int:
     if verb == "ready_jobs":
         return QUEUES + _pages(len(result), BATCH_GET)
     if verb == "ready_count":
-        return QUEUES + result // PAGE_ROWS
+        return QUEUES + int(result) // PAGE_ROWS
     rows = result if isinstance(result, int) else len(result)
     if verb in _COUNTS:
         return _pages(rows, PAGE_ROWS)

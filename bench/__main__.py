@@ -8,6 +8,7 @@
     python -m bench calibrate FILE.json  # the solver's confidence, fitted to evaluations; --help tells more
     python -m bench rules DIR            # what the small rules alone answer, and how often they are right
     python -m bench growth               # how every function grows with jobs and instances; fails if too fast
+    python -m bench dropping             # 100,000 files at once: processor a file here, minutes on Lambda
     python -m bench ramp                 # how fast a fleet grows, by rules for the step
     python -m bench precision            # the solver's steps on this CPU: fp32 beside bf16
     python -m bench gpu                  # the solver's steps on a GPU: eager, as graphs, stacked
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.control_plane import cost, simulate
+from bench.dropping import dropping
 from bench.growth import growth
 from bench.ingest import ingest
 from bench.machine import commit, machine, today
@@ -36,10 +38,10 @@ from bench.whole import demo, solve, stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
-ORDER = ("imports", "help", "stack", "ingest", "cost", "growth", "simulate", "demo", "solve")
+ORDER = ("imports", "help", "stack", "ingest", "dropping", "cost", "growth", "simulate", "demo", "solve")
 
 
-OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "growth", "precision", "ramp", "rules")
+OTHERS = ("ablate", "calibrate", "compressarc", "dropping", "gpu", "growth", "precision", "ramp", "rules")
 """Modules with options of their own, loaded when they are asked for: some need torch."""
 
 
@@ -64,6 +66,7 @@ def main() -> None:
         "help": lambda: help_text(PROJECT),
         "stack": lambda: stack(PROJECT, say),
         "ingest": lambda: ingest(PROJECT, say),
+        "dropping": dropping,
         "cost": cost,
         "growth": growth,
         "simulate": lambda: simulate(PROJECT, say),

@@ -28,15 +28,16 @@ def rounds(world: World) -> Iterator[Round]:
 
 def _dropping(world: World) -> Iterator[Round]:
     messages = world.drop(0, world.jobs)
-    yield "ingest, all files", world.measure(partial(_ingest, world, messages))
+    yield "ingest, all files", world.measure(partial(ingest, world, messages))
     more = world.drop(world.jobs, world.few)
-    yield "ingest, so many files more", world.measure(partial(_ingest, world, more))
+    yield "ingest, so many files more", world.measure(partial(ingest, world, more))
     again = world.drop(0, world.few)
-    yield "ingest, so many of them again", world.measure(partial(_ingest, world, again))
-    yield "ingest, the same messages again", world.measure(partial(_ingest, world, again))
+    yield "ingest, so many of them again", world.measure(partial(ingest, world, again))
+    yield "ingest, the same messages again", world.measure(partial(ingest, world, again))
 
 
-def _ingest(world: World, messages: Sequence[dict[str, str]]) -> None:
+def ingest(world: World, messages: Sequence[dict[str, str]]) -> None:
+    """Every message, as many in an invocation as the queue hands over at most."""
     for start in range(0, len(messages), MESSAGES):
         answer = world.functions.invoke("ingest", {"Records": messages[start : start + MESSAGES]})
         if answer["batchItemFailures"]:
@@ -90,7 +91,7 @@ def _reporting(world: World) -> Iterator[Round]:
     yield "report, all answered", world.measure(partial(_until, world, "report", {}, world.reported))
     if world.reported():
         few = world.drop(0, world.few)
-        yield "ingest, of a reported batch again", world.measure(partial(_ingest, world, few))
+        yield "ingest, of a reported batch again", world.measure(partial(ingest, world, few))
 
 
 def _until(world: World, function: str, event: dict[str, Any], over: Callable[[], bool]) -> None:

@@ -55,6 +55,17 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
             f"${found['standing_usd_a_month']:.2f}",
             "",
         )
+    if found := results.get("dropping"):
+        took = found["seconds"]
+        about = (
+            f"{found['cpu_ms_a_file']:.1f} ms of a processor a file, {found['files_a_second']} files a second"
+        )
+        yield (
+            f"{found['files']:,} files dropped at once, modelled",
+            "600 s",
+            f"{took:.0f} s, {about}",
+            _met(took, 600),
+        )
     if found := results.get("growth"):
         wrong = len(found["faults"])
         yield "rounds that grow faster than they may (below)", "0", str(wrong), _met(wrong, 0)
