@@ -28,7 +28,7 @@ def resume(target: Target) -> Fleet:
         if breaker.error:
             target.store.write(breaker.closed())
 
-    until_written(close)
+    until_written(close, target.pause)
     return _set_paused(target, paused=False, reason="")
 
 
@@ -57,7 +57,7 @@ def cancel(target: Target, jobs: list[Job], now: datetime) -> list[Job]:
             target.store.write(cancelled)
             return cancelled
 
-        result = until_written(act)
+        result = until_written(act, target.pause)
         if result is not None:
             changed.append(result)
     return changed
@@ -133,4 +133,4 @@ def _set_paused(target: Target, *, paused: bool, reason: str) -> Fleet:
             target.store.write(changed)
         return changed
 
-    return until_written(act)
+    return until_written(act, target.pause)

@@ -57,7 +57,7 @@ def carry_out(target: Target, planned: Retries, now: datetime) -> Retries:
     again: list[Job] = []
     left = list(planned.left)
     for job in planned.again:
-        now_is, revived = until_written(lambda job=job: _revive(target, job, now))  # type: ignore[misc]
+        now_is, revived = until_written(lambda job=job: _revive(target, job, now), target.pause)  # type: ignore[misc]
         (again if revived else left).append(now_is)
     return Retries(tuple(again), tuple(left))
 

@@ -141,7 +141,7 @@ def prepare(
             )
         )
 
-    until_written(act)
+    until_written(act, target.pause)
 
 
 def submit(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from arcspot.aws.bucket import Bucket
     from arcspot.aws.dynamo import DynamoStore
+    from arcspot.ports import Pause
 
 DEFAULT_STACK = "arcspot"
 TARGET_VARIABLE = "ARCSPOT_TARGET"
@@ -125,6 +126,12 @@ class Target:
         from arcspot.aws.dynamo import DynamoStore
 
         return DynamoStore(self.client("dynamodb"), self)
+
+    @cached_property
+    def pause(self) -> Pause:
+        from arcspot.aws.pausing import FullJitter
+
+        return FullJitter()
 
     @cached_property
     def bucket(self) -> Bucket:

@@ -11,12 +11,14 @@ from random import Random
 from typing import Any
 
 from arcspot.domain.jobs import JobState
+from arcspot.domain.pausing import pause_seconds
 from arcspot.ports import Ports
 from arcspot.settings import MARGIN_SECONDS, Settings
 from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import FOREIGN, Machine, Prices, SimEc2, SimPriceList, SimSts, SimTimers
 from arcspot_simulator.functions import FunctionFailed, Functions
 from arcspot_simulator.lifecycle import SimStepFunctions
+from arcspot_simulator.limits import EVENT_BYTES, document_fault, refuse
 from arcspot_simulator.loop import Loop
 from arcspot_simulator.runners import Nature, SimRunner
 from arcspot_simulator.tables import MemoryStore
@@ -73,6 +75,7 @@ class Stack:
         self.store = MemoryStore(lag=self._lag, clock=lambda: loop.now)
         self.store.on_event = lambda event: self.trace(f"{event.subject} {event.kind}: {event.detail}")
         self.objects = MemoryObjects(clock=lambda: self.loop.moment)
+        self._patience = Random(f"pauses of {seed}")  # its own: a pause draws nothing from the weather
         self.prices = Prices(seed, jumpy=jumpy)
         self.ec2 = SimEc2(loop, sky, self.prices, max_lifetime_s=lambda: self.settings.max_lifetime_s)
         self.timers = SimTimers(loop, sky, self.ec2)
@@ -90,6 +93,7 @@ class Stack:
             timers=self.timers,
             price_list=self.price_list,
             bell=self._bell,
+            pause=self._pause,
         )
         self.ports = ports
         self.functions = Functions(loop, sky, ports, lambda: self.settings)
@@ -208,9 +212,13 @@ class Stack:
         self.loop.after(SWEEP_S, "sweep", self._sweep)
 
     def _kick(self, function: str, event: Mapping[str, Any] | None = None) -> None:
+        refuse(document_fault(dict(event or {}), EVENT_BYTES, "an asynchronous event"))
         # An event of its own is taken by Lambda or refused in words, never lost.
         if event or not self.sky.strikes(self.sky.weather.events_lost):
             self.loop.after(0.3, f"kick {function}", lambda: self.call(function, event or {}))
+
+    def _pause(self, tries: int) -> None:
+        self.loop.run(self.loop.now + pause_seconds(tries, self._patience.random()))
 
     def _bell(self) -> bool:
         if self.sky.weather.door_down.holds(self.loop.now):

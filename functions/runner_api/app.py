@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.aws.compose import from_environment
-from arcspot.errors import RunnerRefused
+from arcspot.errors import Conflict, RunnerRefused, StoreBusy
 from arcspot.services.serving import Door
 
 logger = Logger()
@@ -28,5 +28,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except RunnerRefused as refused:
         logger.warning("refused", extra={**about, "error": type(refused).__name__, "why": str(refused)})
         return {"ok": False, "error": type(refused).__name__, "message": str(refused)}
+    except (StoreBusy, Conflict) as busy:
+        # Nothing is lost: the runner asks again, as after a call that never arrived.
+        logger.warning("busy", extra={**about, "error": type(busy).__name__, "why": str(busy)})
+        return {"ok": False, "error": StoreBusy.__name__, "message": str(busy)}
     logger.info("answered", extra=about)
     return {"ok": True, "result": result}

@@ -11,10 +11,15 @@ name, and the runner acts on the name a refused call carries.
     ├── RecordMissing          a row that must exist does not
     ├── ObjectUnreadable       an object is there and cannot be read until somebody acts
     ├── Conflict               a conditional write lost: somebody else was first
+    │   ├── Overlapped         another transaction holds a row; nobody has won yet
+    │   ├── WrongState         the row as it was read does not allow the step
     │   ├── NoMoney            the ledger cannot cover the worst case
     │   ├── NoSlot             every slot of the fleet is taken
     │   ├── FleetPaused        an operator paused the fleet
     │   └── StillServing       a runner called silent was heard after all
+    ├── StoreBusy              the tables do not answer just now; the same call is worth another try
+    ├── StoreRefused           the tables never take this request; no try will help
+    ├── KeyRefused             the bucket never takes an object under this key
     ├── LaunchRefused          EC2 (or our own check) will not give an instance
     │   ├── NoCapacity         no spot capacity of any allowed type in any zone
     │   ├── QuotaExceeded      the account's vCPU quota is too small
@@ -65,6 +70,14 @@ class Conflict(ArcspotError):
     """A conditional write lost: the row is no longer as it was read."""
 
 
+class Overlapped(Conflict):
+    """Somebody else's transaction held a row at this moment: nobody was faster yet, maybe nobody will be."""
+
+
+class WrongState(Conflict):
+    """The row, as it was read just now, does not allow the step: an answer, which no other try changes."""
+
+
 class NoMoney(Conflict):
     """The ledger's available money does not cover the worst case of a launch."""
 
@@ -79,6 +92,18 @@ class FleetPaused(Conflict):
 
 class StillServing(Conflict):
     """A runner that was called silent, or never up, was heard after all: it keeps its work."""
+
+
+class StoreBusy(ArcspotError):
+    """The tables throttle or give no answer: nobody is known to have been faster."""
+
+
+class StoreRefused(ArcspotError):
+    """The tables refuse a request for what it is: too large, malformed, not allowed. Names the rows."""
+
+
+class KeyRefused(ArcspotError):
+    """No object can be kept under this key: empty, too long, no UTF-8, or `.` or `..` is a part of it."""
 
 
 class LaunchRefused(ArcspotError):

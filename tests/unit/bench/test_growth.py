@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from arcspot.domain.jobs import JobState
-from arcspot.services import attending, ingesting
 from arcspot_simulator.functions import NAMES
 from bench import growth
 from bench.growth import Costs, Growth, faults, growths, measured, slope
@@ -43,6 +43,12 @@ def test_what_grows_as_expected_is_seen_to_grow(found: tuple[list[Growth], Costs
     assert by_name["watchdog, jobs left"].instances > 0.5
 
 
+def test_an_accepted_file_is_one_get_and_no_delete(found: tuple[list[Growth], Costs]) -> None:
+    for (jobs, _), costs in found[1].items():
+        assert costs["ingest, all files"].s3_requests == jobs
+        assert costs["ingest, the same messages again"].s3_requests == 0
+
+
 def test_the_table_has_each_round_once_with_its_exponents(found: tuple[list[Growth], Costs]) -> None:
     lines = growth.table(found[1], found[0]).splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[4:]] == [each.name for each in found[0]]
@@ -64,50 +70,74 @@ def test_nothing_is_wrong_before_it_is_planted() -> None:
     assert planted() == []
 
 
-def test_a_receipt_that_reads_the_whole_batch_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+class Planted:
+    """A store through which a service would ask for more than it should: at one verb, something else as well."""
+
+    def __init__(self, real: Any, verb: str, also: Callable[[Any, Sequence[Any]], object]) -> None:
+        self._real, self._verb, self._also = real, verb, also
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._real, name)
+        if name != self._verb:
+            return method
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._also(self._real, args)
+            return method(*args, **kwargs)
+
+        return call
+
+
+def with_planted(
+    verb: str,
+    also: Callable[[Any, Sequence[Any]], object],
+    walk: Callable[[World], Iterable[Round]] = dropping,
+) -> Callable[[World], Iterable[Round]]:
+    def planting(world: World) -> Iterable[Round]:
+        ports = world.functions.faulty
+        world.functions.faulty = replace(ports, store=cast("Any", Planted(ports.store, verb, also)))
+        return walk(world)
+
+    return planting
+
+
+def test_a_receipt_that_reads_the_whole_batch_is_caught() -> None:
     """As `_receipt` once did: each file looks at all files."""
-    real = ingesting._write_receipts
 
-    def quadratic(store: Any, receipts: Any) -> None:
-        for _ in receipts:
+    def all_of_them(store: Any, args: Sequence[Any]) -> None:
+        for _ in args[0]:
             list(store.receipts_of_batch(BATCH))
-        real(store, receipts)
 
-    monkeypatch.setattr(ingesting, "_write_receipts", quadratic)
-    told = planted()
+    told = planted(with_planted("receipts", all_of_them))
     assert any(line.startswith("ingest, all files") and "at most 1" in line for line in told), told
     assert any(line.startswith("ingest, so many of them again") and "at most 0" in line for line in told)
 
 
-def test_work_that_no_port_sees_is_caught_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = "seen = []\ndef look(key):\n    seen.append(key)\n    return [other.strip() for other in seen]\n"
+def test_work_that_no_port_sees_is_caught_as_well() -> None:
+    source = "def look(seen, key):\n    seen.append(key)\n    return [other.strip() for other in seen]\n"
     ours: dict[str, Any] = {}
     exec(compile(source, str(Path(OURS[0]) / "planted.py"), "exec"), ours)
-    real = ingesting._events
+    seen: list[str] = []
 
-    def quadratic(outcome: Any, now: Any) -> Any:
-        ours["look"](outcome.key)
-        return real(outcome, now)
+    def compared(store: Any, args: Sequence[Any]) -> None:
+        for event in args:
+            ours["look"](seen, event.subject)
 
-    monkeypatch.setattr(ingesting, "_events", quadratic)
-
-    def anew(world: World) -> Iterator[Round]:
-        ours["seen"].clear()
+    def anew(world: World) -> Iterable[Round]:
+        seen.clear()
         return dropping(world)
 
-    told = planted(anew, growth.SMALL_JOBS)
+    told = planted(with_planted("record", compared, anew), growth.SMALL_JOBS)
     assert any("ingest, all files: its steps grow with the jobs" in line for line in told), told
 
 
-def test_a_round_that_begins_to_read_every_job_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = attending.attend
-
-    def linear(ports: Any, *args: Any) -> Any:
-        list(ports.store.jobs_of_batch(BATCH, JobState.READY))
-        return real(ports, *args)
-
-    monkeypatch.setattr(attending, "attend", linear)
-    told = planted(lambda world: ((n, c) for n, c in rounds(world) if n.startswith("watchdog")))
+def test_a_round_that_begins_to_read_every_job_is_caught() -> None:
+    walk = with_planted(
+        "open_launches",
+        lambda store, _: list(store.jobs_of_batch(BATCH, JobState.READY)),
+        lambda world: ((n, c) for n, c in rounds(world) if n.startswith("watchdog")),
+    )
+    told = planted(walk)
     assert [line for line in told if line.startswith("watchdog, jobs left") and "with the jobs" in line]
 
 

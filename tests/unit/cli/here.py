@@ -68,6 +68,10 @@ class Here:
         return StoreForPeople(self.fake.world.store)
 
     @property
+    def pause(self) -> Any:
+        return self.fake.world.pause
+
+    @property
     def bucket(self) -> Any:
         return self.fake.world.objects
 

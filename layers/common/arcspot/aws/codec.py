@@ -12,6 +12,16 @@ from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+MAX_KEY_BYTES = 2048
+
+
+def possible_key(text: str) -> bool:
+    """Whether a row can have this partition key: 1 to 2,048 bytes of UTF-8."""
+    try:
+        return 1 <= len(text.encode()) <= MAX_KEY_BYTES
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def encode(value: Any) -> Any:

@@ -12,6 +12,7 @@ from arcspot.aws.bucket import AT_ONCE, Bucket
 from arcspot.aws.compute import Ec2
 from arcspot.aws.dynamo import DynamoStore
 from arcspot.aws.messages import AsyncInvoke, DoorBell, StepFunctions, StsWitness, Topic
+from arcspot.aws.pausing import FullJitter
 from arcspot.aws.prices import PRICE_LIST_REGION, PriceList
 from arcspot.aws.timers import Scheduler
 from arcspot.domain import identity
@@ -72,6 +73,7 @@ def build(settings: Settings, session: boto3.Session) -> Ports:
             session.region_name or PRICE_LIST_REGION,
         ),
         bell=DoorBell(session.client("lambda", config=_BELL_CONFIG), settings.stack),
+        pause=FullJitter(),
     )
 
 

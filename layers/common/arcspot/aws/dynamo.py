@@ -22,18 +22,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from arcspot.aws.codec import decode, encode
+from arcspot.aws.answers import busy_is_told, insistently, told, until_done
+from arcspot.aws.codec import decode, possible_key
+from arcspot.aws.pausing import FullJitter
 from arcspot.aws.rows import (
     IN_FILES,
     REPORT_DUE,
+    TableNames,
     earlier_queues,
-    index_of,
+    is_job,
+    item_of,
     key_of,
+    of_batch,
     queues,
     receipt_key,
     stamp,
@@ -44,7 +49,7 @@ from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import Conflict
-from arcspot.ports import Event, Record
+from arcspot.ports import Event, Pause, Record
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -55,6 +60,7 @@ KEEP_EVENTS = timedelta(days=30)
 BATCH_GET = 100
 # About 1 MB of an index of keys: what a page of a query holds at most.
 COUNT_PAGE = 10_000
+BATCH_WRITE = 25
 # Rows that one READY job is drawn from: whoever claims at the same time draws another.
 WINDOW = 25
 AT_ONCE = 32
@@ -63,25 +69,14 @@ _IS_UNCHANGED = "version = :read"
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
-class TableNames(Protocol):
-    """Where the tables are: a function's Settings, or what the command line reads from the stack."""
-
-    @property
-    def jobs_table(self) -> str: ...
-    @property
-    def launches_table(self) -> str: ...
-    @property
-    def ledger_table(self) -> str: ...
-    @property
-    def events_table(self) -> str: ...
-
-
+@busy_is_told
 class DynamoStore:
     """`ports.Store` over four tables."""
 
-    def __init__(self, client: DynamoDBClient, tables: TableNames) -> None:
+    def __init__(self, client: DynamoDBClient, tables: TableNames, pause: Pause | None = None) -> None:
         self._client = client
         self._tables = tables
+        self._pause = pause or FullJitter()
 
     def write(self, *records: Record) -> None:
         puts: list[Any] = [self._put(record) for record in records]
@@ -93,22 +88,12 @@ class DynamoStore:
                     TransactItems=[{"Put": put} for put in puts], ClientRequestToken=str(uuid.uuid4())
                 )
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in (
-                "ConditionalCheckFailedException",
-                "TransactionCanceledException",
-                "TransactionConflictException",
-            ):
-                names = ", ".join(key_of(record) for record in records)
-                raise Conflict(
-                    f"{names}: changed since it was read ({error.response['Error'].get('Message', code)})"
-                ) from error
-            raise
+            raise told(error, [key_of(record) for record in records]) from error
 
     def write_each(self, records: Sequence[Record]) -> list[Record]:
         def put(record: Record) -> Record | None:
             try:
-                self.write(record)
+                insistently(lambda: self.write(record), self._pause)
             except Conflict:
                 return record
             return None
@@ -128,10 +113,10 @@ class DynamoStore:
         return found | self.jobs(list(lost))
 
     def job(self, job_id: str) -> Job | None:
-        return self._one(self._tables.jobs_table, job_id, Job)
+        return self._one(self._tables.jobs_table, job_id, Job) if is_job(job_id) else None
 
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        return {job.job_id: job for job in self._many(self._tables.jobs_table, job_ids, Job)}
+        return {job.job_id: job for job in self._many(self._tables.jobs_table, filter(is_job, job_ids), Job)}
 
     def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
         jobs: list[Job] = []
@@ -218,7 +203,7 @@ class DynamoStore:
         return whole(self._many(self._tables.jobs_table, ids, Receipt))
 
     def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterator[Job]:
-        condition, values = _of_batch(batch_id, state)
+        condition, values = of_batch(batch_id, state)
         rows = self._query(
             self._tables.jobs_table, "by_batch", condition, values, names={"#s": "state"} if state else None
         )
@@ -230,12 +215,12 @@ class DynamoStore:
                     yield job
 
     def job_ids_of_batch(self, batch_id: str) -> Iterator[str]:
-        condition, values = _of_batch(batch_id, None)
+        condition, values = of_batch(batch_id, None)
         rows = self._query(self._tables.jobs_table, "by_batch", condition, values)
         return (str(_deserialize(row["pk"])) for row in rows if row.get("state") != {"S": IN_FILES})
 
     def batch_count(self, batch_id: str, state: JobState, at_most: int) -> int:
-        condition, values = _of_batch(batch_id, state)
+        condition, values = of_batch(batch_id, state)
         return self._count("by_batch", condition, values, at_most, names={"#s": "state"})
 
     def batch(self, batch_id: str) -> Batch | None:
@@ -308,19 +293,20 @@ class DynamoStore:
             }
             for event in events
         ]
-        for start in range(0, len(rows), 25):
-            unsent: Any = {
-                self._tables.events_table: [{"PutRequest": {"Item": row}} for row in rows[start : start + 25]]
-            }
-            while unsent:
-                unsent = self._client.batch_write_item(RequestItems=unsent).get("UnprocessedItems")
+        table = self._tables.events_table
+
+        def put(left: Any) -> Sequence[Any]:
+            unsent: Any = self._client.batch_write_item(RequestItems={table: left}).get("UnprocessedItems")
+            return list((unsent or {}).get(table, []))
+
+        for start in range(0, len(rows), BATCH_WRITE):
+            some = [{"PutRequest": {"Item": row}} for row in rows[start : start + BATCH_WRITE]]
+            until_done(some, put, self._pause)
 
     def _put(self, record: Record) -> dict[str, Any]:
-        # A number grows by one with every write, so "unchanged since read" is one comparison.
-        data = {**encode(record), "version": record.version + 1, "pk": key_of(record), **index_of(record)}
         put: dict[str, Any] = {
             "TableName": self._table(record),
-            "Item": {name: _serialize(value) for name, value in data.items()},
+            "Item": item_of(record),
             "ConditionExpression": _IS_UNCHANGED if record.version else _IS_NEW,
         }
         if record.version:
@@ -333,19 +319,26 @@ class DynamoStore:
         return self._tables.launches_table if isinstance(record, Launch) else self._tables.ledger_table
 
     def _one(self, table: str, key: str, kind: type[T]) -> T | None:
+        if not possible_key(key):
+            return None  # DynamoDB refuses to look for what cannot be there
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
         return _load(item, kind) if item else None
 
-    def _many(self, table: str, keys: Sequence[str], kind: type[T]) -> Iterator[T]:
-        """The rows of these keys, each once, in no order; what does not exist is left out."""
-        distinct = list(dict.fromkeys(keys))
-        for start in range(0, len(distinct), BATCH_GET):
-            asked = [{"pk": {"S": key}} for key in distinct[start : start + BATCH_GET]]
-            wanted: Any = {table: {"Keys": asked, "ConsistentRead": True}}
-            while wanted:
-                page = self._client.batch_get_item(RequestItems=wanted)
-                yield from (_load(item, kind) for item in page["Responses"].get(table, []))
-                wanted = page.get("UnprocessedKeys")
+    def _many(self, table: str, keys: Iterable[str], kind: type[T]) -> Iterator[T]:
+        """The rows of these keys, each once, in no order; what does not, or cannot, exist is left out."""
+        wanted = [key for key in dict.fromkeys(keys) if possible_key(key)]
+        for start in range(0, len(wanted), BATCH_GET):
+            found: list[Mapping[str, Any]] = []
+
+            def read(left: Any, found: list[Mapping[str, Any]] = found) -> Sequence[Any]:
+                asked: Any = {table: {"Keys": left, "ConsistentRead": True}}
+                page = self._client.batch_get_item(RequestItems=asked)
+                found += page["Responses"].get(table, [])
+                unread: Any = page.get("UnprocessedKeys") or {}
+                return list(unread.get(table, {}).get("Keys", []))
+
+            until_done([{"pk": {"S": key}} for key in wanted[start : start + BATCH_GET]], read, self._pause)
+            yield from (_load(item, kind) for item in found)
 
     def _scan(self, table: str) -> Iterator[Mapping[str, Any]]:
         for page in self._client.get_paginator("scan").paginate(TableName=table):
@@ -400,12 +393,6 @@ class DynamoStore:
             asked["PaginationConfig"] = {"MaxItems": limit, "PageSize": limit}
         for page in self._client.get_paginator("query").paginate(**asked):
             yield from page["Items"]
-
-
-def _of_batch(batch_id: str, state: JobState | None) -> tuple[str, dict[str, str]]:
-    if state is None:
-        return "in_batch = :v", {":v": batch_id}
-    return "in_batch = :v AND #s = :s", {":v": batch_id, ":s": str(state)}
 
 
 def _load(item: Mapping[str, Any], kind: type[T]) -> T:

@@ -144,11 +144,11 @@ def _together(ports: Ports, settings: Settings, drops: Sequence[Dropped], now: d
     batches = {outcome.batch_id for outcome in handled}
     # Due before the receipts are there, so that they are reported if this is the last thing that happens.
     for batch_id in batches:
-        _due(ports.store, batch_id, now, touched=False)
-    written = _write_receipts(ports.store, [receipt for _, receipt in changed])
+        _due(ports, batch_id, now, touched=False)
+    written = _write_receipts(ports, [receipt for _, receipt in changed])
     fresh = Counter(receipt.batch_id for receipt in written if receipt.version == 0)
     for batch_id in {receipt.batch_id for _, receipt in changed}:
-        _due(ports.store, batch_id, now, files=fresh[batch_id])
+        _due(ports, batch_id, now, files=fresh[batch_id])
     if events := [event for outcome in handled for event in _events(outcome, now)]:
         ports.store.record(*events)
     return [outcomes[dropped] for dropped in drops]
@@ -242,7 +242,7 @@ def _read_from(ports: Ports, dropped: Job, now: datetime) -> Job:
         ports.store.write(again)
         return replace(again, version=again.version + 1)
 
-    return until_written(act)
+    return until_written(act, ports.pause)
 
 
 def _job(
@@ -337,16 +337,16 @@ def _say_refused(ports: Ports, dropped: Dropped, file: _File, receipt: Receipt) 
     ports.objects.write(key, text.encode("utf-8", "backslashreplace"), content_type="application/json")
 
 
-def _write_receipts(store: Store, receipts: Sequence[Receipt]) -> list[Receipt]:
+def _write_receipts(ports: Ports, receipts: Sequence[Receipt]) -> list[Receipt]:
     """Write each; of two that tell of one file the later version stays. Those nobody else had written."""
     rows = [row for receipt in receipts for row in in_parts(receipt)]
     more = [row for row in rows if row.part]
     # Parts are new or the same as what is there; the first rows say that they count.
-    store.write_each(more)
+    ports.store.write_each(more)
     firsts = [row for row in rows if not row.part]
-    lost = store.write_each(firsts)
+    lost = ports.store.write_each(firsts)
     for row in lost:
-        until_written(lambda row=row: _write_receipt(store, row))  # type: ignore[misc]
+        until_written(lambda row=row: _write_receipt(ports.store, row), ports.pause)  # type: ignore[misc]
     return [row for row in firsts if row not in lost]
 
 
@@ -356,8 +356,8 @@ def _write_receipt(store: Store, receipt: Receipt) -> None:
         store.write(replace(receipt, version=there.version if there else 0))
 
 
-def _due(store: Store, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:
-    until_written(lambda: batch_due(store, batch_id, now, files=files, touched=touched))
+def _due(ports: Ports, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:
+    until_written(lambda: batch_due(ports.store, batch_id, now, files=files, touched=touched), ports.pause)
 
 
 def batch_due(store: Store, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:

@@ -144,7 +144,7 @@ def _count(ports: Ports, run: str, receipts: int, now: datetime) -> None:
             batch_due(ports.store, run, now, touched=False)
 
     if receipts:
-        until_written(act)
+        until_written(act, ports.pause)
 
 
 def _ingest(ports: Ports, settings: Settings, drops: Iterable[Dropped], now: datetime) -> list[Outcome]:
