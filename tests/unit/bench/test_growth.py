@@ -71,7 +71,7 @@ def test_nothing_is_wrong_before_it_is_planted() -> None:
 
 
 class Planted:
-    """A store through which a service would ask for more than it should: at one verb, something else as well."""
+    """A store through which a service asks for more than it should: at one verb, something else too."""
 
     def __init__(self, real: Any, verb: str, also: Callable[[Any, Sequence[Any]], object]) -> None:
         self._real, self._verb, self._also = real, verb, also
