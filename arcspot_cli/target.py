@@ -125,7 +125,7 @@ class Target:
     def store(self) -> DynamoStore:
         from arcspot.aws.dynamo import DynamoStore
 
-        return DynamoStore(self.client("dynamodb"), self)
+        return DynamoStore(self.client("dynamodb"), self, skip_bad=True)
 
     @cached_property
     def pause(self) -> Pause:

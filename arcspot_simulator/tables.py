@@ -21,7 +21,7 @@ from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
-from arcspot.errors import Conflict, StoreRefused
+from arcspot.errors import Conflict, RowUnreadable, StoreRefused
 from arcspot.ports import Event, Record
 from arcspot_simulator.limits import (
     ITEM_BYTES,
@@ -141,6 +141,7 @@ class MemoryStore:
     writes: int = 0
     clock: Callable[[], float] = lambda: 0.0
     written_at: float = 0.0
+    bad_rows: dict[str, RowUnreadable] = field(default_factory=dict)  # none comes about in memory
     _arriving: deque[tuple[float, Record]] = field(default_factory=deque)
 
     def write(self, *records: Record) -> None:

@@ -10,6 +10,7 @@
     python -m bench growth               # how every function grows with jobs and instances; fails if too fast
     python -m bench dropping             # 100,000 files at once: processor a file here, minutes on Lambda
     python -m bench ramp                 # how fast a fleet grows, by rules for the step
+    python -m bench reading              # what one task file costs to read, honest and hostile
     python -m bench precision            # the solver's steps on this CPU: fp32 beside bf16
     python -m bench gpu                  # the solver's steps on a GPU: eager, as graphs, stacked
     python -m bench compressarc --help   # CompressARC and arcspot on the same tasks and seconds
@@ -41,7 +42,9 @@ OUT = PROJECT / "bench" / "out"
 ORDER = ("imports", "help", "stack", "ingest", "dropping", "cost", "growth", "simulate", "demo", "solve")
 
 
-OTHERS = ("ablate", "calibrate", "compressarc", "dropping", "gpu", "growth", "precision", "ramp", "rules")
+OTHERS = (
+    "ablate", "calibrate", "compressarc", "dropping", "gpu", "growth", "precision", "ramp", "reading", "rules"
+)  # fmt: skip
 """Modules with options of their own, loaded when they are asked for: some need torch."""
 
 

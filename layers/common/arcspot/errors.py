@@ -8,7 +8,9 @@ name, and the runner acts on the name a refused call carries.
     ArcspotError
     ├── TaskFileRefused        a task file (or object key) we cannot use
     ├── ConfigurationError     a setting is missing or makes no sense
+    ├── AnswerRefused          a prediction.json that is no answer
     ├── RecordMissing          a row that must exist does not
+    ├── RowUnreadable          a row that this version cannot read
     ├── ObjectUnreadable       an object is there and cannot be read until somebody acts
     ├── Conflict               a conditional write lost: somebody else was first
     │   ├── Overlapped         another transaction holds a row; nobody has won yet
@@ -60,6 +62,21 @@ class ConfigurationError(ArcspotError):
 
 class RecordMissing(ArcspotError):
     """A row that must exist does not."""
+
+
+class AnswerRefused(ArcspotError):
+    """A prediction.json is no answer; the message names the place, the expectation and what was found."""
+
+
+class RowUnreadable(ArcspotError):
+    """A row of a table cannot be read: damaged, or written by a newer version. `key` names it."""
+
+    def __init__(self, table: str, key: str, why: str) -> None:
+        self.table, self.key, self.why = table, key, why
+        super().__init__(
+            f"row {key!r} of table {table} cannot be read ({why}); if a newer version of arcspot wrote it, "
+            "update this one, else mend or delete the row"
+        )
 
 
 class ObjectUnreadable(ArcspotError):

@@ -38,6 +38,7 @@ from arcspot.aws.rows import (
     is_job,
     item_of,
     key_of,
+    kind_of,
     of_batch,
     queues,
     receipt_key,
@@ -48,7 +49,7 @@ from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
-from arcspot.errors import Conflict
+from arcspot.errors import Conflict, RowUnreadable
 from arcspot.ports import Event, Pause, Record
 
 if TYPE_CHECKING:
@@ -71,12 +72,25 @@ _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deseri
 
 @busy_is_told
 class DynamoStore:
-    """`ports.Store` over four tables."""
+    """`ports.Store` over four tables.
 
-    def __init__(self, client: DynamoDBClient, tables: TableNames, pause: Pause | None = None) -> None:
+    A row that cannot be read raises RowUnreadable. With `skip_bad` what gives many rows goes on without it
+    and keeps the error in `bad_rows`, by key: for people who look, whom one bad row must not hide the others.
+    """
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        tables: TableNames,
+        pause: Pause | None = None,
+        *,
+        skip_bad: bool = False,
+    ) -> None:
         self._client = client
         self._tables = tables
         self._pause = pause or FullJitter()
+        self._skip_bad = skip_bad
+        self.bad_rows: dict[str, RowUnreadable] = {}
 
     def write(self, *records: Record) -> None:
         puts: list[Any] = [self._put(record) for record in records]
@@ -269,18 +283,20 @@ class DynamoStore:
 
     def every_job(self) -> Iterator[Job]:
         """All jobs, by a scan: for people who look, never for a function."""
-        for item in self._scan(self._tables.jobs_table):
-            if "job_id" in item:
-                yield _load(item, Job)
+        table = self._tables.jobs_table
+        rows = (item for item in self._scan(table) if kind_of(item["pk"]["S"]) is Job)
+        return self._loaded(rows, Job, table)
 
     def every_receipt(self) -> Iterator[Receipt]:
         """All receipts, by a scan."""
-        rows = (item for item in self._scan(self._tables.jobs_table) if "handled_at" in item)
-        return whole(_load(item, Receipt) for item in rows)
+        table = self._tables.jobs_table
+        rows = (item for item in self._scan(table) if kind_of(item["pk"]["S"]) is Receipt)
+        return whole(self._loaded(rows, Receipt, table))
 
     def every_launch(self) -> Iterator[Launch]:
         """All launches, by a scan."""
-        return (_load(item, Launch) for item in self._scan(self._tables.launches_table))
+        table = self._tables.launches_table
+        return self._loaded(self._scan(table), Launch, table)
 
     def record(self, *events: Event) -> None:
         rows = [
@@ -322,7 +338,17 @@ class DynamoStore:
         if not possible_key(key):
             return None  # DynamoDB refuses to look for what cannot be there
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
-        return _load(item, kind) if item else None
+        return _load(item, kind, table) if item else None
+
+    def _loaded(self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str) -> Iterator[T]:
+        """The rows that can be read; the others raise RowUnreadable, or are kept aside."""
+        for item in items:
+            try:
+                yield _load(item, kind, table)
+            except RowUnreadable as error:
+                if not self._skip_bad:
+                    raise
+                self.bad_rows[error.key] = error
 
     def _many(self, table: str, keys: Iterable[str], kind: type[T]) -> Iterator[T]:
         """The rows of these keys, each once, in no order; what does not, or cannot, exist is left out."""
@@ -338,7 +364,7 @@ class DynamoStore:
                 return list(unread.get(table, {}).get("Keys", []))
 
             until_done([{"pk": {"S": key}} for key in wanted[start : start + BATCH_GET]], read, self._pause)
-            yield from (_load(item, kind) for item in found)
+            yield from self._loaded(found, kind, table)
 
     def _scan(self, table: str) -> Iterator[Mapping[str, Any]]:
         for page in self._client.get_paginator("scan").paginate(TableName=table):
@@ -395,5 +421,9 @@ class DynamoStore:
             yield from page["Items"]
 
 
-def _load(item: Mapping[str, Any], kind: type[T]) -> T:
-    return decode(kind, {name: _deserialize(value) for name, value in item.items()})
+def _load(item: Mapping[str, Any], kind: type[T], table: str) -> T:
+    try:
+        return decode(kind, {name: _deserialize(value) for name, value in item.items()})
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        key = str(next(iter(item.get("pk", {}).values()), "?"))
+        raise RowUnreadable(table, key, f"{type(error).__name__}: {str(error)[:200]}") from error

@@ -79,9 +79,17 @@ def key_of(record: Record) -> str:
             return "PRICES"
 
 
+def kind_of(key: str) -> type[Job | Batch | Receipt | Sweep]:
+    """Of what a row of the jobs table is one, by its key: a damaged row may lack everything else."""
+    if key == "SWEEP":
+        return Sweep
+    prefix, found, _ = key.partition("#")
+    return {"BATCH": Batch, "FILE": Receipt, "PART": Receipt}.get(prefix, Job) if found else Job
+
+
 def is_job(key: str) -> bool:
     """Whether a row of the jobs table, called so, is a job: whoever asks for one may give any text."""
-    return key != "SWEEP" and not key.startswith(("BATCH#", "FILE#", "PART#"))
+    return kind_of(key) is Job
 
 
 def receipt_key(key: str) -> str:

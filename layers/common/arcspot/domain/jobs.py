@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from arcspot.domain.names import path_fault
 from arcspot.errors import LeaseLost, WrongState
 
 MAX_FAILURES = 2
@@ -93,6 +94,12 @@ class Job:
     def unread(self) -> bool:
         """Whether the job ended because no runner could read its file."""
         return self.state is JobState.DEAD and any(f": {words}" in self.reason for words in UNREAD)
+
+    @property
+    def needs_a_file(self) -> bool:
+        """Whether nobody could read the job's file, or nobody will: earlier releases took any key."""
+        over = self.state in (JobState.DONE, JobState.CANCELLED)
+        return self.unread or (path_fault(self.input.key) is not None and not over)
 
     def claimed(self, *, launch_id: str, now: datetime, lease_seconds: int) -> Job:
         """Give the job to a launch. Raises WrongState unless it is READY and not cancelled."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from arcspot.domain import tasks
+from arcspot.domain import names, tasks
 from arcspot.domain.batches import Batch, Receipt, in_parts, refused_in_words
-from arcspot.domain.jobs import DEFAULT_LANE, Job, TaskInput
+from arcspot.domain.faults import encodable
+from arcspot.domain.jobs import DEFAULT_LANE, Job, JobState, TaskInput
 from arcspot.domain.tasks import Fault, Task
 from arcspot.errors import ObjectUnreadable, RecordMissing
 from arcspot.ports import Event, Fetched, Ports, Store
@@ -19,8 +20,9 @@ from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimated_seconds
 from arcspot.settings import Settings
 
-TASKS_PREFIX = "tasks/"
-DEFAULT_BATCH = "default"
+TASKS_PREFIX = names.TASKS
+DEFAULT_BATCH = names.DEFAULT_BATCH
+batch_of = names.batch_of
 # What is read at once: a function of 1 GB holds it, parsed as well.
 GROUP_FILES = 100
 GROUP_BYTES = 16 * 1024 * 1024
@@ -54,8 +56,9 @@ class Dropped:
 class Outcome:
     """What became of a file: the jobs it stands for (new or known), and its faults in words.
 
-    `stale`: a later version was handled already. `gone`: there is no such file any more. `error` is what
-    kept it from being handled; nothing is known of it then, and it is worth another try.
+    `stale`: a later version was handled already. `gone`: there is no such file any more, or never was one
+    where the object only marks a folder. `error` is what kept it from being handled; nothing is known of it
+    then, and it is worth another try.
     """
 
     key: str
@@ -69,12 +72,6 @@ class Outcome:
     @property
     def new_jobs(self) -> int:
         return sum(new for _, _, new in self.jobs)
-
-
-def batch_of(key: str) -> str:
-    """The batch a key belongs to: the first folder below `tasks/`."""
-    first, slash, _ = key.removeprefix(TASKS_PREFIX).partition("/")
-    return first if slash and first else DEFAULT_BATCH
 
 
 def config_of(settings: Settings, run: str = "") -> dict[str, Any]:
@@ -176,6 +173,7 @@ class _File:
     faults: tuple[Fault, ...]
     version: str
     etag: str = ""
+    refused: int = 1
 
 
 def _read(ports: Ports, drops: Sequence[Dropped]) -> dict[Dropped, _File | Outcome]:
@@ -183,7 +181,9 @@ def _read(ports: Ports, drops: Sequence[Dropped]) -> dict[Dropped, _File | Outco
     found: dict[Dropped, _File | Outcome] = {}
     for dropped in drops:
         fault = tasks.key_fault(dropped.key) or tasks.size_fault(dropped.key, dropped.size)
-        if fault is not None:
+        if names.folder_marker(dropped.key, dropped.size):
+            found[dropped] = Outcome(key=dropped.key, batch_id=dropped.batch_id, gone=True)
+        elif fault is not None:
             found[dropped] = _File((), (fault,), dropped.object_version)
     wanted = [dropped for dropped in drops if dropped not in found]
     bodies = ports.objects.fetch_many([(d.key, d.object_version or None) for d in wanted])
@@ -194,7 +194,8 @@ def _file(dropped: Dropped, body: Fetched | Exception) -> _File | Outcome:
     if isinstance(body, Fetched):
         file = tasks.read_task_file(dropped.key, body.body)
         # The version that was read is the one that runs, whatever is dropped there meanwhile.
-        return _File(file.tasks, file.faults, dropped.object_version or body.version, body.etag)
+        version = dropped.object_version or body.version
+        return _File(file.tasks, file.faults, version, body.etag, file.refused)
     if isinstance(body, ObjectUnreadable):
         fault = Fault("$", "an object that can be read", str(body))
         return _File((), (fault,), dropped.object_version)
@@ -226,19 +227,23 @@ def _jobs(
             wanted.append(_job(settings, dropped, file.version, task, seconds, lane, moment))
     found = ports.store.add(wanted)
     for job in wanted:
-        if found[job.job_id].unread and found[job.job_id].input != job.input:
+        if found[job.job_id].needs_a_file and found[job.job_id].input != job.input:
             found[job.job_id] = _read_from(ports, job, now)
     return found
 
 
 def _read_from(ports: Ports, dropped: Job, now: datetime) -> Job:
-    """A job that ended because nobody could read its file, with the file that was dropped now."""
+    """A job that has no file that can be read, with the file that was dropped now."""
 
     def act() -> Job:
         job = ports.store.job(dropped.job_id)
-        if job is None or not job.unread:
+        if job is None or not job.needs_a_file:
             return job or dropped
-        again = replace(job.revived(now=now), input=dropped.input, reason="its file was dropped again")
+        awake = job if job.state is not JobState.DEAD else job.revived(now=now)
+        batch_id = job.batch_id if names.path_fault(job.input.key) is None else dropped.batch_id
+        again = replace(
+            awake, input=dropped.input, batch_id=batch_id, reason="its file was dropped again", updated_at=now
+        )
         ports.store.write(again)
         return replace(again, version=again.version + 1)
 
@@ -300,7 +305,7 @@ def _settled(
         etag=file.etag,
         entries=tuple((task_id, job_id) for task_id, job_id, _ in entries),
         refusals=refused_in_words(refusals),
-        refused=len(refusals),
+        refused=file.refused,
         version=before.version if before else 0,
     )
     return Outcome(dropped.key, dropped.batch_id, tuple(entries), refusals), receipt
@@ -371,7 +376,8 @@ def batch_due(store: Store, batch_id: str, now: datetime, *, files: int = 0, tou
 
 
 def rejected_key(key: str) -> str:
-    return f"rejected/{key}.json"
+    """Where the refusal of a key is kept for people: shortened where it would be longer than S3 takes."""
+    return names.derived_key("rejected/", key)
 
 
 def drops_in(event: Mapping[str, Any]) -> Sequence[Dropped]:
@@ -379,7 +385,7 @@ def drops_in(event: Mapping[str, Any]) -> Sequence[Dropped]:
     detail = event.get("detail", {})
     item = detail.get("object", {})
     key = str(item.get("key", ""))
-    if not key.startswith(TASKS_PREFIX):
+    if not key.startswith(TASKS_PREFIX) or not encodable(key):  # S3 has no key that is no UTF-8
         return ()
     version = str(item.get("version-id", ""))
     return (
