@@ -121,6 +121,8 @@ class Meter:
     def _bucket(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
         if verb == "write":
             self.units["S3 PUT and LIST requests"] += 1
+        elif verb == "delete":
+            self.units["S3 DELETE requests"] += 1  # free, and a marker in a bucket with versions
         elif verb in ("keys", "listing"):
             self.units["S3 PUT and LIST requests"] += 1  # told of each page by itself
         elif verb in ("read_many", "fetch_many"):

@@ -186,7 +186,13 @@ class World:
             calls=tally.requests,
             read_units=float(tally.units["DynamoDB read units"]),
             write_units=float(tally.units["DynamoDB write units"]),
-            s3_requests=float(tally.units["S3 GET requests"] + tally.units["S3 PUT and LIST requests"]),
+            s3_requests=float(
+                sum(
+                    n
+                    for what, n in tally.units.items()
+                    if what.startswith("S3 ") and what.endswith("requests")
+                )
+            ),
             seconds=self.loop.now - began,
             cpu_s=time.process_time() - cpu,
             steps=steps[0],
