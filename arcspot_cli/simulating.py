@@ -34,6 +34,7 @@ GUARDS = (
     "forgotten-instance",
     "vcpus-by-type",
     "heartbeat-below-timeout",
+    "lease-count",
 )
 
 

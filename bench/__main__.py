@@ -28,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.claims import claims
 from bench.control_plane import cost, simulate
 from bench.dropping import dropping
 from bench.growth import growth
@@ -39,7 +40,9 @@ from bench.whole import demo, solve, stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
-ORDER = ("imports", "help", "stack", "ingest", "dropping", "cost", "growth", "simulate", "demo", "solve")
+ORDER = (
+    "imports", "help", "stack", "ingest", "claims", "dropping", "cost", "growth", "simulate", "demo", "solve"
+)  # fmt: skip
 
 
 OTHERS = (
@@ -70,6 +73,7 @@ def main() -> None:
         "stack": lambda: stack(PROJECT, say),
         "ingest": lambda: ingest(PROJECT, say),
         "dropping": dropping,
+        "claims": claims,
         "cost": cost,
         "growth": growth,
         "simulate": lambda: simulate(PROJECT, say),

@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ItemsFailed
 from arcspot.ports import Ports
+from arcspot.services.afterwards import tried
 from arcspot.services.ingesting import Dropped, Outcome, drops_in, groups, ingest_together
 from arcspot.services.sweeping import submit_again, sweep
 from arcspot.settings import Settings
@@ -68,7 +69,7 @@ def _take(
         if waiting and context.get_remaining_time_in_millis() < ENOUGH_MS:
             break
     if new_jobs:
-        ports.kick("scale")
+        tried("kicking scale", lambda: ports.kick("scale"))
     left = [told[dropped] for group in waiting for dropped in group]
     for some in _sized(left):
         try:
@@ -146,7 +147,7 @@ def _told(ports: Ports, outcomes: list[Outcome]) -> dict[str, Any]:
         if outcome.error is not None:
             _log(outcome)
     if new_jobs:
-        ports.kick("scale")
+        tried("kicking scale", lambda: ports.kick("scale"))
     return {"files": len(outcomes), "new_jobs": new_jobs}
 
 

@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ConfigurationError
 from arcspot.services import retiring
+from arcspot.services.afterwards import tried
 
 logger = Logger()
 
@@ -49,7 +50,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 unless_heard_s=settings.silence_s / 2 if silent else 0.0,
             )
             if count:
-                ports.kick("scale")
+                tried("kicking scale", lambda: ports.kick("scale"))
             return {"reclaimed": count}
         case "terminate":
             return {"instance_id": retiring.terminate(ports, launch_id, now)}
