@@ -62,8 +62,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 BATCH_GET = 100
+# About 1 MB of an index of keys: what a page of a query holds at most.
+COUNT_PAGE = 10_000
 BATCH_WRITE = 25
-COUNT_PAGE = 1_000
 # Rows that one READY job is drawn from: whoever claims at the same time draws another.
 WINDOW = 25
 AT_ONCE = 32
