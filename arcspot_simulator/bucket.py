@@ -31,19 +31,21 @@ class MemoryObjects:
     _listed: dict[str, tuple[int, list[str]]] = field(default_factory=dict, repr=False)
     _counts: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def read(self, key: str, *, version: str | None = None) -> bytes:
-        found = self._fetch(key, version)
+    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
+        found = self._fetch(key, version, last)
         if isinstance(found, Exception):
             raise found
         return found.body
 
-    def fetch_many(self, wanted: Sequence[tuple[str, str | None]]) -> list[Fetched | Exception]:
-        return [self._fetch(key, version) for key, version in wanted]
+    def fetch_many(
+        self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
+    ) -> list[Fetched | Exception]:
+        return [self._fetch(key, version, last) for key, version in wanted]
 
-    def _fetch(self, key: str, version: str | None) -> Fetched | Exception:
-        return self.trouble("read", key) or self._found(key, version)
+    def _fetch(self, key: str, version: str | None, last: int | None = None) -> Fetched | Exception:
+        return self.trouble("read", key) or self._found(key, version, last)
 
-    def _found(self, key: str, version: str | None) -> Fetched | Exception:
+    def _found(self, key: str, version: str | None, last: int | None = None) -> Fetched | Exception:
         if key in self.unreadable:
             return ObjectUnreadable(f"{key}: it is archived")
         if version and (key, version) in self.versions:
@@ -52,7 +54,7 @@ class MemoryObjects:
             body, version = self.bodies[key], self.newest.get(key, "")
         else:
             return RecordMissing(key)
-        return Fetched(body, version or "", _etag(body))
+        return Fetched(body if last is None else body[-last:], version or "", _etag(body))
 
     def listing(self, prefix: str, after: str = "") -> Iterable[Listed]:
         for key in self.keys(prefix):
@@ -74,6 +76,9 @@ class MemoryObjects:
         """What a person put there: S3 itself takes `.` and `..` from whoever sends them as they are."""
         refuse(stored_key_fault(key), error=KeyRefused)
         self._store(key, body)
+
+    def write_parts(self, key: str, parts: Iterable[bytes], *, content_type: str) -> None:
+        self.write(key, b"".join(parts), content_type=content_type)
 
     def _store(self, key: str, body: bytes) -> None:
         if key not in self.bodies:

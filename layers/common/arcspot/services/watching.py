@@ -69,7 +69,7 @@ def watch(ports: Ports, settings: Settings, now: datetime) -> Round:
         ("prices", partial(money.refresh_prices, ports, settings, now)),
     ]
     stuck: list[str] = []
-    items.append(("stuck jobs", lambda: stuck.extend(attending.attend(ports, settings, now))))
+    items.append(("stuck jobs", partial(attending.attend, ports, settings, now, stuck)))
     failures = each(items)
     found = Round(
         live_instances=sum(instance.alive for instance in instances),
