@@ -22,7 +22,7 @@ from arcspot.ports import Ports
 from arcspot.settings import Settings
 from arcspot_simulator.cloud import AwsError
 from arcspot_simulator.loop import Loop
-from arcspot_simulator.tariff import Meter
+from arcspot_simulator.metering import Meter
 from arcspot_simulator.weather import Sky
 
 NAMES = ("ingest", "launch", "report", "retire", "runner_api", "scale", "watchdog")
@@ -30,9 +30,10 @@ DEEPEST = 3
 # As template.yaml sets them (tests/contract/test_simulated_times.py).
 TIMEOUT_S = 60.0
 TIMEOUTS_S = {"ingest": 120.0, "report": 300.0, "runner_api": 30.0}
-# What a call takes, in seconds: an assumption, as in tariff.py. Several things at once take more.
+# What a call takes, in seconds: an assumption. Several things at once take more.
 CALL_S = 0.01
-CALLS_S = {"compute.launch": 1.5, "objects.read": 0.03, "objects.write": 0.04, "mail.send": 0.05}
+TABLE_S, PUT_S, TRANSACTION_S = 0.005, 0.006, 0.012
+CALLS_S = {"compute.launch": 1.5, "objects.read": 0.02, "objects.write": 0.03, "mail.send": 0.05}
 AT_ONCE = 32
 # What never leaves the process is no call.
 LOCAL = frozenset({"presign_get", "presign_put"})
@@ -77,11 +78,22 @@ class Context:
         return int(1000 * (current.ends - self._functions.loop.now))
 
 
+LOG_LEVELS = ("info", "warning", "error", "exception")
+
+
 class Silent:
-    """A logger that says nothing."""
+    """A logger that says nothing, and has its lines counted where somebody counts."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None
+        def said(*args: Any, **kwargs: Any) -> None:
+            meter = self._functions.meter
+            if meter is not None and name in LOG_LEVELS:
+                meter.logged(str(args[0]), kwargs.get("extra", {}))
+
+        return said
 
 
 class Functions:
@@ -110,7 +122,7 @@ class Functions:
             raise FunctionFailed("Lambda.ServiceException", "the service does not answer")
         self.invocations[function] += 1
         if self.meter is not None:
-            self.meter.invoked(function)
+            self.meter.invoked(function, self.loop.now)
         current = self._drawn(function)
         self.running.append(current)
         try:
@@ -161,7 +173,8 @@ class Functions:
             else:
                 result = real(*args, **kwargs)
             if self.meter is not None:
-                self.meter.called(current.function, name, args, result)
+                took = seconds(name, args, result)
+                self.meter.called(current.function, name, args, result, seconds=took)
             self._takes(current, name, args, result)
             return result
 
@@ -225,7 +238,7 @@ class Functions:
         context = {
             "from_environment": lambda: (self._settings(), self.faulty),
             "datetime": Clock,
-            "logger": Silent(),
+            "logger": Silent(self),
         }
         handler = module.handler
         while hasattr(handler, "__wrapped__"):
@@ -233,12 +246,16 @@ class Functions:
         for attribute, value in context.items():
             setattr(module, attribute, value)
         if name == "watchdog":
-            module._publish = lambda *args, **kwargs: None  # type: ignore[attr-defined]
+            module._publish = self._published  # type: ignore[attr-defined]
         if name == "scale":
             module.new_launch_id = self._launch_id  # type: ignore[attr-defined]
         if name == "runner_api":
             module.secrets = self._Secrets(self)  # type: ignore[attr-defined]
         return lambda event: handler(event, Context(self))
+
+    def _published(self, *args: Any, **kwargs: Any) -> None:
+        if self.meter is not None:
+            self.meter.published()
 
     def _launch_id(self, now: datetime) -> str:
         return f"L{self.calls.total():07d}"
@@ -256,7 +273,9 @@ class Functions:
 
 def seconds(name: str, args: tuple[Any, ...], result: Any) -> float:
     """How long one call of a port takes."""
-    once = CALLS_S.get(name, CALL_S)
+    once = CALLS_S.get(name, TABLE_S if name.startswith("store.") else CALL_S)
+    if name == "store.write":
+        return PUT_S if len(args) == 1 else TRANSACTION_S
     if name == "store.add":
         return once * max(1, math.ceil(len(args[0]) / 8))  # the adapter puts eight at once
     if name == "objects.read_many":

@@ -28,7 +28,7 @@ RETRY_S = 5.0
 # An answer that takes longer is a fault of the world, not of the runner.
 PROMPT_S = 15.0
 FAILURES_IN_A_ROW = 3
-FILES = ("prediction.json", "metrics.json", "manifest.json")
+FILES = ("prediction.json", "adapted.safetensors", "metrics.json", "picture.svg", "manifest.json")
 ANSWER = json.dumps([{"attempt_1": [[0]], "attempt_2": [[1]]}]).encode()
 
 
@@ -67,6 +67,8 @@ class Room(Protocol):
     objects: MemoryObjects
     ec2: SimEc2
     rng: Random
+
+    on_lease: Callable[[], object]
 
     def nature(self, job_id: str) -> Nature: ...
     def trace(self, text: str) -> None: ...
@@ -217,6 +219,7 @@ class SimRunner:
     def _begin(self, lease: Mapping[str, Any]) -> None:
         work = Work(lease, self.room.loop.now)
         self.hands.append(work)
+        self.room.on_lease()  # it reads the task's file
         nature = self.room.nature(lease["job_id"])
         if nature.deadly:
             self._after(nature.seconds / 2, "deadly job", self._freezes)

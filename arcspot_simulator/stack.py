@@ -18,6 +18,7 @@ from arcspot_simulator.cloud import FOREIGN, Machine, Prices, SimEc2, SimPriceLi
 from arcspot_simulator.functions import FunctionFailed, Functions
 from arcspot_simulator.lifecycle import SimStepFunctions
 from arcspot_simulator.loop import Loop
+from arcspot_simulator.metering import Meter
 from arcspot_simulator.runners import Nature, SimRunner
 from arcspot_simulator.tables import MemoryStore
 from arcspot_simulator.weather import Sky
@@ -106,11 +107,28 @@ class Stack:
         self.missed: Counter[str] = Counter()
         self.sweeps = 0
         self.ticks: Counter[str] = Counter()
+        self.scheduled: Counter[str] = Counter()  # calls of EventBridge Scheduler, which are charged
+        self.on_drop: Callable[[str, bytes], object] = lambda key, body: None
+        self.on_poll: Callable[[int], object] = lambda messages: None
+        self.on_lease: Callable[[], object] = lambda: None
         self.exact = False  # every minute, even when nothing can happen: what a bill is made of
         self._polling = False
         self._sequence = 0
 
     # History ---------------------------------------------------------------------------------------------
+    def metered(self, meter: Meter) -> None:
+        """Count what people and runners ask of the bucket, and what the queue does."""
+        put = self.objects.put
+
+        def counted(url: str, headers: Mapping[str, str], body: bytes) -> None:
+            put(url, headers, body)
+            meter.stored(url, len(body))
+
+        self.objects.put = counted  # type: ignore[method-assign]
+        self.on_drop = lambda key, body: meter.stored(key, len(body))
+        self.on_poll = meter.polled
+        self.on_lease = meter.fetched
+
     def trace(self, text: str) -> None:
         """A line of the history, when somebody wants to read it."""
         if self.log is not None:
@@ -126,6 +144,7 @@ class Stack:
     def drop(self, key: str, body: bytes) -> None:
         """A person uploads a file; S3 tells EventBridge, which tells the queue: once, twice or never."""
         self.dropped[key] = body
+        self.on_drop(key, body)
         self.objects.write(key, body, content_type="application/json")
         self._sequence += 1
         detail = {"object": {"key": key, "size": len(body), "sequencer": f"{self._sequence:016X}"}}
@@ -146,6 +165,7 @@ class Stack:
 
     def _poll(self) -> None:
         taken, self.queue = self.queue[:QUEUE_BATCH], self.queue[QUEUE_BATCH:]
+        self.on_poll(len(taken))
         records = [{"messageId": str(n), "body": m.body} for n, m in enumerate(taken)]
         failed = set(range(len(taken)))
         try:
@@ -181,6 +201,7 @@ class Stack:
         for delay, function in ((0.0, "scale"), (3.0, "watchdog"), (6.0, "report")):
             if not self.sky.strikes(self.sky.weather.ticks_skipped):
                 self.ticks[function] += 1
+                self.scheduled[function] += 1
                 self.loop.after(delay, function, lambda f=function: self.call(f, {}))  # type: ignore[misc]
         self.loop.after(TICK_S if self.busy or self.exact else IDLE_TICK_S, "tick", self._tick)
 
@@ -196,6 +217,7 @@ class Stack:
 
     def _sweep(self) -> None:
         self.sweeps += 1
+        self.scheduled["sweep"] += 1
         self.call("ingest", {"sweep": True})
         self.loop.after(SWEEP_S, "sweep", self._sweep)
 

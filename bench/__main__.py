@@ -24,7 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.control_plane import cost, simulate
+from bench.bill import cost, lines
+from bench.control_plane import simulate
 from bench.ingest import ingest
 from bench.machine import commit, machine, today
 from bench.quick import help_text, imports
@@ -61,7 +62,7 @@ def main() -> None:
         "help": lambda: help_text(PROJECT),
         "stack": lambda: stack(PROJECT, say),
         "ingest": lambda: ingest(PROJECT, say),
-        "cost": cost,
+        "cost": lambda: cost(PROJECT),
         "simulate": lambda: simulate(PROJECT, say),
         "demo": lambda: demo(PROJECT, say),
         "solve": lambda: solve(options.arc, say),
@@ -73,6 +74,8 @@ def main() -> None:
             about = {"machine": machine(), "commit": commit(PROJECT), "date": today()}
             found = about | measurements[name]()
             (OUT / f"{name}.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    if "cost" in wanted:
+        print(lines(_read("cost")))
     print(table({name: _read(name) for name in ORDER if (OUT / f"{name}.json").exists()}), end="")
 
 

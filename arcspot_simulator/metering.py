@@ -1,0 +1,200 @@
+"""Count what a calm history asks of AWS, as a bill counts it.
+
+Every call that a function makes through its ports, every invocation and log line, every request of a runner
+and of the person who drops files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from arcspot.aws.dynamo import DynamoStore
+from arcspot.ports import Record
+from arcspot_simulator import capacity
+from arcspot_simulator.capacity import Index, Item
+
+# A handler's own work beside its calls, warm, in seconds: an assumption, to be replaced by a bill.
+OWN_S = 0.015
+# A new execution environment: Python, the layer and the clients. Billed since 2025-08.
+# https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/
+COLD_S = 0.6
+# How long an environment that nobody calls is assumed to stay.
+WARM_S = 600.0
+# Names beside message and fields in a line of Powertools' logger (tests/unit/bench/test_bill.py holds it).
+LINE_BYTES = 380
+# A line in CloudWatch's embedded metric format, which the watchdog may write.
+METRICS_BYTES = 660
+# https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html: platform.start and .report
+PLATFORM_BYTES = 170 + 330
+ONE = {"job", "batch", "receipt", "launch", "ledger", "fleet", "breaker", "suspects", "estimate", "leak",
+       "prices", "lease", "token"}  # fmt: skip
+# Verbs that ask an index of keys alone for ids, then read the rows.
+THROUGH_KEYS = {"jobs_of_batch", "open_launches", "receipts_of_batch", "ready_jobs", "batches_due"}
+# How an index is asked for so few rows: each READY lane and shard is a query of its own.
+COUNTS = {"ready_count", "batch_count"}
+KEY_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a template decides about a bill."""
+
+    memory_gb: Mapping[str, float]
+    indexes: Mapping[str, Sequence[Index]] = field(default_factory=dict)
+    """Name of a table, as `Tables` has it → its indexes."""
+    object_events: bool = False
+    """Whether the bucket tells EventBridge of each object."""
+    platform_lines: bool = True
+    """Whether Lambda's own lines of a call that went well are logged."""
+
+
+class Tables:
+    """Names for the adapter, which builds the rows."""
+
+    jobs_table, launches_table, ledger_table, events_table = "jobs", "launches", "ledger", "events"
+
+
+@dataclass
+class Meter:
+    """Counts units by line of the tariff. One for each history."""
+
+    shape: Shape
+    units: Counter[str] = field(default_factory=Counter)
+    gb_seconds: float = 0.0
+    kept: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(table or "objects", key) → bytes."""
+    _rows: dict[tuple[str, str], Item] = field(default_factory=dict)
+    _called_at: dict[str, float] = field(default_factory=dict)
+    _store: DynamoStore = field(default_factory=lambda: DynamoStore(cast("Any", None), Tables()))
+
+    # Lambda ----------------------------------------------------------------------------------------------
+    def invoked(self, function: str, now: float) -> None:
+        """An invocation begins, at a moment of the history in seconds."""
+        self.units["Lambda requests"] += 1
+        cold = now - self._called_at.get(function, -math.inf) > WARM_S
+        self._called_at[function] = now
+        self._works(function, OWN_S + (COLD_S if cold else 0.0))
+        if self.shape.platform_lines:
+            self.units["CloudWatch logs taken in, bytes"] += PLATFORM_BYTES
+
+    def logged(self, message: str, fields: Mapping[str, Any]) -> None:
+        """A line of a handler's logger."""
+        said = json.dumps({"message": message, **fields}, default=str)
+        self.units["CloudWatch logs taken in, bytes"] += LINE_BYTES + len(said.encode())
+
+    def published(self) -> None:
+        """A line of metrics."""
+        self.units["CloudWatch logs taken in, bytes"] += METRICS_BYTES
+
+    def _works(self, function: str, seconds: float) -> None:
+        self.gb_seconds += seconds * self.shape.memory_gb[function]
+
+    def called(self, function: str, name: str, args: tuple[Any, ...], result: Any, *, seconds: float) -> None:
+        """One call of one port by one function, and how long it took."""
+        self._works(function, seconds)
+        port, _, verb = name.partition(".")
+        if port == "store":
+            self._table(verb, args, result)
+        elif port == "objects":
+            self._bucket(verb, args, result)
+        elif port == "mail":
+            self.units["SNS mails"] += 1
+
+    # DynamoDB --------------------------------------------------------------------------------------------
+    def _table(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
+        if verb == "write":
+            for record in args:
+                self._put(record, transaction=len(args) > 1)
+        elif verb == "add":
+            self._read(args[0])
+            for job in args[0]:
+                if job.job_id in result:
+                    self._put(job)
+        elif verb == "record":
+            for event in args:
+                length = sum(len(str(part).encode()) for part in (event.subject, event.kind, event.detail))
+                self._write(capacity.write_units(None, {"pk": {"S": "x" * (length + 110)}}, ()))
+                self.kept["events", f"{event.subject}{event.at}{len(self.kept)}"] = length + 110
+        elif verb in ONE:
+            self._read([result] if result is not None else [])
+            self.units["DynamoDB read units"] += result is None
+        elif verb == "jobs":
+            self._read(list(result.values()))
+            self.units["DynamoDB read units"] += len(args[0]) - len(result)
+        elif verb in THROUGH_KEYS:
+            found = list(result)
+            self.units["DynamoDB read units"] += capacity.query_units(  # type: ignore[assignment]
+                KEY_BYTES * len(found)
+            )
+            self._read(found)
+        elif verb in COUNTS:
+            self.units["DynamoDB read units"] += capacity.query_units(  # type: ignore[assignment]
+                KEY_BYTES * int(result)
+            )
+        else:
+            raise KeyError(f"store.{verb} has no price yet: say in {__name__} what it reads or writes")
+
+    def _put(self, record: Record, *, transaction: bool = False) -> None:
+        put = self._store._put(record)
+        table, item = put["TableName"], put["Item"]
+        key = (table, item["pk"]["S"])
+        indexes = self.shape.indexes.get(table, ())
+        self._write(capacity.write_units(self._rows.get(key), item, indexes, transaction=transaction))
+        self._rows[key] = item
+        entries = [index.entry(item) for index in indexes]
+        length = capacity.size(item) + sum(map(capacity.size, entries))
+        self.kept[key] = length + capacity.OVERHEAD_BYTES * (1 + sum(e is not None for e in entries))
+
+    def _write(self, units: int) -> None:
+        self.units["DynamoDB write units"] += units
+
+    def _read(self, records: Iterable[Record]) -> None:
+        lengths = [self._length(record) for record in records]
+        self.units["DynamoDB read units"] += capacity.read_units(lengths)
+
+    def _length(self, record: Record) -> int:
+        key = self._store._put(record)
+        known = self._rows.get((key["TableName"], key["Item"]["pk"]["S"]))
+        return capacity.size(known if known is not None else key["Item"])
+
+    # S3 --------------------------------------------------------------------------------------------------
+    def _bucket(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
+        if verb == "write":
+            self.stored(args[0], len(args[1]))
+        elif verb == "keys":
+            self.units["S3 PUT and LIST requests"] += max(1, math.ceil(len(list(result)) / 1000))
+        elif verb == "read_many":
+            self.units["S3 GET and HEAD requests"] += len(set(args[0]))
+        elif verb in ("read", "size", "head"):
+            self.units["S3 GET and HEAD requests"] += 1
+        elif verb == "delete":
+            self.units["S3 DELETE requests"] += 1
+        else:
+            raise KeyError(f"objects.{verb} has no price yet: say in {__name__} what it asks of S3")
+
+    def stored(self, key: str, length: int) -> None:
+        """An object was put, by whomever."""
+        self.units["S3 PUT and LIST requests"] += 1
+        if self.shape.object_events:
+            self.units["S3 events through EventBridge"] += 1
+        self.kept["objects", key] = length
+
+    def fetched(self, requests: int = 1) -> None:
+        """A runner read an object by a presigned URL."""
+        self.units["S3 GET and HEAD requests"] += requests
+
+    # Queue -----------------------------------------------------------------------------------------------
+    def polled(self, messages: int) -> None:
+        """A batch was taken from the queue: each message was sent; one receive, deletes of ten at most."""
+        self.units["SQS requests"] += messages + 1 + math.ceil(messages / 10)
+
+    def bytes_kept(self, *, of: str) -> int:
+        """Bytes that stand in the tables or, for "objects", in the bucket."""
+        return sum(
+            length for (place, _), length in self.kept.items() if (place == "objects") == (of == "objects")
+        )
