@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 from typing import Any
+from urllib.parse import quote_plus
 
 from arcspot.domain.jobs import JobState
 from arcspot.ports import Ports
@@ -142,19 +143,29 @@ class Stack:
 
     # The bucket and its queue ----------------------------------------------------------------------------
     def drop(self, key: str, body: bytes) -> None:
-        """A person uploads a file; S3 tells EventBridge, which tells the queue: once, twice or never."""
+        """A person uploads a file; S3 tells the queue: once, twice or never."""
         self.dropped[key] = body
         self.on_drop(key, body)
         self.objects.write(key, body, content_type="application/json")
         self._sequence += 1
-        detail = {"object": {"key": key, "size": len(body), "sequencer": f"{self._sequence:016X}"}}
+        record = {
+            "eventName": "ObjectCreated:Put",
+            "s3": {
+                "bucket": {"name": self.settings.bucket},
+                "object": {
+                    "key": quote_plus(key, safe="/"),
+                    "size": len(body),
+                    "sequencer": f"{self._sequence:016X}",
+                },
+            },
+        }
         weather, rng = self.sky.weather, self.rng
         if self.sky.strikes(weather.events_lost):
             self.trace(f"the event of {key} is lost")
             return
         for _ in range(2 if self.sky.strikes(weather.events_doubled) else 1):
             delay = 0.5 + 4 * rng.random() + (300 * rng.random() if rng.random() < 0.02 else 0.0)
-            message = Message(json.dumps({"detail": detail}))
+            message = Message(json.dumps({"Records": [record]}))
             self.loop.after(delay, "message", lambda message=message: self._enqueue(message))  # type: ignore[misc]
 
     def _enqueue(self, message: Message) -> None:

@@ -9,7 +9,6 @@ Calls are counted in a calm simulated history of the real handlers, everything t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 

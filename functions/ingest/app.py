@@ -1,4 +1,4 @@
-"""ingest: S3 → EventBridge → SQS → jobs. Also swept hourly for what no event told of,
+"""ingest: S3 → SQS → jobs. Also swept hourly for what no event told of,
 and asked by schedules that submit a prefix again."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             failed.append({"itemIdentifier": record["messageId"]})
             continue
         try:
-            for dropped in drops_in(json.loads(record["body"])):
+            for dropped in drops_in(json.loads(record["body"]), settings.bucket):
                 receipt = ingest(ports, settings, dropped, datetime.now(UTC))
                 new_jobs += receipt.new_jobs
                 logger.info(

@@ -30,7 +30,7 @@ def item(**values: str) -> dict[str, Any]:
 
 def job(**changes: Any) -> Job:
     made = Job(
-        job_id="j", batch_id="b", input=TaskInput(bucket="b", key="tasks/b/x", object_version="", task_id="x"),
+        job_id="j", batch_id="b", input=TaskInput(bucket="b", key="tasks/x", object_version="", task_id="x"),
         config={}, solver_version="1", created_at=START, updated_at=START, ready_at=START, estimate_s=1.0,
     )  # fmt: skip
     return replace(made, **changes)
