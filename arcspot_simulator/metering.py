@@ -18,8 +18,12 @@ from arcspot.ports import Record
 from arcspot_simulator import capacity
 from arcspot_simulator.capacity import Index, Item
 
-# A handler's own work beside its calls, warm, in seconds: an assumption, to be replaced by a bill.
-OWN_S = 0.015
+# Seconds of a whole processor that a handler works itself, warm, and for each of its calls (to sign and
+# parse): an assumption, to be replaced by a bill. A function has a share of a processor, a whole one at
+# 1,769 MB.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+OWN_CPU_S, CALL_CPU_S = 0.004, 0.0012
+WHOLE_CPU_GB = 1769 / 1024
 # A new execution environment: Python, the layer and the clients. Billed since 2025-08.
 # https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/
 COLD_S = 0.6
@@ -78,7 +82,7 @@ class Meter:
         self.units["Lambda requests"] += 1
         cold = now - self._called_at.get(function, -math.inf) > WARM_S
         self._called_at[function] = now
-        self._works(function, OWN_S + (COLD_S if cold else 0.0))
+        self._works(function, COLD_S if cold else 0.0, cpu_s=OWN_CPU_S)
         if self.shape.platform_lines:
             self.units["CloudWatch logs taken in, bytes"] += PLATFORM_BYTES
 
@@ -91,12 +95,14 @@ class Meter:
         """A line of metrics."""
         self.units["CloudWatch logs taken in, bytes"] += METRICS_BYTES
 
-    def _works(self, function: str, seconds: float) -> None:
-        self.gb_seconds += seconds * self.shape.memory_gb[function]
+    def _works(self, function: str, seconds: float, *, cpu_s: float) -> None:
+        memory = self.shape.memory_gb[function]
+        share = min(1.0, memory / WHOLE_CPU_GB)
+        self.gb_seconds += memory * (seconds + cpu_s / share)
 
     def called(self, function: str, name: str, args: tuple[Any, ...], result: Any, *, seconds: float) -> None:
         """One call of one port by one function, and how long it took."""
-        self._works(function, seconds)
+        self._works(function, seconds, cpu_s=CALL_CPU_S)
         port, _, verb = name.partition(".")
         if port == "store":
             self._table(verb, args, result)

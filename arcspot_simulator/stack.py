@@ -15,7 +15,16 @@ from arcspot.domain.jobs import JobState
 from arcspot.ports import Ports
 from arcspot.settings import MARGIN_SECONDS, Settings
 from arcspot_simulator.bucket import MemoryObjects
-from arcspot_simulator.cloud import FOREIGN, Machine, Prices, SimEc2, SimPriceList, SimSts, SimTimers
+from arcspot_simulator.cloud import (
+    FOREIGN,
+    Machine,
+    Prices,
+    SimClock,
+    SimEc2,
+    SimPriceList,
+    SimSts,
+    SimTimers,
+)
 from arcspot_simulator.functions import FunctionFailed, Functions
 from arcspot_simulator.lifecycle import SimStepFunctions
 from arcspot_simulator.loop import Loop
@@ -25,6 +34,8 @@ from arcspot_simulator.tables import MemoryStore
 from arcspot_simulator.weather import Sky
 
 TICK_S = 60.0
+MINUTE = {"clock": "minute"}
+SLOW_S = 300.0
 SWEEP_S = 3600.0
 VISIBILITY_S = 720.0
 MAX_RECEIVES = 5
@@ -78,6 +89,7 @@ class Stack:
         self.prices = Prices(seed, jumpy=jumpy)
         self.ec2 = SimEc2(loop, sky, self.prices, max_lifetime_s=lambda: self.settings.max_lifetime_s)
         self.timers = SimTimers(loop, sky, self.ec2)
+        self.clock = SimClock()
         self.workflow = SimStepFunctions(loop, sky)
         self.mail = FakeMail(loop)
         self.price_list = SimPriceList(self.prices, lambda: not sky.strikes(sky.weather.call_errors))
@@ -90,6 +102,7 @@ class Stack:
             kick=self._kick,
             identity=SimSts(),
             timers=self.timers,
+            clock=self.clock,
             price_list=self.price_list,
             bell=self._bell,
         )
@@ -196,6 +209,7 @@ class Stack:
     # Schedules and events --------------------------------------------------------------------------------
     def start(self) -> None:
         self.loop.after(1.0, "tick", self._tick)
+        self.loop.after(SLOW_S, "slow round", self._slow_round)
         self.loop.after(SWEEP_S, "sweep", self._sweep)
 
     def call(self, function: str, event: Mapping[str, Any]) -> Any:
@@ -208,12 +222,11 @@ class Stack:
             return None
 
     def _tick(self) -> None:
-        """The minute's three functions, each a little later than the one before."""
+        """The minute's three functions while the clock runs, each a little later than the one before."""
         for delay, function in ((0.0, "scale"), (3.0, "watchdog"), (6.0, "report")):
-            if not self.sky.strikes(self.sky.weather.ticks_skipped):
+            if self.clock.awake and not self.sky.strikes(self.sky.weather.ticks_skipped):
                 self.ticks[function] += 1
-                self.scheduled[function] += 1
-                self.loop.after(delay, function, lambda f=function: self.call(f, {}))  # type: ignore[misc]
+                self.loop.after(delay, function, lambda f=function: self.call(f, MINUTE))  # type: ignore[misc]
         self.loop.after(TICK_S if self.busy or self.exact else IDLE_TICK_S, "tick", self._tick)
 
     @property
@@ -222,6 +235,13 @@ class Stack:
         if self.ec2.live or self.workflow.open or self.store.indexes.open_launches:
             return True
         return bool(self.store.indexes.ready) and self.loop.now - self._last_write() < IDLE_TICK_S
+
+    def _slow_round(self) -> None:
+        """The watchdog's own, whether the clock runs or sleeps."""
+        if not self.sky.strikes(self.sky.weather.ticks_skipped):
+            self.scheduled["slow round"] += 1
+            self.call("watchdog", {"clock": "slow"})
+        self.loop.after(SLOW_S if self.busy or self.exact else IDLE_TICK_S, "slow round", self._slow_round)
 
     def _last_write(self) -> float:
         return self.store.written_at
@@ -235,7 +255,7 @@ class Stack:
     def _kick(self, function: str, event: Mapping[str, Any] | None = None) -> None:
         # An event of its own is taken by Lambda or refused in words, never lost.
         if event or not self.sky.strikes(self.sky.weather.events_lost):
-            self.loop.after(0.3, f"kick {function}", lambda: self.call(function, event or {}))
+            self.loop.after(0.3, f"kick {function}", lambda: self.call(function, event or {"kicked": True}))
 
     def _bell(self) -> bool:
         if self.sky.weather.door_down.holds(self.loop.now):

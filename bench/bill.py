@@ -88,8 +88,9 @@ def _month(template: Mapping[str, Any], calls: Bill) -> Bill:
     units["CloudWatch alarms, months"] = standing.alarms(template)
     units["CloudWatch custom metrics, months"] = standing.metrics(template)
     keys = standing.encrypted_with_kms(template)
-    # Three functions that look each minute, each at nearly every table.
-    units["KMS requests"] = keys * 3 * standing.HOURS * 3600 / standing.KEY_KEPT_S
+    if keys:
+        # Three functions that look each minute, each at nearly every table.
+        units["KMS requests"] = keys * 3 * standing.HOURS * 3600 / standing.KEY_KEPT_S
     units["CloudWatch logs kept, byte-months"] = units.get("CloudWatch logs taken in, bytes", 0)
     return Bill(units)
 

@@ -104,5 +104,9 @@ def scheduled(template: Mapping[str, Any]) -> float:
 
 
 def metrics(template: Mapping[str, Any]) -> int:
-    """Custom metrics that an idle stack publishes all the time."""
-    return WATCHDOG_METRICS
+    """Custom metrics that an idle stack publishes all the time: none unless it was asked for them.
+
+    `Attention` costs for the hours in which something is wrong.
+    """
+    asked_for = template["Parameters"].get("Metrics", {}).get("Default", "true")
+    return WATCHDOG_METRICS if asked_for == "true" else 0

@@ -10,6 +10,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot.attention import MARK, told
 from arcspot.aws.compose import from_environment
 from arcspot.ports import Ports
 from arcspot.services.ingesting import Receipt, drops_in, ingest, submit_again, sweep
@@ -21,6 +22,7 @@ ENOUGH_MS = 40_000
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Returns the ids of the messages that failed; only those come again."""
     settings, ports = from_environment()
@@ -29,7 +31,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     if "Records" not in event:
         return _told(ports, sweep(ports, settings, datetime.now(UTC)))
     failed: list[dict[str, str]] = []
-    new_jobs = 0
+    something = False
     for record in event["Records"]:
         if context.get_remaining_time_in_millis() < ENOUGH_MS:
             # Files as large as they may be: the rest comes again, and nothing was begun that dies halfway.
@@ -38,14 +40,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         try:
             for dropped in drops_in(json.loads(record["body"]), settings.bucket):
                 receipt = ingest(ports, settings, dropped, datetime.now(UTC))
-                new_jobs += receipt.new_jobs
+                something = something or not receipt.stale
                 logger.info(
                     "ingested", extra={"key": receipt.key, "jobs": len(receipt.jobs), "new": receipt.new_jobs}
                 )
         except Exception:  # one poisoned message must not send its neighbours round again
-            logger.exception("message failed", extra={"message_id": record["messageId"]})
+            logger.exception("message failed", extra={**MARK, "message_id": record["messageId"]})
             failed.append({"itemIdentifier": record["messageId"]})
-    if new_jobs:
+    # Refusals too: their batch is due, and the rounds that report it may sleep.
+    if something:
         ports.kick("scale")
     return {"batchItemFailures": failed}
 
@@ -73,7 +76,7 @@ def _take_turn(
 
 def _told(ports: Ports, receipts: list[Receipt]) -> dict[str, Any]:
     new_jobs = sum(receipt.new_jobs for receipt in receipts)
-    if new_jobs:
+    if receipts:
         ports.kick("scale")
     return {"files": len(receipts), "new_jobs": new_jobs}
 

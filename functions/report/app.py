@@ -8,6 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.services.reporting import report_finished
 
@@ -15,8 +16,10 @@ logger = Logger()
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings, ports = from_environment()
     reported = report_finished(ports, settings, datetime.now(UTC))
-    logger.info("reported", extra={"batches": reported})
+    if reported:
+        logger.info("reported", extra={"batches": reported})
     return {"batches": reported}

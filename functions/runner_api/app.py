@@ -9,6 +9,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.errors import RunnerRefused
 from arcspot.services.serving import Door
@@ -17,6 +18,7 @@ logger = Logger()
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings, ports = from_environment()
     door = Door(
@@ -28,5 +30,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except RunnerRefused as refused:
         logger.warning("refused", extra={**about, "error": type(refused).__name__, "why": str(refused)})
         return {"ok": False, "error": type(refused).__name__, "message": str(refused)}
-    logger.info("answered", extra=about)
+    logger.debug("answered", extra=about)
     return {"ok": True, "result": result}

@@ -167,6 +167,13 @@ class Timers(Protocol):
         ...
 
 
+class Clock(Protocol):
+    """What calls scale, watchdog and report each minute. Asking for what is so already is no error."""
+
+    def wake(self) -> None: ...
+    def sleep(self) -> None: ...
+
+
 class PriceList(Protocol):
     """AWS's price list."""
 
@@ -203,5 +210,6 @@ class Ports:
     kick: Kick
     identity: Identity
     timers: Timers
+    clock: Clock
     price_list: PriceList
     bell: Bell

@@ -119,7 +119,18 @@ def test_lambda_time_is_billed_by_memory_and_a_pause_costs_a_new_environment() -
     counted = meter()
     for now in (0.0, 1.0, 2.0 + metering.WARM_S):
         counted.invoked("scale", now)
-    assert counted.gb_seconds == pytest.approx(0.5 * (3 * metering.OWN_S + 2 * metering.COLD_S))
+    own = 3 * metering.OWN_CPU_S * metering.WHOLE_CPU_GB
+    assert counted.gb_seconds == pytest.approx(own + 0.5 * 2 * metering.COLD_S)
+
+
+def test_more_memory_costs_more_while_a_call_waits_and_nothing_while_it_works() -> None:
+    def cost(memory: float, *, waits: float) -> float:
+        counted = Meter(Shape(memory_gb={"scale": memory}))
+        counted.called("scale", "kick", ("report",), None, seconds=waits)
+        return counted.gb_seconds
+
+    assert cost(1.0, waits=0.0) == pytest.approx(cost(0.25, waits=0.0))
+    assert cost(1.0, waits=1.0) > 3 * cost(0.25, waits=1.0)
 
 
 def test_an_object_is_an_event_only_where_the_whole_bucket_tells_eventbridge() -> None:
@@ -141,7 +152,7 @@ def test_a_log_line_is_as_long_as_powertools_makes_it(monkeypatch: pytest.Monkey
         "_X_AMZN_TRACE_ID", "Root=1-62e900b2-710d76f009d6e7785905449a;Parent=0efbd19962d95b05;Sampled=0"
     )
     stream, fields = io.StringIO(), {"wanted": 1, "launches": ["L0000001"], "waits_for": ""}
-    logger = Logger(service="arcspot", stream=stream, logger_handler=None)
+    logger = Logger(service="counted", stream=stream)
 
     class Context:
         function_name, memory_limit_in_mb = "arcspot-runner_api", 512

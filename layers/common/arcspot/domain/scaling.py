@@ -35,6 +35,7 @@ class Room:
     breaker: str = ""
     closed_hours: str = ""
     fleet_version: int = 0
+    asleep: bool = False
     vcpus_each: int = 4
     vcpus_live: int | None = None
 

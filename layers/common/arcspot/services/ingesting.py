@@ -278,8 +278,8 @@ def _put(ports: Ports, key: str, document: Mapping[str, Any]) -> None:
 def drops_in(message: Mapping[str, Any], bucket: str = "") -> Sequence[Dropped]:
     """The objects below `tasks/` that a message tells of: S3's own notification, or EventBridge's event.
 
-    S3's own notification has URL-encoded keys; EventBridge's has them plain. S3's first message to a queue is a
-    test and tells of none. With `bucket`, what happens in any other bucket is not ours.
+    S3's own notification has URL-encoded keys; EventBridge's has them plain. S3's first message to a queue is
+    a test and tells of none. With `bucket`, what happens in any other bucket is not ours.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
     """

@@ -14,7 +14,7 @@ from arcspot.domain.quotas import most_each, vcpus
 from arcspot.domain.scaling import Backlog, Decision, Pace, Room, cannot_meet, how_many
 from arcspot.errors import Conflict, FleetPaused, NoMoney, NoSlot
 from arcspot.ports import Event, Ports
-from arcspot.services import money
+from arcspot.services import money, waking
 from arcspot.settings import Settings
 
 LOOKS = 3
@@ -26,9 +26,17 @@ UNLIMITED_VCPUS = 10**9
 
 
 def scale(
-    ports: Ports, settings: Settings, now: datetime, *, new_id: Callable[[datetime], str]
+    ports: Ports,
+    settings: Settings,
+    now: datetime,
+    *,
+    new_id: Callable[[datetime], str],
+    kicked: bool = False,
 ) -> tuple[Decision, list[str]]:
     """Reserve and start launches. Returns the decision and the ids started.
+
+    Whoever kicks has brought something that is open: the minute's rounds are woken for it, and always before
+    anything is reserved.
 
     Two of these may run at once (the schedule and a kick). Both would see the same backlog and
     start twice what it needs, so a reservation counts only on the fleet the decision was made for;
@@ -38,6 +46,9 @@ def scale(
     for _ in range(LOOKS):
         room, market = _room(ports, settings, now)
         backlog = _backlog(ports, settings, now, room)
+        if room.asleep and (kicked or backlog.jobs):
+            waking.wake(ports, now, "kicked" if kicked else "jobs")
+            room, market = _room(ports, settings, now)
         decision = how_many(backlog, room, _pace(settings))
         try:
             waits_for = _reserve_and_start(ports, settings, now, decision, room, new_id, started, market)
@@ -205,6 +216,7 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
         **_quota_room(settings, launches, unseen, market, quota),
         paused="paused" if fleet.paused else "",
         fleet_version=fleet.version,
+        asleep=fleet.asleep,
         breaker=_BREAKER_REASONS.get(breaker.error, "capacity") if breaker.open(now) else "",
     )
     return room, market
