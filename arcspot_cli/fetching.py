@@ -14,7 +14,6 @@ from typing import Any
 from arcspot.domain import scoring, tasks
 from arcspot.domain.jobs import Job, JobState
 from arcspot.errors import RecordMissing
-from arcspot.services.ingesting import DEFAULT_BATCH, TASKS_PREFIX, batch_of
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
 
@@ -22,7 +21,6 @@ MANIFEST = "manifest.json"
 SUBMISSION = "submission.json"
 REPORT = "report.html"
 OURS = (SUBMISSION, REPORT)  # files beside the folders: no folder is called so
-ACCEPTED = "accepted/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +55,15 @@ def wanted(target: Target, batch: str | None) -> list[Wanted]:
 
     Receipts and not jobs, because one job may answer the same task in several files.
     """
-    seen: dict[tuple[str, str], Wanted] = {}
-    for key in _receipts(target, batch):
-        for job in json.loads(target.bucket.read(key)).get("jobs", []):
-            seen[job["task_id"], job["job_id"]] = Wanted(job["task_id"], job["job_id"])
-    return list(seen.values())
-
-
-def _receipts(target: Target, batch: str | None) -> Iterator[str]:
-    dropped = f"{ACCEPTED}{TASKS_PREFIX}"
-    if batch is None:
-        yield from target.bucket.keys(dropped)
-    elif batch == DEFAULT_BATCH:  # what lies directly below tasks/ belongs to it as well
-        keys = target.bucket.keys(dropped)
-        yield from (key for key in keys if batch_of(key.removeprefix(ACCEPTED)) == batch)
-    else:
-        yield from target.bucket.keys(f"{dropped}{batch}/")
-        yield from target.bucket.keys(f"{ACCEPTED}runs/{batch}/")  # a turn of a schedule
+    receipts = target.store.receipts_of_batch(batch) if batch else target.store.every_receipt()
+    # Without a batch, what was dropped: the turns of a schedule repeat tasks, and are asked for by name.
+    named = (
+        entry
+        for receipt in sorted(receipts, key=lambda receipt: receipt.key)
+        if batch or not receipt.key.startswith("runs/")
+        for entry in receipt.entries
+    )
+    return [Wanted(task_id, job_id) for task_id, job_id in dict.fromkeys(named)]
 
 
 def folder_names(asked: Iterable[Wanted], jobs: Mapping[str, Job]) -> dict[tuple[str, str], str]:

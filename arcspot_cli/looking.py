@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from arcspot.aws.dynamo import DynamoStore
 from arcspot.domain import waiting
+from arcspot.domain.batches import refused_job
 from arcspot.domain.budget import Fleet, Ledger, cost_usd_micros, period_of
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
+from arcspot.services.contents import contents
 from arcspot_cli.target import Target
 
 
@@ -61,7 +64,7 @@ def look(
     if job_ids is not None:
         jobs = tuple(store.jobs(job_ids).values())
     else:
-        jobs = tuple(store.jobs_of_batch(batch) if batch else store.every_job())
+        jobs = lines_of_batch(store, batch) if batch else _all(store)
     launches = tuple(sorted(store.every_launch(), key=lambda launch: launch.created_at))
     return Look(
         now=now,
@@ -71,6 +74,18 @@ def look(
         fleet=store.fleet(),
         disk_gb=int(target.parameters.get("DiskGb") or 0),
     )
+
+
+def lines_of_batch(store: DynamoStore, batch: str) -> tuple[Job, ...]:
+    """A line for each task dropped into the batch, whoever answers it, and for each file refused."""
+    found = contents(store, batch)
+    lines = (replace(e.job, input=replace(e.job.input, task_id=e.task_id)) for e in found.entries)
+    return (*lines, *(refused_job(receipt) for receipt in found.refused))
+
+
+def _all(store: DynamoStore) -> tuple[Job, ...]:
+    refused = (refused_job(receipt) for receipt in store.every_receipt() if receipt.refused)
+    return (*store.every_job(), *refused)
 
 
 def as_json(seen: Look) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from arcspot.domain.jobs import Batch, Job, JobState
+from arcspot.domain.batches import Batch
+from arcspot.domain.jobs import Job, JobState
 from arcspot.ports import Event
 from arcspot.services.retry import until_written
 from arcspot_cli.operating import named

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from arcspot.domain import tasks
-from arcspot.domain.jobs import Batch
-from arcspot.errors import RecordMissing
-from arcspot.services.ingesting import TASKS_PREFIX, accepted_key, rejected_key
+from arcspot.domain.batches import Batch
+from arcspot.services.ingesting import TASKS_PREFIX
 from arcspot.services.retry import until_written
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
@@ -170,29 +168,19 @@ def submit(
 
 def receive(target: Target, told: Submission) -> bool:
     """Read the receipts `ingest` has written so far into `told`; whether all are there."""
-    complete = True
+    keys = [*told.uploaded, *told.unchanged]
+    receipts = target.store.receipts(keys)
     told.jobs, told.new_jobs = {}, 0
-    for key in (*told.uploaded, *told.unchanged):
-        receipt = _receipt(target, accepted_key(key))
-        if receipt is None:
-            complete = complete and _receipt(target, rejected_key(key)) is not None
-            continue
-        for job in receipt["jobs"]:
-            told.jobs[job["job_id"]] = job["task_id"]
-            told.new_jobs += bool(job["new"])
-    return complete
+    for receipt in receipts.values():
+        told.jobs |= {job_id: task_id for task_id, job_id in receipt.entries}
+    uploaded = set(told.uploaded)
+    jobs = target.store.jobs(list(told.jobs)).values()
+    told.new_jobs = sum(job.input.key in uploaded and job.batch_id == told.batch for job in jobs)
+    return len(receipts) == len(set(keys))
 
 
 def key_for(batch: str, name: str) -> str:
     return f"{TASKS_PREFIX}{batch}/{name}"
-
-
-def _receipt(target: Target, key: str) -> dict[str, Any] | None:
-    try:
-        receipt: dict[str, Any] = json.loads(target.bucket.read(key))
-    except RecordMissing:
-        return None
-    return receipt
 
 
 def _md5_there(client: Any, bucket: str, key: str) -> str:

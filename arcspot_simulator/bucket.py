@@ -1,12 +1,17 @@
-"""The bucket in memory: the newest version of each object, and PUTs of exactly what was promised."""
+"""The bucket in memory: versions of what was dropped, and PUTs of exactly what was promised."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from arcspot.errors import RecordMissing
+from arcspot.errors import ObjectUnreadable, RecordMissing
+from arcspot.ports import Fetched, Listed
+
+# Of these every version is kept, as in S3; of the rest the newest alone.
+VERSIONED = ("tasks", "recurring")
 
 
 @dataclass
@@ -14,16 +19,44 @@ class MemoryObjects:
     """`ports.Objects`. Keys are listed in order, as S3 lists them, one folder at a time."""
 
     bodies: dict[str, bytes] = field(default_factory=dict)
+    versions: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+    newest: dict[str, str] = field(default_factory=dict, repr=False)
+    unreadable: set[str] = field(default_factory=set)
+    written: int = 0
+    modified_at: dict[str, datetime] = field(default_factory=dict, repr=False)
+    clock: Callable[[], datetime] = lambda: datetime.fromtimestamp(0, UTC)
     _listed: dict[str, tuple[int, list[str]]] = field(default_factory=dict, repr=False)
     _counts: dict[str, int] = field(default_factory=dict, repr=False)
 
     def read(self, key: str, *, version: str | None = None) -> bytes:
-        if key not in self.bodies:
-            raise RecordMissing(key)
-        return self.bodies[key]
+        found = self._fetch(key, version)
+        if isinstance(found, Exception):
+            raise found
+        return found.body
+
+    def fetch_many(self, wanted: Sequence[tuple[str, str | None]]) -> list[Fetched | Exception]:
+        return [self._fetch(key, version) for key, version in wanted]
+
+    def _fetch(self, key: str, version: str | None) -> Fetched | Exception:
+        if key in self.unreadable:
+            return ObjectUnreadable(f"{key}: it is archived")
+        if version and (key, version) in self.versions:
+            body = self.versions[key, version]
+        elif key in self.bodies and version in (None, "", self.newest.get(key, "")):
+            body, version = self.bodies[key], self.newest.get(key, "")
+        else:
+            return RecordMissing(key)
+        return Fetched(body, version or "", _etag(body))
+
+    def listing(self, prefix: str, after: str = "") -> Iterable[Listed]:
+        for key in self.keys(prefix):
+            if key > after:
+                body = self.bodies[key]
+                yield Listed(key, len(body), self.modified_at.get(key, self.clock()), _etag(body))
 
     def read_many(self, wanted: Sequence[tuple[str, str | None]]) -> Mapping[tuple[str, str | None], bytes]:
-        return {(key, version): self.bodies[key] for key, version in wanted if key in self.bodies}
+        found = {(key, version): self._fetch(key, version) for key, version in wanted}
+        return {asked: each.body for asked, each in found.items() if isinstance(each, Fetched)}
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
         self._store(key, body)
@@ -32,12 +65,18 @@ class MemoryObjects:
         if key not in self.bodies:
             self._changed(key)
         self.bodies[key] = body
+        if key.partition("/")[0] in VERSIONED:
+            self.written += 1
+            self.modified_at[key] = self.clock()
+            self.newest[key] = f"v{self.written}"
+            self.versions[key, self.newest[key]] = body
 
     def _changed(self, key: str) -> None:
         folder = key.partition("/")[0]
         self._counts[folder] = self._counts.get(folder, 0) + 1
 
     def delete(self, key: str) -> None:
+        self.newest.pop(key, None)
         if self.bodies.pop(key, None) is not None:
             self._changed(key)
 
@@ -68,3 +107,7 @@ class MemoryObjects:
         if hashlib.sha256(body).hexdigest() != headers["sha256"]:
             raise ValueError("400 BadDigest")
         self._store(url.removeprefix("memory://"), body)
+
+
+def _etag(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()

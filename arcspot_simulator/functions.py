@@ -277,8 +277,10 @@ def seconds(name: str, args: tuple[Any, ...], result: Any) -> float:
     if name == "store.write":
         return PUT_S if len(args) == 1 else TRANSACTION_S
     if name == "store.add":
-        return once * max(1, math.ceil(len(args[0]) / 8))  # the adapter puts eight at once
-    if name == "objects.read_many":
+        return once * (1 + max(1, math.ceil(len(args[0]) / AT_ONCE)))  # read, then put, so many at once
+    if name == "store.write_each":
+        return once * math.ceil(len(args[0]) / AT_ONCE)
+    if name in ("objects.read_many", "objects.fetch_many"):
         return CALLS_S["objects.read"] * max(1, math.ceil(len(args[0]) / AT_ONCE))
     if isinstance(result, list | dict):
         return once * max(1, math.ceil(len(result) / 100))  # pages of BatchGet and Query

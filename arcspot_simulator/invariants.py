@@ -7,11 +7,9 @@ code they judge but the records themselves. Each is described in docs/guarantees
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from arcspot.domain.budget import Fleet, Leak, Ledger
 from arcspot.domain.jobs import Job, JobState
@@ -353,14 +351,12 @@ class Invariants:
             self._fail("I14", f"mailed more than once: {twice}")
 
     def _accepted(self, key: str, body: bytes) -> bool:
-        objects = self.stack.objects.bodies
-        if f"rejected/{key}.json" in objects:
-            return True
-        receipt = objects.get(f"accepted/{key}.json")
+        receipt = self.stack.store.receipts([key]).get(key)
         if receipt is None:
             return False
-        jobs: list[Mapping[str, Any]] = json.loads(receipt)["jobs"]
-        return bool(jobs) and all(self.stack.store.job(job["job_id"]) for job in jobs)
+        return bool(receipt.refusals) or bool(
+            receipt.entries and all(self.stack.store.job(job_id) for _, job_id in receipt.entries)
+        )
 
     # Plumbing --------------------------------------------------------------------------------------------
     def _fail(self, name: str, words: str) -> NoReturn:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from arcspot.aws.dynamo import DynamoStore
+from arcspot.aws.rows import earlier_queues, queues
+from arcspot.domain.jobs import LANES
 from arcspot.ports import Record
 from arcspot_simulator import capacity
 from arcspot_simulator.capacity import Index, Item
@@ -35,13 +37,16 @@ LINE_BYTES = 380
 METRICS_BYTES = 660
 # https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html: platform.start and .report
 PLATFORM_BYTES = 170 + 330
-ONE = {"job", "batch", "receipt", "launch", "ledger", "fleet", "breaker", "suspects", "estimate", "leak",
-       "prices", "lease", "token"}  # fmt: skip
-# Verbs that ask an index of keys alone for ids, then read the rows.
-THROUGH_KEYS = {"jobs_of_batch", "open_launches", "receipts_of_batch", "ready_jobs", "batches_due"}
-# How an index is asked for so few rows: each READY lane and shard is a query of its own.
-COUNTS = {"ready_count", "batch_count"}
+ONE = {"job", "batch", "launch", "ledger", "fleet", "breaker", "suspects", "estimate", "leak", "prices",
+       "sweep_row"}  # fmt: skip
+MANY = {"jobs", "receipts"}
+# Verbs that ask an index of keys alone for ids, then read the rows: with how many queries at least.
+THROUGH_KEYS = {"jobs_of_batch": 1, "open_launches": 1, "receipts_of_batch": 1, "batches_due": 2}
+KEYS_ALONE = {"batch_count", "job_ids_of_batch"}
 KEY_BYTES = 200
+# Each lane's partitions are asked one by one, then what an earlier release left.
+EACH_LANE = len(queues(LANES[0]))
+ALL_QUEUES = EACH_LANE * len(LANES) + len(earlier_queues())
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +124,11 @@ class Meter:
         elif verb == "add":
             self._read(args[0])
             for job in args[0]:
-                if job.job_id in result:
+                if ("jobs", job.job_id) not in self._rows:
                     self._put(job)
+        elif verb == "write_each":
+            for record in args[0]:
+                self._put(record)
         elif verb == "record":
             for event in args:
                 length = sum(len(str(part).encode()) for part in (event.subject, event.kind, event.detail))
@@ -129,21 +137,28 @@ class Meter:
         elif verb in ONE:
             self._read([result] if result is not None else [])
             self.units["DynamoDB read units"] += result is None
-        elif verb == "jobs":
+        elif verb in MANY:
             self._read(list(result.values()))
             self.units["DynamoDB read units"] += len(args[0]) - len(result)
         elif verb in THROUGH_KEYS:
             found = list(result)
-            self.units["DynamoDB read units"] += capacity.query_units(  # type: ignore[assignment]
-                KEY_BYTES * len(found)
-            )
+            self._query(len(found), queries=THROUGH_KEYS[verb])
             self._read(found)
-        elif verb in COUNTS:
-            self.units["DynamoDB read units"] += capacity.query_units(  # type: ignore[assignment]
-                KEY_BYTES * int(result)
-            )
+        elif verb in KEYS_ALONE:
+            self._query(int(result) if isinstance(result, int) else len(list(result)))
+        elif verb == "ready_jobs":
+            looked = EACH_LANE * (result[-1].lane + 1) if len(result) >= args[0] else ALL_QUEUES
+            self._query(len(result), queries=looked)
+            self._read(result)
+        elif verb == "ready_count":
+            # Most jobs are in the middle lane.
+            self._query(int(result), queries=2 * EACH_LANE if result >= args[0] else ALL_QUEUES)
         else:
             raise KeyError(f"store.{verb} has no price yet: say in {__name__} what it reads or writes")
+
+    def _query(self, rows: int, *, queries: int = 1) -> None:
+        found = capacity.query_units(KEY_BYTES * rows)
+        self.units["DynamoDB read units"] += found + 0.5 * (queries - 1)  # type: ignore[assignment]
 
     def _put(self, record: Record, *, transaction: bool = False) -> None:
         put = self._store._put(record)
@@ -172,9 +187,13 @@ class Meter:
     def _bucket(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
         if verb == "write":
             self.stored(args[0], len(args[1]))
+        elif verb == "listing":
+            self.units["S3 PUT and LIST requests"] += (
+                1  # read as it goes: a page of a thousand is not counted on
+            )
         elif verb == "keys":
             self.units["S3 PUT and LIST requests"] += max(1, math.ceil(len(list(result)) / 1000))
-        elif verb == "read_many":
+        elif verb in ("read_many", "fetch_many"):
             self.units["S3 GET and HEAD requests"] += len(set(args[0]))
         elif verb in ("read", "size", "head"):
             self.units["S3 GET and HEAD requests"] += 1

@@ -85,7 +85,7 @@ class Stack:
         self.settings = first
         self.store = MemoryStore(lag=self._lag, clock=lambda: loop.now)
         self.store.on_event = lambda event: self.trace(f"{event.subject} {event.kind}: {event.detail}")
-        self.objects = MemoryObjects()
+        self.objects = MemoryObjects(clock=lambda: self.loop.moment)
         self.prices = Prices(seed, jumpy=jumpy)
         self.ec2 = SimEc2(loop, sky, self.prices, max_lifetime_s=lambda: self.settings.max_lifetime_s)
         self.timers = SimTimers(loop, sky, self.ec2)
@@ -169,6 +169,7 @@ class Stack:
                     "key": quote_plus(key, safe="/"),
                     "size": len(body),
                     "sequencer": f"{self._sequence:016X}",
+                    "versionId": self.objects.newest.get(key, "null"),
                 },
             },
         }

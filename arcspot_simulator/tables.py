@@ -12,20 +12,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
+from random import Random
 from typing import Any, TypeVar, cast
 
+from arcspot.domain.batches import Batch, Receipt, Sweep, whole
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
-from arcspot.domain.jobs import Batch, Estimate, Job, JobState
+from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Record
 
+# As the adapter draws (arcspot/aws/dynamo.py).
+WINDOW = 25
 R = TypeVar("R")
 Key = tuple[str, str]
 _NAMES: dict[type, Callable[[Any], Key]] = {
     Job: lambda r: ("job", r.job_id),
     Batch: lambda r: ("batch", r.batch_id),
+    Receipt: lambda r: ("receipt", receipt_name(r)),
+    Sweep: lambda r: ("sweep", ""),
     Launch: lambda r: ("launch", r.launch_id),
     Ledger: lambda r: ("ledger", r.period),
     Estimate: lambda r: ("estimate", r.key),
@@ -35,6 +42,11 @@ _NAMES: dict[type, Callable[[Any], Key]] = {
     Suspects: lambda r: ("suspects", ""),
     Prices: lambda r: ("prices", ""),
 }
+
+
+def receipt_name(receipt: Receipt) -> str:
+    """What a receipt's row is called; parts of one that is long are never changed."""
+    return receipt.key if receipt.part == 0 else f"{receipt.part}#{receipt.content}#{receipt.key}"
 
 
 def key_of(record: Record) -> Key:
@@ -52,6 +64,7 @@ class Indexes:
     batch_of: dict[str, tuple[str, str]] = field(default_factory=dict)
     open_launches: dict[str, None] = field(default_factory=dict)
     due: dict[str, None] = field(default_factory=dict)
+    receipts: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def show(self, record: Record) -> None:
         """Let a row's newest version arrive."""
@@ -61,6 +74,8 @@ class Indexes:
             _member(self.open_launches, record.launch_id, record.state.open)
         elif isinstance(record, Batch):
             _member(self.due, record.batch_id, record.report_due_at is not None)
+        elif isinstance(record, Receipt):
+            self.receipts.setdefault(record.batch_id, {})[receipt_name(record)] = None
 
     def _job(self, job: Job) -> None:
         known = self.ready_as.pop(job.job_id, None)
@@ -120,7 +135,7 @@ class MemoryStore:
                 self.on_write(before, after)
 
     def _index(self, record: Record) -> None:
-        if not isinstance(record, Job | Launch | Batch):
+        if not isinstance(record, Job | Launch | Batch | Receipt):
             return
         if self.lag is None:
             self.indexes.show(record)
@@ -144,13 +159,20 @@ class MemoryStore:
             self._arriving = waiting
         return self.indexes
 
-    def add(self, jobs: Sequence[Job]) -> set[str]:
-        new = set()
+    def write_each(self, records: Sequence[Record]) -> list[Record]:
+        lost = []
+        for record in records:
+            try:
+                self.write(record)
+            except Conflict:
+                lost.append(record)
+        return lost
+
+    def add(self, jobs: Sequence[Job]) -> dict[str, Job]:
         for job in jobs:
             if ("job", job.job_id) not in self.rows:
                 self.write(job)
-                new.add(job.job_id)
-        return new
+        return self.jobs([job.job_id for job in jobs])
 
     def _one(self, kind: type[R], name: str, key: str = "") -> R | None:
         return cast("R | None", self.rows.get((name, key)))
@@ -165,17 +187,45 @@ class MemoryStore:
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
         return {i: job for i in job_ids if (job := self.job(i))}
 
-    def ready_jobs(self, limit: int) -> list[Job]:
-        return [job for _, _, i in self._arrive().ready[:limit] if (job := self.job(i))]
+    def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
+        found: list[Job] = []
+        for lane in LANES:
+            wide = WINDOW * (limit - len(found)) if rng else limit - len(found)
+            ids = self._queued(lane, now, wide)
+            if rng:
+                rng.shuffle(ids)
+            fresh = (job for i in ids if (job := self.job(i)) and job.state is JobState.READY)
+            found += islice(fresh, limit - len(found))
+        return found
 
-    def ready_count(self, at_most: int) -> int:
-        return min(at_most, len(self._arrive().ready))
+    def _queued(self, lane: int, now: datetime, limit: int) -> list[str]:
+        rows = self._arrive().ready
+        start = bisect_left(rows, (lane,))
+        return [i for at, since, i in rows[start : start + limit] if at == lane and since <= now]
+
+    def ready_count(self, at_most: int, now: datetime) -> int:
+        return min(at_most, sum(len(self._queued(lane, now, at_most)) for lane in LANES))
+
+    def receipts(self, keys: Sequence[str]) -> dict[str, Receipt]:
+        return {key: row for key in keys if (row := self._one(Receipt, "receipt", key))}
+
+    def sweep_row(self) -> Sweep:
+        return self._one(Sweep, "sweep") or Sweep()
+
+    def receipts_of_batch(self, batch_id: str) -> Iterable[Receipt]:
+        names = self._arrive().receipts.get(batch_id, {})
+        rows = (self._one(Receipt, "receipt", name) for name in names)
+        return list(whole(row for row in rows if row))
 
     def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterable[Job]:
         indexes = self._arrive()
         states = [state] if state is not None else list(JobState)
         ids = [i for s in states for i in indexes.batches.get((batch_id, str(s)), ())]
         return [job for i in ids if (job := self.job(i)) and (state is None or job.state is state)]
+
+    def job_ids_of_batch(self, batch_id: str) -> Iterable[str]:
+        indexes = self._arrive()
+        return [i for state in JobState for i in indexes.batches.get((batch_id, str(state)), ())]
 
     def batch_count(self, batch_id: str, state: JobState, at_most: int) -> int:
         return min(at_most, len(self._arrive().batches.get((batch_id, str(state)), ())))

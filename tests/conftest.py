@@ -26,8 +26,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def no_make_above(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`make test` tells the programs it starts that a make runs above them: a make that a test runs would speak
-    of the folder it enters and take over the flags."""
+    """`make test` tells the programs it starts that a make runs above them: a make that a test runs would
+    speak of the folder it enters and take over the flags."""
     for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKECMDGOALS"):
         monkeypatch.delenv(name, raising=False)
 

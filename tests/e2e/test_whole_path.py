@@ -45,17 +45,16 @@ def test_a_good_a_malformed_and_a_repeated_file(whole: WholeStack, tmp_path: Pat
     assert refusal["messages"][0].startswith(
         f"{bad}: at $.train[0].input[1] expected a row as long as the first"
     )
-    assert not whole.keys(f"accepted/{bad}")
-
-    receipt = eventually("the good file is accepted", lambda: _found(whole, f"accepted/{good}.json"))
-    ((task_id, job_id, new),) = [(job["task_id"], job["job_id"], job["new"]) for job in receipt["jobs"]]
-    assert (task_id, new) == ("recolour", True)
-    odd = eventually("the odd key is accepted", lambda: _found(whole, f"accepted/{ODD_KEY}.json"))
-    assert odd["key"] == ODD_KEY
+    receipt = eventually("the good file is accepted", lambda: whole.receipt(good))
+    ((task_id, job_id),) = receipt.entries
+    assert (task_id, receipt.refusals) == ("recolour", ())
+    assert receipt.object_version
+    odd = eventually("the odd key is accepted", lambda: whole.receipt(ODD_KEY))
+    assert odd.object_key == ODD_KEY
 
     job = eventually("the good task is answered", lambda: _over(whole, batch, job_id))
     assert_answered_rightly(whole, job, GOOD, tmp_path / "good")
-    odd_job = eventually("the odd one is, too", lambda: _over(whole, batch, odd["jobs"][0]["job_id"]))
+    odd_job = eventually("the odd one is, too", lambda: _over(whole, batch, odd.entries[0][1]))
     assert odd_job.task_id == "ein +Bild ü 図 100%"
     assert_answered_rightly(whole, odd_job, OTHER, tmp_path / "odd")
 
@@ -63,16 +62,18 @@ def test_a_good_a_malformed_and_a_repeated_file(whole: WholeStack, tmp_path: Pat
     eventually("all instances are gone and paid for", lambda: _settled(whole))
     before = whole.launches()
     whole.drop(again, GOOD)
-    repeat = eventually("the duplicate has its receipt", lambda: _found(whole, f"accepted/{again}.json"))
-    assert repeat["jobs"] == [{"task_id": "the same again", "job_id": job_id, "new": False}]
-    assert set(whole.jobs(batch)) - {job_id, odd_job.job_id} == {
-        job.job_id for job in whole.jobs(batch).values() if job.state is JobState.REJECTED
-    }
+    repeat = eventually("the duplicate has its receipt", lambda: whole.receipt(again))
+    assert repeat.entries == (("the same again", job_id),)
+    assert set(whole.jobs(batch)) == {job_id, odd_job.job_id}
     assert whole.jobs(batch)[job_id] == job
     assert whole.launches() == before
 
-    submission = eventually("the batch is reported", lambda: _submission(whole, batch, 2))
-    assert submission["recolour"] == whole.document(job.result_prefix + "prediction.json")
+    submission = eventually("the batch is reported", lambda: _submission(whole, batch, 3))
+    assert (
+        submission["the same again"]
+        == submission["recolour"]
+        == whole.document(job.result_prefix + "prediction.json")
+    )
     page = whole.read(f"reports/{batch}/index.html").decode()
     assert "recolour" in page
     assert "ragged" in page
@@ -83,8 +84,8 @@ def test_a_runner_that_dies_at_work_is_replaced_and_paid_for(whole: WholeStack, 
     batch, key = "power cut", "tasks/power cut/recolour.json"
     known = {launch.launch_id for launch in whole.launches()}
     whole.drop(key, THIRD)
-    receipt = eventually("the file is accepted", lambda: _found(whole, f"accepted/{key}.json"))
-    job_id = receipt["jobs"][0]["job_id"]
+    receipt = eventually("the file is accepted", lambda: whole.receipt(key))
+    job_id = receipt.entries[0][1]
 
     # Only once it is at work: a runner that dies before its hello would open the breaker instead.
     victim = eventually("a runner is at work", lambda: _at_work(whole, batch, job_id), every=0.3)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import boto3
 
 from arcspot.aws.codec import decode
+from arcspot.domain.batches import Receipt
 from arcspot.domain.budget import Fleet, Ledger
 from arcspot.domain.jobs import Job
 from arcspot.domain.launching import Launch
@@ -70,13 +71,18 @@ class WholeStack:
     # --- the tables ---------------------------------------------------------------------------
 
     def jobs(self, batch_id: str) -> dict[str, Job]:
-        """Job id → job, refused files included."""
+        """Job id → job, of those that a batch brought."""
         rows = self._rows("JobsTable")
         return {
             row["job_id"]: decode(Job, row)
             for row in rows
             if row.get("batch_id") == batch_id and "job_id" in row
         }
+
+    def receipt(self, key: str) -> Receipt | None:
+        """What became of a dropped file, once `ingest` has handled it."""
+        rows = self._rows("JobsTable")
+        return next((decode(Receipt, row) for row in rows if row["pk"] == f"FILE#{key}"), None)
 
     def launches(self) -> list[Launch]:
         return [decode(Launch, row) for row in self._rows("LaunchesTable")]

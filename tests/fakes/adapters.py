@@ -8,13 +8,15 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
+from random import Random
 from typing import Any
 
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
+from arcspot.domain.batches import Batch, Receipt, Sweep, in_parts
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
-from arcspot.domain.jobs import Batch, Estimate, Job, JobState, TaskInput
+from arcspot.domain.jobs import Estimate, Job, JobState, TaskInput
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
 from arcspot.domain.tasks import MAX_ID_BYTES, MAX_KEY_BYTES
@@ -89,13 +91,27 @@ def _tables(ports: Ports) -> Iterator[Callable[[], object]]:
         yield lambda record=record: store.write(record)  # type: ignore[misc]
     yield lambda: store.add([replace(job, job_id=f"{n:064x}") for n in range(130)])
     yield lambda: store.record(*(Event(f"file#{KEY}", START, "rejected", "d" * 500) for _ in range(60)))
-    yield lambda: (store.job("x"), store.jobs([f"{n}" for n in range(230)]), store.ready_jobs(100))
-    yield lambda: (store.ready_count(10_000), store.batch(BATCH), store.batches_due(), store.launch("x"))
+    yield lambda: (
+        store.job("x"),
+        store.jobs([f"{n}" for n in range(230)]),
+        store.ready_jobs(100, START, Random(0)),
+    )
+    yield lambda: (
+        store.ready_count(10_000, START),
+        store.batch(BATCH),
+        store.batches_due(),
+        store.launch("x"),
+    )
+    receipt = Receipt(f"runs/{'n' * 54}/{KEY}", BATCH, START, refusals=("w" * 500,) * 20)
+    for row in in_parts(replace(receipt, entries=(("i" * 200, "f" * 64),) * 2_000)):
+        yield lambda row=row: store.write(row)  # type: ignore[misc]
+    yield lambda: (store.write_each([Sweep()]), store.sweep_row(), store.receipts([receipt.key] * 2))
+    yield lambda: (list(store.receipts_of_batch(BATCH)), list(store.job_ids_of_batch(BATCH)))
     yield lambda: [list(store.jobs_of_batch(BATCH, state)) for state in (None, *JobState)]
     yield lambda: [store.batch_count(BATCH, state, 1) for state in JobState]
     yield lambda: (store.open_launches(), store.ledger("2026-11"), store.fleet(), store.breaker())
     yield lambda: (store.suspects(), store.estimate("1"), store.leak("i"), store.prices())
-    yield lambda: (list(store.every_job()), list(store.every_launch()))  # type: ignore[attr-defined]
+    yield lambda: (list(store.every_job()), list(store.every_launch()), list(store.every_receipt()))  # type: ignore[attr-defined]
 
 
 def _bucket(ports: Ports) -> Iterator[Callable[[], object]]:
@@ -104,7 +120,8 @@ def _bucket(ports: Ports) -> Iterator[Callable[[], object]]:
     yield lambda: objects.write(longest, b"x", content_type="application/json")
     yield lambda: (objects.read(longest), objects.size(longest), objects.delete(longest))
     yield lambda: objects.read(KEY, version="v")
-    yield lambda: list(objects.keys(f"accepted/runs/{'n' * 54}/"))
+    yield lambda: (list(objects.keys("accepted/")), list(objects.listing("tasks/", KEY)))
+    yield lambda: objects.fetch_many([(KEY, "v"), (KEY, None)])
     yield lambda: objects.presign_get(KEY, version="v", seconds=60)
     yield lambda: objects.presign_put(f"results/{'f' * 64}/9/{'n' * 100}", sha256_hex=SHA, size=1, seconds=60)
 

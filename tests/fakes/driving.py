@@ -113,7 +113,7 @@ class Stack:
             new_secret=lambda: f"secret-{next(self.secrets)}",
         )
 
-    def drop(self, key: str, body: bytes | dict[str, Any], **more: Any) -> ingesting.Receipt:
+    def drop(self, key: str, body: bytes | dict[str, Any], **more: Any) -> ingesting.Outcome:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.world.objects.write(key, raw, content_type="application/json")
         dropped = ingesting.Dropped(key=key, size=len(raw), **more)

@@ -246,6 +246,9 @@ class World:
     door_answers: bool = True
     now: datetime = START
 
+    def __post_init__(self) -> None:
+        self.objects.clock = lambda: self.now
+
     @property
     def ports(self) -> Ports:
         return Ports(

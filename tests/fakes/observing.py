@@ -8,12 +8,14 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from arcspot.domain.batches import Batch, Receipt
 from arcspot.domain.jobs import JobState
 from arcspot.ports import Ports
 from arcspot_simulator import functions as simulated
 from arcspot_simulator.history import History
 from tests.fakes import adapters
 from tests.fakes.limits import Call, watching
+from tests.fakes.memory import START
 from tests.fakes.reach import reachable
 
 SEEDS = 25
@@ -25,8 +27,10 @@ def _signature(use: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> st
     """What of the arguments makes a difference to the rights that are needed."""
     if use == "store.write":
         return f"{use} {sorted({type(record).__name__ for record in args})} {len(args) > 1}"
-    if use == "objects.read_many":
+    if use in ("objects.read_many", "objects.fetch_many"):
         return f"{use} {sorted({(str(key).partition('/')[0], bool(version)) for key, version in args[0]})}"
+    if use == "store.write_each":
+        return f"{use} {sorted({type(record).__name__ for record in args[0]})}"
     if use.startswith("objects."):
         return f"{use} {str(args[0]).partition('/')[0]} {kwargs.get('version') is not None}"
     return f"{use} {args[0]}" if use == "kick" else use
@@ -60,6 +64,12 @@ def histories() -> dict[str, dict[str, Use]]:
 
 # Answers after which an adapter may ask on.
 REFUSALS = ("UnauthorizedOperation", "InvalidInstanceID.NotFound")
+WRITES = ("store.write", "store.write_each", "store.add")
+# What is asked while it is read.
+LAZY = (
+    "objects.keys", "objects.listing", "store.jobs_of_batch", "store.job_ids_of_batch",
+    "store.receipts_of_batch",
+)  # fmt: skip
 JOB, LAUNCH = adapters.the_longest_job(), adapters.the_longest_launch()
 # What a function's code comes to and these histories do not, each with the case it is for.
 RARE: dict[str, list[Use]] = {
@@ -84,10 +94,17 @@ RARE: dict[str, list[Use]] = {
     # A recurring submission: its files, and its next piece.
     "ingest": [
         ("kick", ("ingest", {"submit_again": {}}), ()),
-        ("objects.read", ("recurring/a/x.json",), ()),
-        ("objects.size", ("recurring/a/x.json",), ()),
-        ("objects.read", ("tasks/a/x.json",), (("version", "v"),)),
-        ("objects.read", ("rejected/tasks/a/x.json.json",), ()),
+        ("objects.listing", ("recurring/a/",), ()),
+        ("objects.fetch_many", ([("recurring/a/x.json", None)],), ()),
+        ("objects.write", ("rejected/tasks/a/x.json.json", b"{}"), (("content_type", "application/json"),)),
+        ("objects.delete", ("rejected/tasks/a/x.json.json",), ()),
+        ("objects.keys", ("accepted/",), ()),
+        ("kick", ("ingest", {"sent_anew": True, "Records": []}), ()),
+        # A receipt that somebody else wrote first.
+        ("store.write", (Receipt("tasks/a/x.json", "a", START),), ()),
+        # A job that no runner could read, and its file dropped again.
+        ("store.job", (JOB.job_id,), ()),
+        ("store.write", (JOB,), ()),
     ],
     "report": [
         ("objects.read", (f"{folder}/a/x.json",), (("version", version),))
@@ -147,7 +164,10 @@ def calls(function: str, ports: Ports) -> dict[str, list[Call]]:
     Writes come first, since some reads go on only where they find something.
     """
     made: dict[str, list[Call]] = {}
-    order = sorted(uses(function).items(), key=lambda use: use[1][0] not in ("store.write", "store.add"))
+    order = sorted(
+        uses(function).items(),
+        key=lambda use: use[1][0] not in ("store.write", "store.write_each", "store.add"),
+    )
     for signature, (name, args, kwargs) in order:
         port, _, method = name.partition(".")
         act = getattr(getattr(ports, port), method) if method else getattr(ports, port)
@@ -156,17 +176,27 @@ def calls(function: str, ports: Ports) -> dict[str, list[Call]]:
             # The cloud's answer is not what is asked here.
             with watching(refusing=refusing) as watch, suppress(Exception):
                 answer = act(*args, **dict(kwargs))
-                if name in ("objects.keys", "store.jobs_of_batch"):
+                if name in LAZY:
                     list(answer)
             made[signature] += watch.calls
     return made
 
 
 def seed(function: str, ports: Ports) -> None:
-    """An open launch, and a job for each batch that a function asks for: what finds none asks no further."""
-    with suppress(Exception):
-        ports.store.write(replace(LAUNCH, launch_id="open"))
+    """An open launch, READY jobs, a batch that is due, and what each batch that a function asks for holds:
+    what finds nothing asks no further."""
+    ready = replace(JOB, state=JobState.READY, lease=None)
+    for record in (
+        replace(LAUNCH, launch_id="open"),
+        replace(ready, job_id="ready", ready_at=START, version=0),
+        Batch("due", START, START),
+    ):
+        with suppress(Exception):
+            ports.store.write(record)
     for name, args, _ in uses(function).values():
+        if name == "store.receipts_of_batch":
+            with suppress(Exception):
+                ports.store.write(Receipt(f"tasks/{args[0]}/x.json", args[0], START))
         if name == "store.jobs_of_batch":
             with suppress(Exception):
                 ports.store.write(replace(JOB, job_id=f"of-{args[0]}", batch_id=args[0]))

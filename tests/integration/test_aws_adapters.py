@@ -19,7 +19,8 @@ from samtranslator.yaml_helper import yaml_parse
 from arcspot.aws.compose import build
 from arcspot.aws.compute import LAUNCH_TAG, STACK_TAG, Ec2
 from arcspot.aws.messages import StepFunctions, StsWitness
-from arcspot.domain.jobs import Batch, JobState
+from arcspot.domain.batches import Batch
+from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import LaunchState
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import (
@@ -44,6 +45,8 @@ TABLES = {
     "LedgerTable": "ledger",
     "EventsTable": "events",
 }
+
+LATER = START + timedelta(hours=1)
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def ports(aws: boto3.Session, settings: Settings) -> Ports:
     return build(settings, aws)
 
 
-def drop(ports: Ports, settings: Settings, key: str, body: dict[str, Any]) -> ingesting.Receipt:
+def drop(ports: Ports, settings: Settings, key: str, body: dict[str, Any]) -> ingesting.Outcome:
     raw = json.dumps(body).encode()
     ports.objects.write(key, raw, content_type="application/json")
     return ingesting.ingest(ports, settings, ingesting.Dropped(key, len(raw)), START)
@@ -91,7 +94,7 @@ def test_a_record_comes_back_as_it_was_written(ports: Ports, settings: Settings)
     back = ports.store.job(job.job_id)
     assert back == replace(claimed, version=2)
     assert ports.store.jobs([job.job_id, "nobody"]) == {job.job_id: back}
-    assert ports.store.ready_jobs(10) == []
+    assert ports.store.ready_jobs(10, LATER) == []
 
 
 def test_a_write_over_a_changed_row_is_refused_and_writes_nothing_at_all(
@@ -125,9 +128,13 @@ def test_urgent_lanes_come_first_and_older_jobs_before_younger(ports: Ports, set
         job = ports.store.job(job_id)
         assert job is not None
         ports.store.write(replace(job, lane=0 if n == 3 else 1, ready_at=START + timedelta(seconds=10 - n)))
-    assert [job.job_id for job in ports.store.ready_jobs(3)] == [ids[3], ids[2], ids[1]]
-    assert ports.store.ready_count(99) == 4
-    assert ports.store.ready_count(2) >= 2
+    assert [job.job_id for job in ports.store.ready_jobs(3, LATER)] == [
+        ids[3],
+        ids[2],
+        ids[1],
+    ]
+    assert ports.store.ready_count(99, LATER) == 4
+    assert ports.store.ready_count(2, LATER) >= 2
 
 
 def test_a_batch_shows_its_jobs_and_not_itself(ports: Ports, settings: Settings) -> None:
@@ -137,7 +144,7 @@ def test_a_batch_shows_its_jobs_and_not_itself(ports: Ports, settings: Settings)
     (due,) = ports.store.batches_due()
     ports.store.write(due.reported(1))
     assert ports.store.batches_due() == []
-    assert ports.store.batch("b") == Batch("b", START, None, 1, version=2)
+    assert ports.store.batch("b") == Batch("b", START, None, 1, files=1, version=3)
 
 
 def test_many_tasks_in_one_file_are_added_once(ports: Ports, settings: Settings) -> None:

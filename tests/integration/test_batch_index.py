@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from arcspot.aws.dynamo import DynamoStore
+from arcspot.aws.rows import queues
+from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import Job, JobState, TaskInput
 from tests.fakes.memory import START
 
@@ -108,3 +110,34 @@ class Lagging:
     def paginate(self, **asked: Any) -> Any:
         assert asked["IndexName"] == "by_batch"
         return [{"Items": self._items}]
+
+
+def as_an_earlier_release_wrote(cloud: Cloud, name: str, **indexed: str) -> None:
+    """Move a row to the index `due`, which held what `queue` holds now."""
+    client, table = cloud.client("dynamodb"), cloud.settings.jobs_table
+    row = client.get_item(TableName=table, Key={"pk": {"S": name}})["Item"]
+    kept = {key: value for key, value in row.items() if key not in ("queue", "queued_at")}
+    client.put_item(TableName=table, Item=kept | {key: {"S": value} for key, value in indexed.items()})
+
+
+def test_what_an_earlier_release_left_in_its_index_is_worked_off(cloud: Cloud) -> None:
+    """One update of a stack makes or drops one index: for a release there are both."""
+    store: Any = cloud.ports.store
+    at = START.isoformat()
+    store.add([job("old"), job("new")])
+    store.write(Batch("old", START, START), Batch("new", START, START))
+    as_an_earlier_release_wrote(cloud, "old", due="READY#1", due_at=at)
+    as_an_earlier_release_wrote(cloud, "BATCH#old", due="REPORT", due_at=at)
+    assert [found.job_id for found in store.ready_jobs(9, START)] == ["new", "old"]
+    assert store.ready_count(9, START) == 2
+    assert {batch.batch_id for batch in store.batches_due()} == {"old", "new"}
+    store.write(store.job("old").claimed(launch_id="l", now=START, lease_seconds=60))
+    store.write(store.batch("old").reported(1))
+    assert [found.job_id for found in store.ready_jobs(9, START)] == ["new"]
+    assert [batch.batch_id for batch in store.batches_due()] == ["new"]
+
+
+def test_the_jobs_of_a_lane_are_spread_over_all_its_partitions(cloud: Cloud, store: DynamoStore) -> None:
+    rows = cloud.client("dynamodb").scan(TableName=cloud.settings.jobs_table, IndexName="queue")["Items"]
+    assert {row["queue"]["S"] for row in rows} == set(queues(1))
+    assert set(rows[0]) == {"pk", "queue", "queued_at"}

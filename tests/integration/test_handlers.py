@@ -16,6 +16,7 @@ from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import LaunchState
 from arcspot.errors import ConfigurationError, ItemsFailed
 from arcspot.services import money
+from arcspot.services.contents import contents
 from tests.fakes import house
 from tests.fakes.driving import GOOD_TASK, task
 
@@ -67,8 +68,9 @@ def batch_of(cloud: Cloud) -> dict[str, Any]:
 def test_a_batch_of_messages_becomes_jobs_and_only_the_broken_message_comes_again(whole_cloud: Cloud) -> None:
     event = batch_of(whole_cloud)
     assert call("ingest", event) == {"batchItemFailures": [{"itemIdentifier": "poison"}]}
-    found = {job.task_id: job.state for job in whole_cloud.ports.store.jobs_of_batch("b")}
-    assert found == {"good é+": JobState.READY, "bad": JobState.REJECTED}
+    found = contents(whole_cloud.ports.store, "b")
+    assert {entry.task_id: entry.job.state for entry in found.entries} == {"good é+": JobState.READY}
+    assert [receipt.key for receipt in found.refused] == ["tasks/b/bad.json"]
     refused = json.loads(whole_cloud.ports.objects.read("rejected/tasks/b/bad.json.json"))
     assert "tasks/b/bad.json" in refused["messages"][0]
     before = rows(whole_cloud)
@@ -88,7 +90,7 @@ def test_the_hourly_sweep_ingests_what_no_event_told_of(whole_cloud: Cloud) -> N
     dropped(whole_cloud, "tasks/lost.json", json.dumps(GOOD_TASK).encode())
     assert call("ingest", {"sweep": True}) == {"files": 1, "new_jobs": 1}
     assert call("ingest", {"sweep": True}) == {"files": 0, "new_jobs": 0}
-    assert len(whole_cloud.ports.store.ready_jobs(5)) == 1
+    assert len(whole_cloud.ports.store.ready_jobs(5, datetime.now(UTC))) == 1
 
 
 def test_from_a_dropped_file_to_a_settled_launch(whole_cloud: Cloud) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
 from arcspot.domain.jobs import JobState
+from arcspot.services import ingesting
 from tests.fakes import house
 from tests.fakes.driving import task
 
@@ -38,12 +41,22 @@ def test_a_batch_of_files_becomes_one_job_each_and_again_none(whole_cloud: Cloud
     assert sorted(job.input.key for job in jobs) == sorted(f"tasks/heap/{n}.json" for n in range(20))
 
 
-def test_files_there_is_no_time_for_are_given_back_untouched(whole_cloud: Cloud) -> None:
+def test_files_there_is_no_time_for_are_sent_anew(
+    whole_cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given back to the queue they would count as received, and a message is received five times at most."""
+    monkeypatch.setattr(ingesting, "GROUP_FILES", 1)
     records = heap(whole_cloud, 4)
-    hurried = Hurried(left_ms=[120_000, 70_000, 39_000, 38_000])
-    answer = house.handler_module("ingest").handler({"Records": records}, hurried)
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "m-2"}, {"itemIdentifier": "m-3"}]}
-    done = list(whole_cloud.ports.objects.keys("accepted/"))
-    assert done == ["accepted/tasks/heap/0.json.json", "accepted/tasks/heap/1.json.json"]
-    assert call("ingest", {"Records": records}) == {"batchItemFailures": []}
+    asked: list[tuple[str, Any]] = []
+    ports = replace(whole_cloud.ports, kick=lambda function, event=None: asked.append((function, event)))
+    ingest = house.handler_module("ingest")
+    monkeypatch.setattr(ingest, "from_environment", lambda: (whole_cloud.settings, ports))
+    hurried = Hurried(left_ms=[70_000, 39_000])
+    assert ingest.handler({"Records": records}, hurried) == {"batchItemFailures": []}
+    assert sorted(r.key for r in ports.store.receipts_of_batch("heap")) == [
+        "tasks/heap/0.json", "tasks/heap/1.json"
+    ]  # fmt: skip
+    (anew,) = [event for name, event in asked if name == "ingest"]
+    assert [record["messageId"] for record in anew["Records"]] == ["m-2", "m-3"]
+    assert ingest.handler(anew, Context()) == {"batchItemFailures": []}
     assert len(list(whole_cloud.ports.store.jobs_of_batch("heap"))) == 4

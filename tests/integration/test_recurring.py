@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from arcspot.aws.timers import Scheduler
 from arcspot.domain.jobs import JobState
+from arcspot.services import ingesting
 from arcspot_cli import scheduling
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.scheduling import Recurring
@@ -141,7 +143,9 @@ def test_a_turn_submits_every_file_below_the_prefix_and_told_again_nothing(whole
     )
     jobs = list(whole_cloud.ports.store.jobs_of_batch("nightly-20261123T2200", JobState.READY))
     assert {job.task_id for job in jobs} == {"one", "two", "three"}
-    assert all(key.startswith("accepted/runs/") for key in whole_cloud.ports.objects.keys("accepted/"))
+    told = [receipt.key for receipt in whole_cloud.ports.store.receipts_of_batch("nightly-20261123T2200")]
+    assert len(told) == 3
+    assert all(key.startswith("runs/nightly-20261123T2200/recurring/a/") for key in told)
 
     tomorrow = {**again, "at": "2026-11-24T22:00:00Z"}
     assert call("ingest", {"submit_again": tomorrow}) == {"files": 3, "new_jobs": 3, "files_left": 0}, (
@@ -155,7 +159,7 @@ def test_a_turn_that_does_not_say_when_it_was_due_is_of_now(whole_cloud: Cloud) 
     for name, unsaid in (("by-hand", {}), ("by-clock", {"at": scheduling.DUE})):
         again = {"prefix": "recurring/a/", "name": name, **unsaid}
         assert call("ingest", {"submit_again": again})["files"] == 1
-    jobs = whole_cloud.ports.store.ready_jobs(5)
+    jobs = whole_cloud.ports.store.ready_jobs(5, datetime.now(UTC))
     assert jobs
     assert all(job.batch_id.startswith(("by-hand-2", "by-clock-2")) for job in jobs)
 
@@ -169,16 +173,17 @@ def test_a_turn_short_of_time_asks_for_itself_again_under_the_same_name(
     asked: list[tuple[str, Any]] = []
     ports = replace(whole_cloud.ports, kick=lambda function, event=None: asked.append((function, event)))
     ingest = house.handler_module("ingest")
+    monkeypatch.setattr(ingesting, "GROUP_FILES", 1)
     monkeypatch.setattr(ingest, "from_environment", lambda: (whole_cloud.settings, ports))
     event: dict[str, Any] = {"submit_again": {"prefix": "recurring/a/", "name": "by-hand"}}
     handled = []
     while event:
-        answer = ingest.handler(event, Hurried(left_ms=[50_000, 39_000]))
+        answer = ingest.handler(event, Hurried(left_ms=[50_000, 39_000, 38_000]))
         handled.append((answer["files"], answer["files_left"]))
         event = next((told for name, told in asked if name == "ingest"), {})
         asked.clear()
     assert handled == [(2, 2), (2, 0)]
-    jobs = whole_cloud.ports.store.ready_jobs(9)
+    jobs = whole_cloud.ports.store.ready_jobs(9, datetime.now(UTC))
     assert len(jobs) == 4
     assert len({job.batch_id for job in jobs}) == 1, "one run, though it was asked by hand and took two calls"
 

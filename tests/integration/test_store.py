@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 
+from arcspot.domain.batches import Batch, Receipt, in_parts
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
-from arcspot.domain.jobs import Batch, Estimate, Job, JobState, TaskInput
+from arcspot.domain.jobs import Estimate, Job, JobState, TaskInput
 from arcspot.domain.launching import Breaker, Launch, LaunchState
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import Conflict, NoCapacity
@@ -19,6 +21,8 @@ from arcspot.ports import Event, Record, Store
 from tests.fakes.memory import START, MemoryStore
 
 from .conftest import Cloud
+
+LATER = START + timedelta(hours=1)
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
@@ -103,7 +107,7 @@ def test_what_was_never_written_is_absent_and_no_error(store: Store) -> None:
     assert store.batch_count("x", JobState.READY, 9) == 0
     assert (store.breaker(), dict(store.suspects().since)) == (Breaker(), {})
     assert store.jobs(["x"]) == {}
-    assert store.ready_jobs(5) == store.open_launches() == store.batches_due() == []
+    assert store.ready_jobs(5, LATER) == store.open_launches() == store.batches_due() == []
 
 
 def test_who_read_an_older_version_writes_nothing(store: Store) -> None:
@@ -141,9 +145,11 @@ def test_one_stale_record_keeps_all_the_others_from_being_written(store: Store) 
 def test_adding_keeps_the_jobs_that_are_there_and_names_the_new_ones(store: Store) -> None:
     store.write(claimed(job("old"), "launch-1"))
     many = [job(f"job-{n}") for n in range(120)]
-    assert store.add([job("old"), job("new"), job("new"), *many]) == {"new"} | {j.job_id for j in many}
+    added = store.add([job("old"), job("new"), job("new"), *many])
+    assert set(added) == {"old", "new"} | {j.job_id for j in many}
+    assert added == store.jobs(list(added))
     assert kept_job(store, "old").state is JobState.LEASED
-    assert store.add([job("new")]) == set()
+    assert store.add([replace(job("new"), batch_id="other")])["new"].batch_id == "b", "who was first stays"
     assert len(store.jobs([j.job_id for j in many])) == 120
     assert len({found.job_id for found in store.jobs_of_batch("b", JobState.READY)}) == 121
     assert [store.batch_count("b", JobState.READY, at_most) for at_most in (110, 999)] == [110, 121]
@@ -160,25 +166,69 @@ def test_ready_jobs_come_by_lane_and_then_by_age(store: Store) -> None:
         ]
     )
     order = ["urgent", "early", "middle", "late", "patient"]
-    assert [found.job_id for found in store.ready_jobs(10)] == order
-    assert [found.job_id for found in store.ready_jobs(3)] == order[:3]
-    assert store.ready_count(10) == 5
-    assert store.ready_count(2) >= 2
+    assert [found.job_id for found in store.ready_jobs(10, LATER)] == order
+    assert [found.job_id for found in store.ready_jobs(3, LATER)] == order[:3]
+    assert store.ready_count(10, LATER) == 5
+    assert store.ready_count(2, LATER) >= 2
+
+
+def test_whoever_claims_at_the_same_time_draws_another_job_and_no_lane_is_jumped(store: Store) -> None:
+    store.add([job(f"usual-{n}", lane=1) for n in range(60)] + [job(f"urgent-{n}", lane=0) for n in range(3)])
+    for seed in range(5):
+        drawn = [found.job_id for found in store.ready_jobs(5, LATER, Random(seed))]
+        assert {name.partition("-")[0] for name in drawn[:3]} == {"urgent"}
+        assert len(set(drawn)) == 5
+    firsts = {store.ready_jobs(4, LATER, Random(seed))[3].job_id for seed in range(20)}
+    assert len(firsts) > 5
+    assert [found.job_id for found in store.ready_jobs(4, LATER, Random(3))] == [
+        found.job_id for found in store.ready_jobs(4, LATER, Random(3))
+    ]
+
+
+def test_a_job_whose_time_has_not_come_is_not_ready(store: Store) -> None:
+    store.add([job("now"), replace(job("later"), ready_at=START + timedelta(minutes=9))])
+    early = START + timedelta(minutes=8)
+    assert [found.job_id for found in store.ready_jobs(9, early)] == ["now"]
+    assert (store.ready_count(9, early), store.ready_count(9, LATER)) == (1, 2)
+    assert {found.job_id for found in store.ready_jobs(9, LATER)} == {"now", "later"}
+
+
+def test_receipts_come_by_key_and_by_batch_the_long_ones_whole(store: Store) -> None:
+    entries = tuple((f"task-{n}", f"job-{n}") for n in range(2_500))
+    long = Receipt("tasks/b/long.json", "b", START, object_version="v1", entries=entries)
+    assert store.write_each(in_parts(long)) == []
+    store.write(Receipt("tasks/b/short.json", "b", START, refusals=("no",), refused=1))
+    store.write(Receipt("runs/r/recurring/x.json", "r", START))
+    found = {receipt.key: receipt for receipt in store.receipts_of_batch("b")}
+    assert set(found) == {"tasks/b/long.json", "tasks/b/short.json"}
+    assert found["tasks/b/long.json"].entries == entries
+    assert store.receipts(["tasks/b/short.json"] * 3 + ["nobody"])["tasks/b/short.json"].refusals == ("no",)
+    store.add([job("one")])
+    assert list(store.job_ids_of_batch("b")) == ["one"], "a receipt is no job"
+    assert [found.job_id for found in store.jobs_of_batch("b")] == ["one"]
+
+
+def test_each_is_written_by_itself_and_those_that_lost_come_back(store: Store) -> None:
+    store.write(job("there"))
+    rows = [job("a"), job("there"), job("b")]
+    assert store.write_each(rows) == [rows[1]]
+    assert set(store.jobs(["a", "b", "there"])) == {"a", "b", "there"}
+    assert store.write_each([]) == []
 
 
 def test_a_moment_on_the_second_and_one_within_it_keep_their_order(store: Store) -> None:
     store.add([job("second", age_s=0), job("first", age_s=0.5), job("third", age_s=-0.5)])
-    assert [found.job_id for found in store.ready_jobs(10)] == ["first", "second", "third"]
+    assert [found.job_id for found in store.ready_jobs(10, LATER)] == ["first", "second", "third"]
 
 
 def test_a_leased_job_is_no_longer_ready_until_it_is_taken_back(store: Store) -> None:
     store.write(job())
     store.write(claimed(kept_job(store), "launch-1"))
-    assert store.ready_jobs(5) == []
+    assert store.ready_jobs(5, LATER) == []
     assert store.batch_count("b", JobState.LEASED, 5) == 1
     store.write(kept_job(store).reclaimed(now=START, silent=False, why="gone"))
     assert store.batch_count("b", JobState.LEASED, 5) == 0
-    assert len(store.ready_jobs(5)) == 1
+    assert len(store.ready_jobs(5, LATER)) == 1
 
 
 def test_a_batch_shows_its_jobs_by_state(store: Store) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arcspot.aws.codec import decode, encode
+from arcspot.domain.batches import Batch
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
-from arcspot.domain.jobs import Batch, Estimate, Job, JobState, Lease, TaskInput
+from arcspot.domain.jobs import Estimate, Job, JobState, Lease, TaskInput
 from arcspot.domain.launching import Breaker, Launch, LaunchState
 from arcspot.domain.reaping import Suspects
 

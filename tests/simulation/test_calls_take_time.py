@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from arcspot.domain.jobs import Batch, Job, JobState, TaskInput
+from arcspot.domain.batches import Batch
+from arcspot.domain.jobs import Job, JobState, TaskInput
 from arcspot.errors import RecordMissing
 from arcspot_simulator import functions, stack
 from arcspot_simulator.functions import FunctionFailed, Invocation, seconds
@@ -78,7 +79,7 @@ def test_read_one_by_one_the_same_report_would_never_be_done(monkeypatch: pytest
         ("compute.launch", (), None, 1.5),
         ("objects.read", ("x",), b"", 0.03),
         ("objects.read_many", ([("x", None)] * 64,), {}, 0.06),
-        ("store.add", (["job"] * 80,), set(), 0.1),
+        ("store.add", (["job"] * 80,), set(), 0.04),
         ("store.jobs_of_batch", ("b",), ["job"] * 1000, 0.1),
     ],
 )

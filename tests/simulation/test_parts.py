@@ -411,11 +411,11 @@ def test_a_row_is_read_at_once_and_shown_by_an_index_later() -> None:
     table = Lagging()
     table.write(job(), arrives_after=5)
     assert table.kept().version == 1
-    assert table.store.ready_jobs(9) == []
+    assert table.store.ready_jobs(9, START + timedelta(hours=1)) == []
     table.now = 4.9
-    assert table.store.ready_count(9) == 0
+    assert table.store.ready_count(9, START + timedelta(hours=1)) == 0
     table.now = 5
-    assert [found.job_id for found in table.store.ready_jobs(9)] == ["job"]
+    assert [found.job_id for found in table.store.ready_jobs(9, START + timedelta(hours=1))] == ["job"]
 
 
 def test_changes_of_one_row_arrive_in_order_and_those_of_another_may_overtake() -> None:
@@ -447,7 +447,7 @@ def test_an_index_shows_some_earlier_state_of_a_row_and_never_goes_back(
     shown: list[int] = []
 
     def look() -> None:
-        table.store.ready_count(9)  # lets arrive what is due
+        table.store.ready_count(9, START + timedelta(hours=1))  # lets arrive what is due
         shown.extend(lane for lane, _, _ in table.store.indexes.ready)
 
     table.write(replace(job(), lane=0), arrives_after=0)

@@ -9,6 +9,7 @@ name, and the runner acts on the name a refused call carries.
     ├── TaskFileRefused        a task file (or object key) we cannot use
     ├── ConfigurationError     a setting is missing or makes no sense
     ├── RecordMissing          a row that must exist does not
+    ├── ObjectUnreadable       an object is there and cannot be read until somebody acts
     ├── Conflict               a conditional write lost: somebody else was first
     │   ├── NoMoney            the ledger cannot cover the worst case
     │   ├── NoSlot             every slot of the fleet is taken
@@ -54,6 +55,10 @@ class ConfigurationError(ArcspotError):
 
 class RecordMissing(ArcspotError):
     """A row that must exist does not."""
+
+
+class ObjectUnreadable(ArcspotError):
+    """An object is there, and S3 does not give it out: archived, or encrypted with a key we may not use."""
 
 
 class Conflict(ArcspotError):

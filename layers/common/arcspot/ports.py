@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from random import Random
 from typing import Any, Protocol
 
+from arcspot.domain.batches import Batch, Receipt, Sweep
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.identity import Caller
-from arcspot.domain.jobs import Batch, Estimate, Job, JobState
+from arcspot.domain.jobs import Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Instance, Launch
 from arcspot.domain.reaping import Suspects
 
-Record = Job | Batch | Launch | Ledger | Fleet | Breaker | Estimate | Suspects | Leak | Prices
+Record = (
+    Job | Batch | Receipt | Launch | Ledger | Fleet | Breaker | Estimate | Suspects | Leak | Prices | Sweep
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +39,42 @@ class Store(Protocol):
     """The tables. `write` raises Conflict when any record changed since it was read."""
 
     def write(self, *records: Record) -> None: ...
-    def add(self, jobs: Sequence[Job]) -> set[str]:
-        """Put each job unless its id is there already; the ids that are new."""
+    def write_each(self, records: Sequence[Record]) -> list[Record]:
+        """Write each by itself, several at once; those that changed since they were read."""
+        ...
+
+    def add(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Put each job unless its id is there already; each as it now is in the table."""
         ...
 
     def job(self, job_id: str) -> Job | None: ...
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]: ...
-    def ready_jobs(self, limit: int) -> list[Job]:
-        """READY jobs, urgent lanes first, oldest first within a lane."""
+    def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
+        """READY jobs whose time has come, urgent lanes first, oldest first within a lane.
+
+        With `rng` they are drawn from the oldest of each lane: callers at the same time get others.
+        """
         ...
 
-    def ready_count(self, at_most: int) -> int: ...
+    def ready_count(self, at_most: int, now: datetime) -> int:
+        """How many READY jobs the index shows whose time has come; counting stops at `at_most`."""
+        ...
+
+    def receipts(self, keys: Sequence[str]) -> dict[str, Receipt]:
+        """The receipts kept under these keys, of a long one its first part."""
+        ...
+
+    def sweep_row(self) -> Sweep: ...
+    def receipts_of_batch(self, batch_id: str) -> Iterable[Receipt]:
+        """A batch's receipts, whole, by an index that may lag by seconds."""
+        ...
+
     def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterable[Job]:
         """A batch's jobs by an index that may lag by seconds: each is read fresh, one may be missing."""
+        ...
+
+    def job_ids_of_batch(self, batch_id: str) -> Iterable[str]:
+        """The ids of the jobs that a batch brought, by an index that may lag by seconds."""
         ...
 
     def batch_count(self, batch_id: str, state: JobState, at_most: int) -> int:
@@ -70,8 +97,38 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One object as it was read, and which of its versions that was ("" in a bucket without versions)."""
+
+    body: bytes
+    version: str = ""
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object as a listing shows it: its newest version."""
+
+    key: str
+    size: int
+    modified_at: datetime
+    etag: str = ""
+
+
 class Objects(Protocol):
     """The bucket."""
+
+    def fetch_many(self, wanted: Sequence[tuple[str, str | None]]) -> list[Fetched | Exception]:
+        """Each of these (key, version), several at once, in their order; each fails alone.
+
+        A failure is RecordMissing, ObjectUnreadable (it stays so until somebody acts) or whatever else came.
+        """
+        ...
+
+    def listing(self, prefix: str, after: str = "") -> Iterable[Listed]:
+        """What lies below a prefix, by key, from the first key behind `after` on."""
+        ...
 
     def read(self, key: str, *, version: str | None = None) -> bytes: ...
     def read_many(self, wanted: Sequence[tuple[str, str | None]]) -> Mapping[tuple[str, str | None], bytes]:

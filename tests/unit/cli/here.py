@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
+from arcspot.domain.batches import Receipt, whole
 from arcspot.domain.jobs import Job
 from arcspot_cli import target as targets
 from arcspot_cli.main import main
@@ -29,6 +30,9 @@ class StoreForPeople:
     def every_job(self) -> list[Job]:
         found: list[Job] = self._store.every(Job)
         return found
+
+    def every_receipt(self) -> list[Receipt]:
+        return list(whole(self._store.every(Receipt)))
 
     def every_launch(self) -> Any:
         return self._store.launches()

@@ -110,6 +110,7 @@ def test_an_answer_is_shown_also_after_its_task_file_is_gone(monkeypatch: pytest
     drawn = typed(stack, monkeypatch, "results", "show", "one")
     assert "attempt 1" in drawn.stdout
     stack.world.objects.delete("tasks/b/one.json")
+    stack.world.objects.versions.clear()
     told = typed(stack, monkeypatch, "results", "show", "one", "--batch", "b")
     assert told.exit_code == 0
     assert "no longer in the bucket" in told.stdout

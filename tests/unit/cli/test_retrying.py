@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from arcspot.domain.jobs import JobState
 from arcspot.errors import Conflict
 from arcspot.services import reporting
+from arcspot.services.contents import contents
 from arcspot_cli import retrying
 from arcspot_cli.errors import CommandFailed
 from tests.fakes.driving import GOOD_TASK, Stack, task
@@ -61,7 +62,7 @@ def test_a_cancelled_job_is_tried_again_by_its_batch(monkeypatch: pytest.MonkeyP
     assert the_job(fake).state is JobState.CANCELLED
     assert typed(fake, monkeypatch, "retry", "--batch", "b").exit_code == 0
     assert (the_job(fake).state, the_job(fake).cancelled) == (JobState.READY, False)
-    assert fake.world.store.ready_jobs(2) == [the_job(fake)]
+    assert fake.world.store.ready_jobs(2, fake.world.now + timedelta(days=9_000)) == [the_job(fake)]
 
 
 @pytest.mark.parametrize(
@@ -157,9 +158,9 @@ def test_a_report_that_was_being_written_does_not_call_a_revived_job_reported() 
     fake = Stack()
     given_up(fake)
     (batch,) = fake.world.store.batches_due()
-    jobs = list(fake.world.store.jobs_of_batch("b"))
+    found = contents(fake.world.store, "b")
     retrying.carry_out(on(fake), retrying.plan(on(fake), (), batch="b", dead=False), fake.world.now)
-    assert not reporting.report(fake.ports, batch, jobs, fake.world.now)
+    assert not reporting.report(fake.ports, batch, found, fake.world.now)
     assert due(fake) == ["b"]
 
 

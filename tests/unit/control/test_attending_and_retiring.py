@@ -76,7 +76,7 @@ def test_a_job_nobody_claims_is_stuck_unless_the_fleet_has_a_reason(reason: str,
     stack.world.wait(stack.settings.max_lifetime_s)
     assert attend(stack) == [], "as long as an instance may live is not too long"
     stack.world.wait(1)
-    (job,) = stack.world.store.ready_jobs(9)
+    (job,) = stack.world.store.ready_jobs(9, stack.world.now)
     told = [f"never claimed: {job.job_id} waits for {stack.settings.max_lifetime_s + 1} s"]
     assert attend(stack) == (told if found else [])
 

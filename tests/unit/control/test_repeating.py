@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from arcspot.domain.batches import Batch
 from arcspot.domain.budget import Fleet
-from arcspot.domain.jobs import Batch, Job
+from arcspot.domain.jobs import Job
 from arcspot.domain.launching import LaunchState
 from arcspot.errors import BadRequest, Conflict
 from arcspot.ports import Record
@@ -58,14 +60,23 @@ def test_a_file_dropped_again_after_the_report_is_not_reported_again() -> None:
     runner.complete(lease)
     assert report_finished(stack.ports, stack.settings, stack.world.now) == ["b"]
     stack.drop("tasks/b/one.json", GOOD_TASK, object_version="v2", sequencer="00B0")
+    mails = len(stack.world.mail.sent)
     assert report_finished(stack.ports, stack.settings, stack.world.now) == []
+    assert len(stack.world.mail.sent) == mails
+    assert stack.world.store.batches_due() == []
 
 
 def test_another_name_for_known_tasks_leaves_no_batch_waiting_for_ever() -> None:
     stack = Stack()
     stack.drop("tasks/b/one.json", GOOD_TASK)
     stack.drop("tasks/other/same.json", GOOD_TASK)
-    assert [batch.batch_id for batch in stack.world.store.batches_due()] == ["b"]
+    assert [batch.batch_id for batch in stack.world.store.batches_due()] == ["b", "other"]
+    runner = stack.boot(stack.scale()[0])
+    runner.complete(runner.claim()[0])
+    assert report_finished(stack.ports, stack.settings, stack.world.now) == ["b", "other"]
+    assert stack.world.store.batches_due() == []
+    other = stack.world.objects.bodies["reports/other/summary.json"]
+    assert json.loads(other)["cost_usd_micros"] == 0, "the batch that brought it has paid"
 
 
 def test_an_execution_that_failed_before_it_asked_ec2_gives_its_money_back() -> None:

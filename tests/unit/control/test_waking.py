@@ -73,7 +73,7 @@ def test_with_a_job_that_waits_the_rounds_go_on() -> None:
 def test_with_a_batch_that_is_not_reported_yet_the_rounds_go_on() -> None:
     stack = Stack()
     stack.drop("tasks/b/a.json", b"no task")
-    assert not stack.world.store.ready_count(1)
+    assert not stack.world.store.ready_count(1, stack.world.now)
     round_of(stack, minute=True)
     assert not asleep(stack)
 
@@ -86,8 +86,8 @@ def test_with_an_open_launch_or_a_live_instance_the_rounds_go_on() -> None:
     money.release(stack.ports, "launch-1", "no capacity", stack.world.now)
     fleet = stack.world.store.fleet()
     assert fleet is not None
-    assert waking.still_open(stack.ports, fleet, live=0) == ""
-    assert waking.still_open(stack.ports, fleet, live=1) == "instances"
+    assert waking.still_open(stack.ports, fleet, stack.world.now, live=0) == ""
+    assert waking.still_open(stack.ports, fleet, stack.world.now, live=1) == "instances"
 
 
 def test_after_a_round_in_which_something_failed_the_next_comes_within_the_minute() -> None:

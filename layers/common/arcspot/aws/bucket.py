@@ -9,14 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from arcspot.errors import RecordMissing
+from arcspot.errors import ObjectUnreadable, RecordMissing
+from arcspot.ports import Fetched, Listed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 # As many connections the client's pool holds (compose.py).
 AT_ONCE = 32
-_MISSING = ("NoSuchKey", "NoSuchVersion", "404", "NotFound")
+# 405: the version is a delete marker.
+_MISSING = ("NoSuchKey", "NoSuchVersion", "404", "NotFound", "MethodNotAllowed")
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_UNREADABLE = {
+    "InvalidObjectState": "it is archived; restore it or drop the file again",
+    "AccessDenied": "reading it is denied; look at its encryption key and the bucket's policy",
+    "AllAccessDisabled": "all access to it is disabled",
+    "403": "reading it is denied; look at its encryption key and the bucket's policy",
+}
 
 
 class Bucket:
@@ -27,14 +36,51 @@ class Bucket:
         self._name = name
 
     def read(self, key: str, *, version: str | None = None) -> bytes:
-        """The object's bytes. Raises RecordMissing."""
+        """The object's bytes. Raises RecordMissing, ObjectUnreadable."""
+        return self._fetch(key, version).body
+
+    def _fetch(self, key: str, version: str | None) -> Fetched:
         extra: dict[str, Any] = {"VersionId": version} if version else {}
         try:
-            return self._client.get_object(Bucket=self._name, Key=key, **extra)["Body"].read()
+            found = self._client.get_object(Bucket=self._name, Key=key, **extra)
+            body = found["Body"].read()
         except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
+            code = error.response["Error"]["Code"]
+            if code in _MISSING:
                 raise RecordMissing(f"s3://{self._name}/{key} does not exist") from error
+            if code in _UNREADABLE or code.startswith("KMS."):
+                words = _UNREADABLE.get(code, "its encryption key cannot be used")
+                raise ObjectUnreadable(f"s3://{self._name}/{key}: {words} ({code})") from error
             raise
+        told = str(found.get("VersionId", ""))
+        version = "" if told == "null" else told
+        return Fetched(body=body, version=version, etag=str(found.get("ETag", "")).strip('"'))
+
+    def fetch_many(self, wanted: Sequence[tuple[str, str | None]]) -> list[Fetched | Exception]:
+        def one(asked: tuple[str, str | None]) -> Fetched | Exception:
+            try:
+                return self._fetch(*asked)
+            except Exception as error:  # each object fails alone
+                return error
+
+        if not wanted:
+            return []
+        with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(wanted))) as pool:
+            return list(pool.map(one, wanted))
+
+    def listing(self, prefix: str, after: str = "") -> Iterable[Listed]:
+        extra: dict[str, Any] = {"StartAfter": after} if after else {}
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._name, Prefix=prefix, **extra
+        )
+        for page in pages:
+            for item in page.get("Contents", []):
+                yield Listed(
+                    key=item["Key"],
+                    size=item["Size"],
+                    modified_at=item["LastModified"],
+                    etag=item.get("ETag", "").strip('"'),
+                )
 
     def read_many(self, wanted: Sequence[tuple[str, str | None]]) -> Mapping[tuple[str, str | None], bytes]:
         """One by one 10,000 small objects take longer than a function may run."""

@@ -5,8 +5,8 @@ Every item is the record as plain data plus the few attributes its indexes need:
 =========  ===============================  =============================================
 table      key                              indexes
 =========  ===============================  =============================================
-jobs       ``pk``: job id, ``BATCH#id``     ``due`` (due, due_at); ``by_batch`` (in_batch,
-                                            state), keys only
+jobs       ``pk``: job id, ``BATCH#id``,    ``queue`` (queue, queued_at), sparse;
+           ``FILE#key``                     ``by_batch`` (in_batch, state); both keys only
 launches   ``pk``: launch id                ``open`` (open, created_at), sparse
 ledger     ``pk``: ``PERIOD#``, ``FLEET``…  –
 events     ``pk``: subject, ``sk``          –
@@ -18,16 +18,29 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
+from random import Random
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from arcspot.aws.codec import decode, encode
+from arcspot.aws.rows import (
+    IN_FILES,
+    REPORT_DUE,
+    earlier_queues,
+    index_of,
+    key_of,
+    queues,
+    receipt_key,
+    stamp,
+)
+from arcspot.domain.batches import Batch, Receipt, Sweep, whole
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
-from arcspot.domain.jobs import Batch, Estimate, Job, JobState
+from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import Conflict
@@ -37,12 +50,13 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 T = TypeVar("T")
-KEEP_FINISHED = timedelta(days=90)
 KEEP_EVENTS = timedelta(days=30)
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 BATCH_GET = 100
 COUNT_PAGE = 1_000
-REPORT_DUE = "REPORT"
+# Rows that one READY job is drawn from: whoever claims at the same time draws another.
+WINDOW = 25
+AT_ONCE = 32
 _IS_NEW = "attribute_not_exists(pk)"
 _IS_UNCHANGED = "version = :read"
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
@@ -84,75 +98,140 @@ class DynamoStore:
                 "TransactionCanceledException",
                 "TransactionConflictException",
             ):
-                names = ", ".join(_key(record) for record in records)
+                names = ", ".join(key_of(record) for record in records)
                 raise Conflict(
                     f"{names}: changed since it was read ({error.response['Error'].get('Message', code)})"
                 ) from error
             raise
 
-    def add(self, jobs: Sequence[Job]) -> set[str]:
-        distinct = {job.job_id: job for job in jobs}
-        known = self.jobs(list(distinct))
-        fresh = [job for job_id, job in distinct.items() if job_id not in known]
-
-        def put(job: Job) -> str | None:
+    def write_each(self, records: Sequence[Record]) -> list[Record]:
+        def put(record: Record) -> Record | None:
             try:
-                self.write(job)
+                self.write(record)
             except Conflict:
-                return None
-            return job.job_id
+                return record
+            return None
 
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            return {job_id for job_id in pool.map(put, fresh) if job_id}
+        if not records:
+            return []
+        with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(records))) as pool:
+            return [record for record in pool.map(put, records) if record]
+
+    def add(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        distinct = {job.job_id: job for job in jobs}
+        found = self.jobs(list(distinct))
+        fresh = [job for job_id, job in distinct.items() if job_id not in found]
+
+        lost = {job.job_id for job in self.write_each(fresh) if isinstance(job, Job)}
+        found |= {job.job_id: replace(job, version=1) for job in fresh if job.job_id not in lost}
+        return found | self.jobs(list(lost))
 
     def job(self, job_id: str) -> Job | None:
         return self._one(self._tables.jobs_table, job_id, Job)
 
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        table, found = self._tables.jobs_table, {}
-        for start in range(0, len(job_ids), BATCH_GET):
-            keys = [{"pk": {"S": i}} for i in job_ids[start : start + BATCH_GET]]
-            wanted: Any = {table: {"Keys": keys, "ConsistentRead": True}}
-            while wanted:
-                page = self._client.batch_get_item(RequestItems=wanted)
-                for item in page["Responses"].get(table, []):
-                    job = _load(item, Job)
-                    found[job.job_id] = job
-                wanted = page.get("UnprocessedKeys")
-        return found
+        return {job.job_id: job for job in self._many(self._tables.jobs_table, job_ids, Job)}
 
-    def ready_jobs(self, limit: int) -> list[Job]:
+    def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
         jobs: list[Job] = []
-        for lane in (0, 1, 2):
-            if len(jobs) < limit:
-                rows = self._query(
-                    self._tables.jobs_table,
-                    "due",
-                    "due = :v",
-                    {":v": f"READY#{lane}"},
-                    limit=limit - len(jobs),
-                )
-                jobs += [_load(row, Job) for row in rows]
+        for lane in LANES:
+            if len(jobs) >= limit:
+                break
+            wide = WINDOW * (limit - len(jobs)) if rng else limit - len(jobs)
+            rows = [row for queue in queues(lane) for row in self._queued(queue, now, wide)]
+            oldest = [str(pk) for _, pk in sorted(rows)[:wide]]
+            if rng:
+                rng.shuffle(oldest)
+            jobs += self._ready(oldest, limit - len(jobs))
+        if len(jobs) < limit:
+            jobs += self._ready(self._queued_earlier(limit), limit - len(jobs))
         return jobs
 
-    def ready_count(self, at_most: int) -> int:
+    def _ready(self, job_ids: Sequence[str], limit: int) -> list[Job]:
+        """Up to `limit` of these jobs that are READY by their rows: the index lags."""
+        ready: list[Job] = []
+        for start in range(0, len(job_ids), limit):
+            if len(ready) >= limit:
+                break
+            some = job_ids[start : start + limit]
+            found = self.jobs(some)
+            ready += [found[i] for i in some if i in found and found[i].state is JobState.READY]
+        return ready[:limit]
+
+    def _queued(self, queue: str, now: datetime, limit: int) -> list[tuple[str, str]]:
+        """When and what: the oldest rows of one partition of the index `queue` whose time has come."""
+        rows = self._query(
+            self._tables.jobs_table,
+            "queue",
+            "#q = :q AND queued_at <= :now",
+            {":q": queue, ":now": stamp(now)},
+            names={"#q": "queue"},
+            limit=limit,
+        )
+        return [(str(_deserialize(row["queued_at"])), str(_deserialize(row["pk"]))) for row in rows]
+
+    def _queued_earlier(self, limit: int) -> list[str]:
+        """Jobs that an earlier release made READY: in the index `due` until they are written again."""
+        ids: list[str] = []
+        for queue in earlier_queues():
+            if len(ids) < limit:
+                rows = self._query(
+                    self._tables.jobs_table, "due", "due = :v", {":v": queue}, limit=limit - len(ids)
+                )
+                ids += [str(_deserialize(row["pk"])) for row in rows]
+        return ids
+
+    def ready_count(self, at_most: int, now: datetime) -> int:
+        values = {":now": stamp(now)}
         count = 0
-        for lane in (0, 1, 2):
+        for queue in (queue for lane in LANES for queue in queues(lane)):
             if count < at_most:
-                count += self._count("due", "due = :v", {":v": f"READY#{lane}"}, at_most - count)
+                count += self._count(
+                    "queue",
+                    "#q = :q AND queued_at <= :now",
+                    {":q": queue, **values},
+                    at_most - count,
+                    names={"#q": "queue"},
+                )
+        for queue in earlier_queues():
+            if count < at_most:
+                count += self._count("due", "due = :v", {":v": queue}, at_most - count)
         return count
+
+    def receipts(self, keys: Sequence[str]) -> dict[str, Receipt]:
+        rows = self._many(self._tables.jobs_table, [receipt_key(key) for key in keys], Receipt)
+        return {receipt.key: receipt for receipt in rows}
+
+    def sweep_row(self) -> Sweep:
+        return self._one(self._tables.jobs_table, "SWEEP", Sweep) or Sweep()
+
+    def receipts_of_batch(self, batch_id: str) -> Iterator[Receipt]:
+        rows = self._query(
+            self._tables.jobs_table,
+            "by_batch",
+            "in_batch = :v AND #s = :s",
+            {":v": batch_id, ":s": IN_FILES},
+            names={"#s": "state"},
+        )
+        ids = [str(_deserialize(row["pk"])) for row in rows]
+        return whole(self._many(self._tables.jobs_table, ids, Receipt))
 
     def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterator[Job]:
         condition, values = _of_batch(batch_id, state)
         rows = self._query(
             self._tables.jobs_table, "by_batch", condition, values, names={"#s": "state"} if state else None
         )
-        ids = (str(_deserialize(row["pk"])) for row in rows)
+        ids = (str(_deserialize(row["pk"])) for row in rows if row.get("state") != {"S": IN_FILES})
         while some := list(islice(ids, BATCH_GET)):
             # The index holds keys alone and lags; the table does not.
             for job in self.jobs(some).values():
                 if state is None or job.state is state:
                     yield job
+
+    def job_ids_of_batch(self, batch_id: str) -> Iterator[str]:
+        condition, values = _of_batch(batch_id, None)
+        rows = self._query(self._tables.jobs_table, "by_batch", condition, values)
+        return (str(_deserialize(row["pk"])) for row in rows if row.get("state") != {"S": IN_FILES})
 
     def batch_count(self, batch_id: str, state: JobState, at_most: int) -> int:
         condition, values = _of_batch(batch_id, state)
@@ -162,18 +241,24 @@ class DynamoStore:
         return self._one(self._tables.jobs_table, f"BATCH#{batch_id}", Batch)
 
     def batches_due(self) -> list[Batch]:
-        rows = self._query(self._tables.jobs_table, "due", "due = :v", {":v": REPORT_DUE})
-        return [_load(row, Batch) for row in rows]
+        table = self._tables.jobs_table
+        rows = [
+            *self._query(table, "queue", "#q = :v", {":v": REPORT_DUE}, names={"#q": "queue"}),
+            *self._query(table, "due", "due = :v", {":v": REPORT_DUE}),
+        ]
+        ids = list(dict.fromkeys(str(_deserialize(row["pk"])) for row in rows))
+        found = {key_of(batch): batch for batch in self._many(table, ids, Batch)}
+        return [found[i] for i in ids if i in found and found[i].report_due_at]
 
     def launch(self, launch_id: str) -> Launch | None:
         return self._one(self._tables.launches_table, launch_id, Launch)
 
     def open_launches(self) -> list[Launch]:
-        rows = self._query(
-            self._tables.launches_table, "open", "#o = :v", {":v": "OPEN"}, names={"#o": "open"}
-        )
-        fresh = (self.launch(str(_deserialize(row["pk"]))) for row in rows)
-        return [launch for launch in fresh if launch and launch.state.open]
+        table = self._tables.launches_table
+        rows = self._query(table, "open", "#o = :v", {":v": "OPEN"}, names={"#o": "open"})
+        ids = [str(_deserialize(row["pk"])) for row in rows]
+        found = {launch.launch_id: launch for launch in self._many(table, ids, Launch)}
+        return [found[i] for i in ids if i in found and found[i].state.open]
 
     def ledger(self, period: str) -> Ledger | None:
         return self._one(self._tables.ledger_table, f"PERIOD#{period}", Ledger)
@@ -202,6 +287,11 @@ class DynamoStore:
             if "job_id" in item:
                 yield _load(item, Job)
 
+    def every_receipt(self) -> Iterator[Receipt]:
+        """All receipts, by a scan."""
+        rows = (item for item in self._scan(self._tables.jobs_table) if "handled_at" in item)
+        return whole(_load(item, Receipt) for item in rows)
+
     def every_launch(self) -> Iterator[Launch]:
         """All launches, by a scan."""
         return (_load(item, Launch) for item in self._scan(self._tables.launches_table))
@@ -226,7 +316,7 @@ class DynamoStore:
 
     def _put(self, record: Record) -> dict[str, Any]:
         # A number grows by one with every write, so "unchanged since read" is one comparison.
-        data = {**encode(record), "version": record.version + 1, "pk": _key(record), **_index(record)}
+        data = {**encode(record), "version": record.version + 1, "pk": key_of(record), **index_of(record)}
         put: dict[str, Any] = {
             "TableName": self._table(record),
             "Item": {name: _serialize(value) for name, value in data.items()},
@@ -237,13 +327,24 @@ class DynamoStore:
         return put
 
     def _table(self, record: Record) -> str:
-        if isinstance(record, Job | Batch):
+        if isinstance(record, Job | Batch | Receipt | Sweep):
             return self._tables.jobs_table
         return self._tables.launches_table if isinstance(record, Launch) else self._tables.ledger_table
 
     def _one(self, table: str, key: str, kind: type[T]) -> T | None:
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
         return _load(item, kind) if item else None
+
+    def _many(self, table: str, keys: Sequence[str], kind: type[T]) -> Iterator[T]:
+        """The rows of these keys, each once, in no order; what does not exist is left out."""
+        distinct = list(dict.fromkeys(keys))
+        for start in range(0, len(distinct), BATCH_GET):
+            asked = [{"pk": {"S": key}} for key in distinct[start : start + BATCH_GET]]
+            wanted: Any = {table: {"Keys": asked, "ConsistentRead": True}}
+            while wanted:
+                page = self._client.batch_get_item(RequestItems=wanted)
+                yield from (_load(item, kind) for item in page["Responses"].get(table, []))
+                wanted = page.get("UnprocessedKeys")
 
     def _scan(self, table: str) -> Iterator[Mapping[str, Any]]:
         for page in self._client.get_paginator("scan").paginate(TableName=table):
@@ -300,58 +401,10 @@ class DynamoStore:
             yield from page["Items"]
 
 
-def _key(record: Record) -> str:
-    match record:
-        case Job():
-            return record.job_id
-        case Batch():
-            return f"BATCH#{record.batch_id}"
-        case Launch():
-            return record.launch_id
-        case Ledger():
-            return f"PERIOD#{record.period}"
-        case Fleet():
-            return "FLEET"
-        case Breaker():
-            return "BREAKER"
-        case Suspects():
-            return "SUSPECTS"
-        case Estimate():
-            return f"ESTIMATE#{record.key}"
-        case Leak():
-            return f"LEAK#{record.instance_id}"
-        case Prices():
-            return "PRICES"
-
-
-def _index(record: Record) -> dict[str, Any]:
-    """The attributes only indexes and expiry need; an absent one keeps the row out of a sparse index."""
-    extra: dict[str, Any] = {}
-    if isinstance(record, Job):
-        extra["in_batch"] = record.batch_id
-        if record.state is JobState.READY:
-            extra |= {"due": f"READY#{record.lane}", "due_at": _stamp(record.ready_at or record.created_at)}
-        if record.state.terminal:
-            extra["ttl"] = int((record.updated_at + KEEP_FINISHED).timestamp())
-    elif isinstance(record, Batch):
-        if record.report_due_at:
-            extra |= {"due": REPORT_DUE, "due_at": _stamp(record.report_due_at)}
-    elif isinstance(record, Launch):
-        if record.state.open:
-            extra["open"] = "OPEN"
-        else:
-            extra["ttl"] = int(((record.gone_at or record.created_at) + KEEP_FINISHED).timestamp())
-    return extra
-
-
 def _of_batch(batch_id: str, state: JobState | None) -> tuple[str, dict[str, str]]:
     if state is None:
         return "in_batch = :v", {":v": batch_id}
     return "in_batch = :v AND #s = :s", {":v": batch_id, ":s": str(state)}
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.isoformat()
 
 
 def _load(item: Mapping[str, Any], kind: type[T]) -> T:

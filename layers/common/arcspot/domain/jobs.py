@@ -14,6 +14,8 @@ MAX_FAILURES = 2
 MAX_INTERRUPTIONS = 10
 MAX_SILENT_DEATHS = 2
 LANES = (0, 1, 2)
+# What a runner says of a task file that it cannot get or use (gpu_runner/transfer.py, work.py).
+UNREAD = ("TransferRefused: GET ", "TransferFailed: GET ", "TaskFileRefused: ")
 # An estimate of so many jobs is only written again when it moves by this share.
 SETTLED_COUNT = 10
 NOTABLE_SHARE = 0.05
@@ -86,6 +88,11 @@ class Job:
     @property
     def task_id(self) -> str:
         return self.input.task_id
+
+    @property
+    def unread(self) -> bool:
+        """Whether the job ended because no runner could read its file."""
+        return self.state is JobState.DEAD and any(f": {words}" in self.reason for words in UNREAD)
 
     def claimed(self, *, launch_id: str, now: datetime, lease_seconds: int) -> Job:
         """Give the job to a launch. Raises Conflict unless it is READY and not cancelled."""
@@ -268,30 +275,6 @@ class Job:
         return replace(
             self, cancelled=True, state=JobState.CANCELLED, ready_at=None, reason="cancelled", updated_at=now
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The jobs that came together: a view with a report due, never a unit that fails.
-
-    `lane` is what its jobs are made with; `deadline` is when its owner wants them done, and
-    `late_said` that they were told it cannot be met.
-    """
-
-    batch_id: str
-    created_at: datetime
-    report_due_at: datetime | None
-    reported_jobs: int = 0
-    lane: int = DEFAULT_LANE
-    deadline: datetime | None = None
-    late_said: bool = False
-    version: int = 0
-
-    def due(self, now: datetime) -> Batch:
-        return replace(self, report_due_at=self.report_due_at or now)
-
-    def reported(self, jobs: int) -> Batch:
-        return replace(self, report_due_at=None, reported_jobs=jobs)
 
 
 @dataclass(frozen=True, slots=True)

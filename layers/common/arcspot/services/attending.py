@@ -26,7 +26,7 @@ def attend(ports: Ports, settings: Settings, now: datetime) -> list[str]:
         if not _held(ports, job) and _freed(ports, job.job_id, now)
     ]
     fleet = ports.store.fleet()
-    oldest = next(iter(ports.store.ready_jobs(1)), None)
+    oldest = next(iter(ports.store.ready_jobs(1, now)), None)
     # A job that waits for a reason of the fleet's (budget, hours, ...) is not stuck; its reason is shown.
     if oldest and oldest.ready_at and fleet and fleet.waits_for in ("", "boot"):
         waits = now - oldest.ready_at

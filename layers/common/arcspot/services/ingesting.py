@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import unquote_plus
 
 from arcspot.domain import tasks
-from arcspot.domain.jobs import DEFAULT_LANE, Batch, Job, JobState, TaskInput
-from arcspot.errors import RecordMissing
-from arcspot.ports import Event, Ports, Store
+from arcspot.domain.batches import Batch, Receipt, in_parts, refused_in_words
+from arcspot.domain.jobs import DEFAULT_LANE, Job, TaskInput
+from arcspot.domain.tasks import Fault, Task
+from arcspot.errors import ObjectUnreadable, RecordMissing
+from arcspot.ports import Event, Fetched, Ports, Store
 from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimated_seconds
 from arcspot.settings import Settings
 
 TASKS_PREFIX = "tasks/"
 DEFAULT_BATCH = "default"
+# What is read at once: a function of 1 GB holds it, parsed as well.
+GROUP_FILES = 100
+GROUP_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,31 @@ class Dropped:
     sequencer: str = ""
     run: str = ""
 
+    @property
+    def told_of(self) -> str:
+        """What its receipt is kept under: a recurring run's never hides that of the file itself."""
+        return f"runs/{self.run}/{self.key}" if self.run else self.key
+
+    @property
+    def batch_id(self) -> str:
+        return self.run or batch_of(self.key)
+
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of a file: the jobs it stands for (new or known), and its faults in words."""
+class Outcome:
+    """What became of a file: the jobs it stands for (new or known), and its faults in words.
+
+    `stale`: a later version was handled already. `gone`: there is no such file any more. `error` is what
+    kept it from being handled; nothing is known of it then, and it is worth another try.
+    """
 
     key: str
     batch_id: str
-    jobs: tuple[tuple[str, str, bool], ...]  # (task id, job id, new)
-    refusals: tuple[str, ...]
+    jobs: tuple[tuple[str, str, bool], ...] = ()  # (task id, job id, new)
+    refusals: tuple[str, ...] = ()
     stale: bool = False
+    gone: bool = False
+    error: Exception | None = None
 
     @property
     def new_jobs(self) -> int:
@@ -64,100 +83,183 @@ def config_of(settings: Settings, run: str = "") -> dict[str, Any]:
     return {**config, "run": run} if run else config
 
 
-def submit_again(
-    ports: Ports,
-    settings: Settings,
-    *,
-    prefix: str,
-    name: str,
-    now: datetime,
-    enough_time: Callable[[], bool] = lambda: True,
-) -> tuple[list[Receipt], int]:
-    """A recurring submission's turn: every file below `prefix` becomes jobs of the batch `name-<time>`.
+def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) -> Outcome:
+    """Turn one dropped object into jobs. Doing it again changes nothing and costs nothing.
 
-    The same turn told twice is one run: its name has the minute in it, and a file that has the run's
-    receipt is not read again. So a turn is worked off in pieces: returns the receipts of this piece,
-    and how many files there was not `enough_time` for. A piece does at least one file, whatever the time.
+    Raises what kept it from being handled.
     """
-    run = f"{name}-{now:%Y%m%dT%H%M}"
-    told = _receipted(ports, f"runs/{run}/")
-    every = [key for key in ports.objects.keys(prefix) if key.endswith(".json")]
-    waiting = [key for key in every if f"runs/{run}/{key}" not in told]
-    receipts: list[Receipt] = []
-    for key in waiting:
-        if receipts and not enough_time():
-            break
-        dropped = Dropped(key=key, size=ports.objects.size(key) or 0, run=run)
-        receipts.append(ingest(ports, settings, dropped, now))
-    # A call that died between a file's receipt and its batch left a batch nobody would report.
-    if len(waiting) < len(every) and _unreported(ports, run):
-        until_written(lambda: batch_due(ports.store, run, now))
-    return receipts, len(waiting) - len(receipts)
+    (outcome,) = ingest_together(ports, settings, [dropped], now)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome
 
 
-def ingest(ports: Ports, settings: Settings, dropped: Dropped, now: datetime) -> Receipt:
-    """Turn one dropped object into jobs. Doing it again changes nothing and costs nothing."""
-    key = dropped.key
-    if _stale(ports, dropped):
-        return Receipt(key=key, batch_id=_batch_id(dropped), jobs=(), refusals=(), stale=True)
-    fault = tasks.key_fault(key) or tasks.size_fault(key, dropped.size)
-    if fault is None:
-        body = ports.objects.read(key, version=dropped.object_version or None)
-        file = tasks.read_task_file(key, body)
-    else:
-        file = tasks.TaskFile(tasks=(), faults=(fault,))
+def groups(drops: Iterable[Dropped]) -> list[list[Dropped]]:
+    """Files to be handled together: as many as memory holds, none of them twice."""
+    made: list[list[Dropped]] = []
+    size, keys = 0, set[str]()
+    for dropped in drops:
+        full = made and (len(made[-1]) >= GROUP_FILES or size + dropped.size > GROUP_BYTES)
+        if not made or full or dropped.told_of in keys:
+            made.append([])
+            size, keys = 0, set()
+        made[-1].append(dropped)
+        size += dropped.size
+        keys.add(dropped.told_of)
+    return made
+
+
+def ingest_together(
+    ports: Ports, settings: Settings, drops: Sequence[Dropped], now: datetime
+) -> list[Outcome]:
+    """The outcome of each file of a group, in order. What is wrong with one is its own.
+
+    The calls are shared: two reads for all, each write of a row or an object several at once.
+    """
+    try:
+        return _together(ports, settings, drops, now)
+    except Exception as error:
+        if len(drops) == 1:
+            return [Outcome(key=drops[0].key, batch_id=drops[0].batch_id, error=error)]
+    # One of them, or the world: each alone tells.
+    return [ingest_together(ports, settings, [dropped], now)[0] for dropped in drops]
+
+
+def _together(ports: Ports, settings: Settings, drops: Sequence[Dropped], now: datetime) -> list[Outcome]:
+    known = ports.store.receipts([dropped.told_of for dropped in drops])
+    read = _read(ports, [dropped for dropped in drops if not _handled(known.get(dropped.told_of), dropped)])
+    files = [(dropped, file) for dropped, file in read.items() if isinstance(file, _File)]
+    made = _jobs(ports, settings, files, now)
+    outcomes = {dropped: file for dropped, file in read.items() if isinstance(file, Outcome)}
+    changed: list[tuple[Receipt | None, Receipt]] = []
+    for dropped, file in files:
+        before = known.get(dropped.told_of)
+        outcomes[dropped], receipt = _settled(settings, dropped, file, before, made, now)
+        if receipt.refusals or (before and before.refusals):
+            _say_refused(ports, dropped, file, receipt)
+        if before is None or not receipt.says_the_same_as(before):
+            changed.append((before, receipt))
+    outcomes |= {d: _as_before(d, known[d.told_of]) for d in drops if d not in outcomes}
+    handled = [o for o in outcomes.values() if not (o.error or o.gone or o.stale)]
+    batches = {outcome.batch_id for outcome in handled}
+    # Due before the receipts are there, so that they are reported if this is the last thing that happens.
+    for batch_id in batches:
+        _due(ports.store, batch_id, now, touched=False)
+    _write_receipts(ports.store, [receipt for _, receipt in changed])
+    fresh = Counter(receipt.batch_id for before, receipt in changed if before is None)
+    for batch_id in {receipt.batch_id for _, receipt in changed}:
+        _due(ports.store, batch_id, now, files=fresh[batch_id])
+    if events := [event for outcome in handled for event in _events(outcome, now)]:
+        ports.store.record(*events)
+    return [outcomes[dropped] for dropped in drops]
+
+
+def _handled(before: Receipt | None, dropped: Dropped) -> bool:
+    """Whether this version of the object, or a later one, has its receipt."""
+    if before is None or not dropped.sequencer:
+        return False
+    return before.sequencer == dropped.sequencer or before.later_than(dropped.sequencer)
+
+
+def _as_before(dropped: Dropped, before: Receipt) -> Outcome:
+    if before.later_than(dropped.sequencer):
+        return Outcome(key=dropped.key, batch_id=dropped.batch_id, stale=True)
+    jobs = tuple((task_id, job_id, False) for task_id, job_id in before.entries)
+    return Outcome(key=dropped.key, batch_id=dropped.batch_id, jobs=jobs, refusals=before.refusals)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file as it was read: its tasks and faults, and exactly which version of which content it was."""
+
+    tasks: tuple[Task, ...]
+    faults: tuple[Fault, ...]
+    version: str
+    etag: str = ""
+
+
+def _read(ports: Ports, drops: Sequence[Dropped]) -> dict[Dropped, _File | Outcome]:
+    """Each as a file; as an outcome, what cannot be read now or is there no more."""
+    found: dict[Dropped, _File | Outcome] = {}
+    for dropped in drops:
+        fault = tasks.key_fault(dropped.key) or tasks.size_fault(dropped.key, dropped.size)
+        if fault is not None:
+            found[dropped] = _File((), (fault,), dropped.object_version)
+    wanted = [dropped for dropped in drops if dropped not in found]
+    bodies = ports.objects.fetch_many([(d.key, d.object_version or None) for d in wanted])
+    return found | {d: _file(d, body) for d, body in zip(wanted, bodies, strict=True)}
+
+
+def _file(dropped: Dropped, body: Fetched | Exception) -> _File | Outcome:
+    if isinstance(body, Fetched):
+        file = tasks.read_task_file(dropped.key, body.body)
+        # The version that was read is the one that runs, whatever is dropped there meanwhile.
+        return _File(file.tasks, file.faults, dropped.object_version or body.version, body.etag)
+    if isinstance(body, ObjectUnreadable):
+        fault = Fault("$", "an object that can be read", str(body))
+        return _File((), (fault,), dropped.object_version)
+    gone = isinstance(body, RecordMissing)
+    if gone and dropped.object_version:
+        # No try will find it again; who dropped it hears of that once.
+        fault = Fault("$", "the version that was dropped", "nothing: it was deleted before it was read")
+        return _File((), (fault,), dropped.object_version)
+    error = None if gone else body
+    return Outcome(key=dropped.key, batch_id=dropped.batch_id, gone=gone, error=error)
+
+
+def _jobs(
+    ports: Ports, settings: Settings, files: Sequence[tuple[Dropped, _File]], now: datetime
+) -> dict[str, Job]:
+    """Every job of these files as it is in the table."""
+    if not any(file.tasks for _, file in files):
+        return {}
     seconds = estimated_seconds(ports, settings)
-    batch = ports.store.batch(_batch_id(dropped))
-    lane = batch.lane if batch else DEFAULT_LANE
-    new = ports.store.add(
-        # A microsecond apart, so that the tasks of a file are worked on in the file's order.
-        [
-            _job(settings, dropped, task, seconds, lane, now + n * timedelta(microseconds=1))
-            for n, task in enumerate(file.tasks)
-        ]
-    )
-    receipt = _receipt(settings, dropped, file, new)
-    _write_receipts(ports, dropped, file, receipt, now)
-    if receipt.new_jobs or receipt.refusals or _unreported(ports, receipt.batch_id):
-        until_written(lambda: batch_due(ports.store, receipt.batch_id, now))
-    return receipt
+    batches = {batch_id: ports.store.batch(batch_id) for batch_id in {d.batch_id for d, _ in files}}
+    wanted: list[Job] = []
+    first = now - (sum(len(file.tasks) for _, file in files) - 1) * timedelta(microseconds=1)
+    for dropped, file in files:
+        batch = batches[dropped.batch_id]
+        lane = batch.lane if batch else DEFAULT_LANE
+        for task in file.tasks:
+            # A microsecond apart, so that the tasks of a file are worked on in the file's order.
+            moment = first + len(wanted) * timedelta(microseconds=1)
+            wanted.append(_job(settings, dropped, file.version, task, seconds, lane, moment))
+    found = ports.store.add(wanted)
+    for job in wanted:
+        if found[job.job_id].unread and found[job.job_id].input != job.input:
+            found[job.job_id] = _read_from(ports, job, now)
+    return found
 
 
-def sweep(ports: Ports, settings: Settings, now: datetime) -> list[Receipt]:
-    """Ingest every object below `tasks/` that has no receipt: what no event told of."""
-    told = _receipted(ports)
-    return [
-        ingest(ports, settings, Dropped(key=key, size=ports.objects.size(key) or 0), now)
-        for key in ports.objects.keys(TASKS_PREFIX)
-        if key not in told
-    ]
+def _read_from(ports: Ports, dropped: Job, now: datetime) -> Job:
+    """A job that ended because nobody could read its file, with the file that was dropped now."""
 
+    def act() -> Job:
+        job = ports.store.job(dropped.job_id)
+        if job is None or not job.unread:
+            return job or dropped
+        again = replace(job.revived(now=now), input=dropped.input, reason="its file was dropped again")
+        ports.store.write(again)
+        return replace(again, version=again.version + 1)
 
-def _receipted(ports: Ports, below: str = "") -> set[str]:
-    """What receipts are kept under, of those below a folder."""
-    return {
-        key.removeprefix(prefix).removesuffix(".json")
-        for prefix in ("accepted/", "rejected/")
-        for key in ports.objects.keys(prefix + below)
-    }
-
-
-def _batch_id(dropped: Dropped) -> str:
-    return dropped.run or batch_of(dropped.key)
+    return until_written(act)
 
 
 def _job(
-    settings: Settings, dropped: Dropped, task: tasks.Task, estimate_s: float, lane: int, now: datetime
+    settings: Settings,
+    dropped: Dropped,
+    version: str,
+    task: Task,
+    estimate_s: float,
+    lane: int,
+    now: datetime,
 ) -> Job:
     config = config_of(settings, dropped.run)
     return Job(
         job_id=tasks.job_id(task, config, settings.solver_version),
-        batch_id=_batch_id(dropped),
+        batch_id=dropped.batch_id,
         input=TaskInput(
-            bucket=settings.bucket,
-            key=dropped.key,
-            object_version=dropped.object_version,
-            task_id=task.task_id,
+            bucket=settings.bucket, key=dropped.key, object_version=version, task_id=task.task_id
         ),
         config=config,
         solver_version=settings.solver_version,
@@ -169,147 +271,101 @@ def _job(
     )
 
 
-def _receipt(settings: Settings, dropped: Dropped, file: tasks.TaskFile, new: set[str]) -> Receipt:
+def _settled(
+    settings: Settings,
+    dropped: Dropped,
+    file: _File,
+    before: Receipt | None,
+    made: Mapping[str, Job],
+    now: datetime,
+) -> tuple[Outcome, Receipt]:
+    """What a file came to, for whoever asks now and for the table."""
     config = config_of(settings, dropped.run)
-    jobs: list[tuple[str, str, bool]] = []
+    jobs: dict[str, tuple[str, str, bool]] = {}
+    entries = []
     for task in file.tasks:
         job_id = tasks.job_id(task, config, settings.solver_version)
         # Two equal tasks in one file are one job: only the first of them is new.
-        first = job_id in new and all(job_id != known for _, known, _ in jobs)
-        jobs.append((task.task_id, job_id, first))
+        new = job_id not in jobs and _first_in(made[job_id], dropped, file.version, task.task_id)
+        jobs[job_id] = (task.task_id, job_id, new)
+        entries.append((task.task_id, job_id, new))
     refusals = tuple(tasks.describe(dropped.key, fault) for fault in file.faults)
-    return Receipt(key=dropped.key, batch_id=_batch_id(dropped), jobs=tuple(jobs), refusals=refusals)
-
-
-def _write_receipts(
-    ports: Ports, dropped: Dropped, file: tasks.TaskFile, receipt: Receipt, now: datetime
-) -> None:
-    known = {"key": dropped.key, "version": dropped.object_version, "sequencer": dropped.sequencer}
-    if file.faults:
-        faults = [{"path": f.path, "expected": f.expected, "found": f.found} for f in file.faults]
-        messages = list(receipt.refusals)
-        # The receipt after the row: whoever goes on after a crash looks for receipts only.
-        ports.store.add([_rejected(dropped, receipt, now)])
-        _put(ports, rejected_key(_told_of(dropped)), {**known, "faults": faults, "messages": messages})
-        ports.store.record(Event(f"file#{dropped.key}", now, "rejected", messages[0][:500]))
-    else:
-        ports.objects.delete(rejected_key(_told_of(dropped)))
-    if file.tasks:
-        jobs = [{"task_id": task, "job_id": job, "new": new} for task, job, new in receipt.jobs]
-        _put(ports, accepted_key(_told_of(dropped)), {**known, "batch_id": receipt.batch_id, "jobs": jobs})
-        ports.store.record(
-            *(Event(f"job#{job}", now, "accepted", dropped.key) for _, job, new in receipt.jobs if new)
-        )
-
-
-def _rejected(dropped: Dropped, receipt: Receipt, now: datetime) -> Job:
-    mark = hashlib.sha256(f"{dropped.key}\n{dropped.object_version}".encode()).hexdigest()[:24]
-    return Job(
-        job_id=f"rejected-{mark}",
-        batch_id=receipt.batch_id,
-        input=TaskInput(
-            bucket="", key=dropped.key, object_version=dropped.object_version, task_id=tasks.stem(dropped.key)
-        ),
-        config={},
-        solver_version="",
-        created_at=now,
-        updated_at=now,
-        estimate_s=0.0,
-        state=JobState.REJECTED,
-        reason=receipt.refusals[0][:500],
+    receipt = Receipt(
+        key=dropped.told_of,
+        batch_id=dropped.batch_id,
+        handled_at=now,
+        object_version=file.version,
+        sequencer=dropped.sequencer,
+        etag=file.etag,
+        entries=tuple((task_id, job_id) for task_id, job_id, _ in entries),
+        refusals=refused_in_words(refusals),
+        refused=len(refusals),
+        version=before.version if before else 0,
     )
+    return Outcome(dropped.key, dropped.batch_id, tuple(entries), refusals), receipt
 
 
-def batch_due(store: Store, batch_id: str, now: datetime) -> None:
-    """Have a batch reported once its jobs are over."""
-    batch = store.batch(batch_id) or Batch(batch_id=batch_id, created_at=now, report_due_at=None)
-    due = batch.due(now)
-    if due != batch or batch.version == 0:
-        store.write(due)
+def _first_in(job: Job, dropped: Dropped, version: str, task_id: str) -> bool:
+    """Whether this file is the one the job was made of: the same again for a call that is repeated."""
+    origin = (job.batch_id, job.input.key, job.input.object_version, job.input.task_id)
+    return origin == (dropped.batch_id, dropped.key, version, task_id)
 
 
-def _unreported(ports: Ports, batch_id: str) -> bool:
-    """Whether the batch has jobs that no report is due for: what a call that died halfway leaves behind."""
-    batch = ports.store.batch(batch_id)
-    if batch is not None and batch.report_due_at:
-        return False
-    jobs = sum(1 for _ in ports.store.jobs_of_batch(batch_id))
-    return jobs > (batch.reported_jobs if batch else 0)
+def _events(outcome: Outcome, now: datetime) -> list[Event]:
+    told = [Event(f"job#{job}", now, "accepted", outcome.key) for _, job, new in outcome.jobs if new]
+    if outcome.refusals:
+        told.append(Event(f"file#{outcome.key}", now, "rejected", outcome.refusals[0][:500]))
+    return told
 
 
-def _stale(ports: Ports, dropped: Dropped) -> bool:
-    """Whether a later version of the object was handled already.
+def _say_refused(ports: Ports, dropped: Dropped, file: _File, receipt: Receipt) -> None:
+    """One object for whoever looks into the bucket; it goes when the file is mended."""
+    key = rejected_key(dropped.told_of)
+    if not file.faults:
+        ports.objects.delete(key)
+        return
+    document = {
+        "key": dropped.key,
+        "version": file.version,
+        "sequencer": dropped.sequencer,
+        "refused": receipt.refused,
+        "faults": [{"path": f.path, "expected": f.expected, "found": f.found} for f in file.faults],
+        "messages": [tasks.describe(dropped.key, fault) for fault in file.faults],
+    }
+    text = json.dumps(document, ensure_ascii=False, indent=1)
+    ports.objects.write(key, text.encode("utf-8", "backslashreplace"), content_type="application/json")
 
-    Sequencers of one key compare as hexadecimal numbers of equal width.
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+
+def _write_receipts(store: Store, receipts: Sequence[Receipt]) -> None:
+    """Write each; of two that tell of one file the later version stays."""
+    rows = [row for receipt in receipts for row in in_parts(receipt)]
+    more = [row for row in rows if row.part]
+    # Parts are new or the same as what is there; the first rows say that they count.
+    store.write_each(more)
+    firsts = [row for row in rows if not row.part]
+    for row in store.write_each(firsts):
+        until_written(lambda row=row: _write_receipt(store, row))  # type: ignore[misc]
+
+
+def _write_receipt(store: Store, receipt: Receipt) -> None:
+    there = store.receipts([receipt.key]).get(receipt.key)
+    if there is None or not there.later_than(receipt.sequencer):
+        store.write(replace(receipt, version=there.version if there else 0))
+
+
+def _due(store: Store, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:
+    until_written(lambda: batch_due(store, batch_id, now, files=files, touched=touched))
+
+
+def batch_due(store: Store, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:
+    """Have a batch reported once its jobs are over. Without `touched` it may be due already.
+
+    A report that has read the batch before this writes nothing: whoever counts on it looks again.
     """
-    if not dropped.sequencer:
-        return False
-    for receipt_key in (accepted_key(_told_of(dropped)), rejected_key(_told_of(dropped))):
-        try:
-            seen = str(json.loads(ports.objects.read(receipt_key)).get("sequencer", ""))
-        except RecordMissing:
-            continue
-        width = max(len(seen), len(dropped.sequencer))
-        if seen.zfill(width) > dropped.sequencer.zfill(width):
-            return True
-    return False
-
-
-def _told_of(dropped: Dropped) -> str:
-    """What receipts are kept under: a recurring run's never hide those of the file itself."""
-    return f"runs/{dropped.run}/{dropped.key}" if dropped.run else dropped.key
-
-
-def accepted_key(key: str) -> str:
-    return f"accepted/{key}.json"
+    batch = store.batch(batch_id) or Batch(batch_id=batch_id, created_at=now, report_due_at=None)
+    if touched or batch.report_due_at is None or batch.version == 0:
+        store.write(batch.due(now, files))
 
 
 def rejected_key(key: str) -> str:
     return f"rejected/{key}.json"
-
-
-def _put(ports: Ports, key: str, document: Mapping[str, Any]) -> None:
-    ports.objects.write(
-        key, json.dumps(document, ensure_ascii=False, indent=1).encode(), content_type="application/json"
-    )
-
-
-def drops_in(message: Mapping[str, Any], bucket: str = "") -> Sequence[Dropped]:
-    """The objects below `tasks/` that a message tells of: S3's own notification, or EventBridge's event.
-
-    S3's own notification has URL-encoded keys; EventBridge's has them plain. S3's first message to a queue is
-    a test and tells of none. With `bucket`, what happens in any other bucket is not ours.
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
-    """
-    if "detail" in message:
-        told = [message["detail"]]
-    else:
-        told = [
-            {**record["s3"], "object": _decoded(record["s3"]["object"])}
-            for record in message.get("Records", ())
-            if str(record.get("eventName", "")).startswith("ObjectCreated:")
-        ]
-    return tuple(
-        _dropped(each["object"])
-        for each in told
-        if str(each.get("object", {}).get("key", "")).startswith(TASKS_PREFIX)
-        and bucket in ("", each.get("bucket", {}).get("name", bucket))
-    )
-
-
-def _decoded(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An object of S3's own notification in the words of EventBridge's event."""
-    return {**item, "key": unquote_plus(str(item["key"])), "version-id": item.get("versionId", "")}
-
-
-def _dropped(item: Mapping[str, Any]) -> Dropped:
-    version = str(item.get("version-id", ""))
-    return Dropped(
-        key=str(item["key"]),
-        size=int(item.get("size", 0)),
-        # Of an object that was put before the bucket kept versions.
-        object_version="" if version == "null" else version,
-        sequencer=str(item.get("sequencer", "")),
-    )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 from arcspot.domain import reporting, scoring, tasks
-from arcspot.domain.jobs import Batch, Job, JobState
+from arcspot.domain.batches import Batch, refused_job
+from arcspot.domain.jobs import Job, JobState
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Ports
+from arcspot.services.contents import Contents, Entry, contents
 from arcspot.settings import Settings
 
 MAX_MAILED_BATCHES = 20
@@ -23,31 +28,48 @@ def report_finished(ports: Ports, settings: Settings, now: datetime) -> list[str
         # Two counts by index, not a read of every job: a batch of 100,000 is asked each minute for days.
         if any(ports.store.batch_count(batch.batch_id, state, 1) for state in UNFINISHED):
             continue
-        jobs = list(ports.store.jobs_of_batch(batch.batch_id))
-        if jobs and all(job.state.terminal for job in jobs) and report(ports, batch, jobs, now):
+        found = contents(ports.store, batch.batch_id)
+        if not found.entries and not found.refused:
+            continue
+        over = all(entry.job.state.terminal for entry in found.entries)
+        if over and found.files >= batch.files and report(ports, batch, found, now):
             reported.append(batch.batch_id)
     return reported
 
 
-def report(ports: Ports, batch: Batch, jobs: list[Job], now: datetime) -> bool:
+def report(ports: Ports, batch: Batch, found: Contents, now: datetime) -> bool:
     """Write page, submission file and summary of one batch, then mail once. False when somebody else did."""
+    jobs = list(found.jobs.values())
     files = _Files(ports, jobs)
-    lines = [_line(files, job) for job in jobs]
-    start, end = min(job.created_at for job in jobs), max(job.updated_at for job in jobs)
+    lines = [_line(files, entry) for entry in found.entries]
+    refused = [refused_job(receipt) for receipt in found.refused]
+    lines += [_refused(job) for job in refused]
+    told = _told(lines)
+    if told == batch.told:
+        # The same files told of again: their owner has the mail.
+        with suppress(Conflict):
+            ports.store.write(batch.reported(len(lines), told=told))
+        return False
+    start = min(job.created_at for job in (*jobs, *refused))
+    end = max(job.updated_at for job in (*jobs, *refused))
     summary = reporting.summarise(
         batch.batch_id, lines, seconds=(end - start).total_seconds(), generated_at=now
     )
     prefix = f"reports/{batch.batch_id}/"
-    predictions = {job.task_id: files.prediction(job) for job in jobs if job.state is JobState.DONE}
+    predictions = {
+        entry.task_id: files.prediction(entry.job)
+        for entry in found.entries
+        if entry.job.state is JobState.DONE
+    }
     _write(ports, prefix + "submission.json", json.dumps(scoring.submission(predictions)), "application/json")
     _write(ports, prefix + "summary.json", json.dumps(_plain(summary)), "application/json")
     _write(ports, prefix + "index.html", reporting.batch_page(summary, lines), "text/html; charset=utf-8")
     try:
-        ports.store.write(batch.reported(len(jobs)))
+        ports.store.write(batch.reported(len(lines), told=told))
     except Conflict:
         return False  # new jobs came in, or another report was faster: it mails
     ports.mail.send(*reporting.batch_mail(summary, page=prefix + "index.html"))
-    ports.store.record(Event(f"batch#{batch.batch_id}", now, "reported", f"{len(jobs)} jobs"))
+    ports.store.record(Event(f"batch#{batch.batch_id}", now, "reported", f"{len(lines)} tasks"))
     return True
 
 
@@ -85,19 +107,30 @@ def _prediction_key(job: Job) -> str:
     return job.result_prefix + "prediction.json"
 
 
-def _line(files: _Files, job: Job) -> reporting.JobLine:
-    if job.state is JobState.REJECTED:
-        return reporting.JobLine(task_id=job.task_id, job_id=job.job_id, state=job.state, reason=job.reason)
+def _refused(job: Job) -> reporting.JobLine:
+    return reporting.JobLine(task_id=job.task_id, job_id="", state=job.state, reason=job.reason)
+
+
+def _told(lines: Sequence[reporting.JobLine]) -> str:
+    """A digest of what a mail tells: the same lines are mailed once."""
+    facts = sorted((line.task_id, line.job_id, line.state, line.reason) for line in lines)
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _line(files: _Files, entry: Entry) -> reporting.JobLine:
+    job = entry.job
     task = files.task(job)
+    if task is not None:
+        task = replace(task, task_id=entry.task_id)
     done = job.state is JobState.DONE
     attempts = scoring.read_prediction(files.prediction(job)) if done else ()
     return reporting.JobLine(
-        task_id=job.task_id,
+        task_id=entry.task_id,
         job_id=job.job_id,
         state=job.state,
         reason=job.reason,
-        seconds=job.run_s_total,
-        cost_usd_micros=job.cost_usd_micros,
+        seconds=job.run_s_total if entry.ours else None,
+        cost_usd_micros=job.cost_usd_micros if entry.ours else 0,
         device=str(job.summary.get("device", "")),
         by=reporting.answered_by(job.summary),
         attempts=attempts,

@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from arcspot.domain.batches import Batch
 from arcspot.domain.hours import allowed
-from arcspot.domain.jobs import Batch, JobState
+from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import Launch, LaunchState
 from arcspot.domain.quotas import most_each, vcpus
 from arcspot.domain.scaling import Backlog, Decision, Pace, Room, cannot_meet, how_many
@@ -131,13 +132,13 @@ def estimated_seconds(ports: Ports, settings: Settings) -> float:
 
 
 def _backlog(ports: Ports, settings: Settings, now: datetime, room: Room) -> Backlog:
-    first = ports.store.ready_jobs(1)
+    first = ports.store.ready_jobs(1, now)
     if not first:
         return Backlog(jobs=0, work_s=0.0, oldest_wait_s=0.0)
     each = max(0.1, estimated_seconds(ports, settings))
     # Work beyond what every slot can chew in one drain time changes nothing: stop counting there.
     enough = int((room.slots + room.live + 1) * max(settings.target_drain_s, 2 * settings.boot_s) / each) + 1
-    jobs = max(1, ports.store.ready_count(enough))
+    jobs = max(1, ports.store.ready_count(enough, now))
     since = first[0].ready_at or now
     return Backlog(
         jobs=jobs,

@@ -107,7 +107,7 @@ class Door:
             return {"leases": [], "drain": True}
         want = max(1, min(MOST_AT_ONCE, int(number(request, "want"))))
         leases: list[dict[str, Any]] = []
-        for job in self.ports.store.ready_jobs(want + 8):
+        for job in self.ports.store.ready_jobs(want + 8, self.now):
             if len(leases) == want:
                 break
             try:

@@ -8,12 +8,14 @@ one of the two (docs/decisions/069-a-clock-that-sleeps.md).
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from arcspot.domain.budget import Fleet
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Ports
 from arcspot.services.retry import until_written
+
+LATER = timedelta(days=366)
 
 
 def wake(ports: Ports, now: datetime, why: str, *, sure: bool = False) -> bool:
@@ -47,7 +49,7 @@ def tend(ports: Ports, now: datetime, *, live: int, minute: bool, slow: bool) ->
     fleet = ports.store.fleet()
     if fleet is None:
         return ""
-    found = still_open(ports, fleet, live)
+    found = still_open(ports, fleet, now, live)
     if found:
         # A slow round trusts no row: somebody may have stopped between the row and the clock.
         wake(ports, now, found, sure=fleet.asleep or slow)
@@ -63,19 +65,19 @@ def tend(ports: Ports, now: datetime, *, live: int, minute: bool, slow: bool) ->
     return found
 
 
-def still_open(ports: Ports, fleet: Fleet, live: int) -> str:
-    """What the minute's rounds are needed for; "" when nothing is."""
+def still_open(ports: Ports, fleet: Fleet, now: datetime, live: int) -> str:
+    """What the minute's rounds are needed for; "" when nothing is. Jobs that wait for a later try count."""
     if fleet.slots_taken:
         return "launches"
     if live:
         return "instances"
     if ports.store.batches_due():
         return "batches"
-    return "jobs" if ports.store.ready_count(1) else ""
+    return "jobs" if ports.store.ready_count(1, now + LATER) else ""
 
 
 def _turn_off(ports: Ports, now: datetime, live: int) -> None:
     ports.clock.sleep()
     fleet = ports.store.fleet()
-    if fleet is not None and (not fleet.asleep or still_open(ports, fleet, live)):
+    if fleet is not None and (not fleet.asleep or still_open(ports, fleet, now, live)):
         wake(ports, now, "work came while the clock was turned off", sure=True)
