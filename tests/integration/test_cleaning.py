@@ -35,7 +35,8 @@ class Deployed:
         return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
 
     def output(self, name: str) -> str:
-        return {"ScheduleGroup": STACK, "ScheduleRoleArn": ROLE, "IngestFunctionArn": ROLE}[name]
+        known = dict.fromkeys(("ScheduleRoleArn", "IngestFunctionArn", "DeadLettersArn"), ROLE)
+        return {"ScheduleGroup": STACK, **known}[name]
 
 
 @pytest.fixture
