@@ -122,7 +122,7 @@ RARE["report"] += [
 # A job of a recurring submission has its input below recurring/; every job may have a version.
 RARE["runner_api"] += [
     ("objects.presign_get", (f"{folder}/a/x.json",), (("version", version), ("seconds", 60)))
-    for folder, versions in (("tasks", ("v", None)), ("recurring", (None,)), ("checkpoints", (None,)))
+    for folder, versions in (("tasks", ("v", None)), ("recurring", ("v", None)), ("checkpoints", (None,)))
     for version in versions
 ]
 RARE["runner_api"] += [

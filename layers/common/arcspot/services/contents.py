@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from arcspot.domain.batches import Receipt
 from arcspot.domain.jobs import Job
 from arcspot.ports import Store
+
+# An index shows what was written within seconds; a count may be too high by a call that was repeated.
+LAG = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +27,22 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A batch's tasks in the order of its files' keys, and the receipts of files with faults.
+    """A batch's tasks in the order of its files' keys, and their receipts.
 
     `expired` are (task id, job id) whose job's row is there no more.
     """
 
     entries: tuple[Entry, ...]
-    refused: tuple[Receipt, ...]
+    receipts: tuple[Receipt, ...]
     expired: tuple[tuple[str, str], ...]
-    files: int
+
+    def seen_by(self, now: datetime, files: int) -> bool:
+        """Whether the index shows all of a batch's receipts: so many, or those of some time ago alone."""
+        return len(self.receipts) >= files or all(now - r.handled_at > LAG for r in self.receipts)
+
+    @property
+    def refused(self) -> tuple[Receipt, ...]:
+        return tuple(receipt for receipt in self.receipts if receipt.refused)
 
     @property
     def jobs(self) -> dict[str, Job]:
@@ -57,7 +68,6 @@ def contents(store: Store, batch_id: str) -> Contents:
             paid.add(job_id)
     return Contents(
         entries=tuple(entries),
-        refused=tuple(receipt for receipt in receipts if receipt.refused),
+        receipts=tuple(receipts),
         expired=tuple((task_id, job_id) for task_id, job_id in named if job_id not in jobs),
-        files=len(receipts),
     )

@@ -145,8 +145,8 @@ def _together(ports: Ports, settings: Settings, drops: Sequence[Dropped], now: d
     # Due before the receipts are there, so that they are reported if this is the last thing that happens.
     for batch_id in batches:
         _due(ports.store, batch_id, now, touched=False)
-    _write_receipts(ports.store, [receipt for _, receipt in changed])
-    fresh = Counter(receipt.batch_id for before, receipt in changed if before is None)
+    written = _write_receipts(ports.store, [receipt for _, receipt in changed])
+    fresh = Counter(receipt.batch_id for receipt in written if receipt.version == 0)
     for batch_id in {receipt.batch_id for _, receipt in changed}:
         _due(ports.store, batch_id, now, files=fresh[batch_id])
     if events := [event for outcome in handled for event in _events(outcome, now)]:
@@ -295,7 +295,8 @@ def _settled(
         batch_id=dropped.batch_id,
         handled_at=now,
         object_version=file.version,
-        sequencer=dropped.sequencer,
+        # What a listing told of has none; a late event is still known by the last one.
+        sequencer=dropped.sequencer or (before.sequencer if before else ""),
         etag=file.etag,
         entries=tuple((task_id, job_id) for task_id, job_id, _ in entries),
         refusals=refused_in_words(refusals),
@@ -336,15 +337,17 @@ def _say_refused(ports: Ports, dropped: Dropped, file: _File, receipt: Receipt) 
     ports.objects.write(key, text.encode("utf-8", "backslashreplace"), content_type="application/json")
 
 
-def _write_receipts(store: Store, receipts: Sequence[Receipt]) -> None:
-    """Write each; of two that tell of one file the later version stays."""
+def _write_receipts(store: Store, receipts: Sequence[Receipt]) -> list[Receipt]:
+    """Write each; of two that tell of one file the later version stays. Those nobody else had written."""
     rows = [row for receipt in receipts for row in in_parts(receipt)]
     more = [row for row in rows if row.part]
     # Parts are new or the same as what is there; the first rows say that they count.
     store.write_each(more)
     firsts = [row for row in rows if not row.part]
-    for row in store.write_each(firsts):
+    lost = store.write_each(firsts)
+    for row in lost:
         until_written(lambda row=row: _write_receipt(store, row))  # type: ignore[misc]
+    return [row for row in firsts if row not in lost]
 
 
 def _write_receipt(store: Store, receipt: Receipt) -> None:

@@ -32,7 +32,7 @@ def report_finished(ports: Ports, settings: Settings, now: datetime) -> list[str
         if not found.entries and not found.refused:
             continue
         over = all(entry.job.state.terminal for entry in found.entries)
-        if over and found.files >= batch.files and report(ports, batch, found, now):
+        if over and found.seen_by(now, batch.files) and report(ports, batch, found, now):
             reported.append(batch.batch_id)
     return reported
 

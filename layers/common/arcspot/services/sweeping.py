@@ -140,9 +140,8 @@ def _count(ports: Ports, run: str, receipts: int, now: datetime) -> None:
 
     def act() -> None:
         batch = ports.store.batch(run)
-        missing = receipts - (batch.files if batch else 0)
-        if missing > 0:
-            batch_due(ports.store, run, now, files=missing)
+        if batch is None or batch.files < receipts:
+            batch_due(ports.store, run, now, touched=False)
 
     if receipts:
         until_written(act)
