@@ -15,6 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from arcspot_cli import faults
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
 
@@ -379,7 +380,10 @@ EVERY = (*WRITERS, DENIALS, STACK, *RETAINED)
 def until_gone(
     kind: Kind, target: Target, known: Known, *, seconds: float, pause: float = PAGE_SECONDS
 ) -> set[str]:
-    """Take away what there is of a kind until a look finds none. The ids taken. Raises CommandFailed."""
+    """Take away what there is of a kind until a look finds none. The ids taken.
+
+    One that will not go keeps none of the others: CommandFailed names it, and why, when nothing else is left.
+    """
     end, taken = time.monotonic() + seconds, set[str]()
     while found := list(kind.find(target, known)):
         if time.monotonic() > end:
@@ -387,9 +391,17 @@ def until_gone(
                 f"{kind.name} still there after {seconds:.0f} s: {', '.join(found[:5])}; "
                 "the same command goes on where this one stopped"
             )
+        refused: dict[str, str] = {}
         for one in found:
-            kind.remove(target, one)
-            taken.add(one)
+            try:
+                kind.remove(target, one)
+            except Exception as error:
+                refused[one] = faults.words(error)
+            else:
+                taken.add(one)
+        if len(refused) == len(found):
+            told = "; ".join(f"{one}: {why}" for one, why in list(refused.items())[:5])
+            raise CommandFailed(f"{len(refused)} {kind.name} will not go: {told}")
         time.sleep(pause)
     return taken
 

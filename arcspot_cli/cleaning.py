@@ -7,13 +7,13 @@ again. It ends with a count of everything that could be left.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from arcspot_cli import belongings, operating, scheduling
+from arcspot_cli import belongings, faults, operating, scheduling
 from arcspot_cli.belongings import DENY_POLICY, Known, unless
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
@@ -53,21 +53,41 @@ def clean(target: Target, now: datetime, *, say: Say) -> Cleaned:
     recurring = forget_schedules(target, scheduling.OURS, known)
     say(f"{recurring} recurring submission(s) removed")
     stop_jobs(target, now, say)
-    for kind in belongings.WRITERS:
-        told.note(kind.name, belongings.until_gone(kind, target, known, seconds=GONE_TIMEOUT_S))
-        say(f"{len(told.removed[kind.name])} {kind.name} ended")
+    _take_away(belongings.WRITERS, target, known, told, say)
     delete_stack(target, known, told, say=say)
     # Nobody writes any more: what is found now was kept by a policy or left by an update.
     known = belongings.read(target, known)
-    for kind in belongings.RETAINED:
-        told.note(kind.name, belongings.until_gone(kind, target, known, seconds=GONE_TIMEOUT_S))
+    _take_away(belongings.RETAINED, target, known, told, say)
     told.left = left(target, known)
     return told
 
 
+def _take_away(
+    kinds: Iterable[belongings.Kind], target: Target, known: Known, told: Cleaned, say: Say
+) -> None:
+    """Every kind, whatever becomes of the others. Raises CommandFailed at the end if one will not go."""
+    bad: list[str] = []
+    for kind in kinds:
+        try:
+            told.note(kind.name, belongings.until_gone(kind, target, known, seconds=GONE_TIMEOUT_S))
+        except Exception as error:
+            bad.append(f"{kind.name}: {faults.words(error)}")
+            say(bad[-1])
+        else:
+            say(f"{len(told.removed[kind.name])} {kind.name} taken away")
+    if bad:
+        raise CommandFailed("; ".join(bad) + "; once that is mended the same command goes on")
+
+
 def left(target: Target, known: Known) -> dict[str, list[str]]:
-    """What there is of every kind, by a look that changes nothing."""
-    return {kind.name: list(kind.find(target, known)) for kind in belongings.EVERY}
+    """What there is of every kind, by a look that changes nothing; what cannot be looked at may be there."""
+    found: dict[str, list[str]] = {}
+    for kind in belongings.EVERY:
+        try:
+            found[kind.name] = list(kind.find(target, known))
+        except Exception as error:
+            found[kind.name] = [f"not known: {faults.words(error)}"]
+    return found
 
 
 def table(told: Cleaned) -> list[str]:
@@ -88,7 +108,9 @@ def stop_jobs(target: Target, now: datetime, say: Say) -> None:
     say("pausing the fleet and cancelling open jobs")
     try:
         operating.pause(target, "cleanup")
-        cancelled = operating.cancel(target, list(target.store.every_job()), now)
+        target.store.bad_rows.clear()
+        jobs = target.store.every_job()
+        cancelled = operating.cancel(target, jobs, now, failed=lambda fault: say(str(fault)))
     except CommandFailed:
         say("no stack to pause")
     except ClientError as error:
@@ -96,6 +118,8 @@ def stop_jobs(target: Target, now: datetime, say: Say) -> None:
         say("the tables are gone already")
     else:
         say(f"{len(cancelled)} job(s) cancelled")
+        for fault in faults.of_rows(target.store.bad_rows):
+            say(str(fault))
 
 
 def end_instances(target: Target) -> list[str]:

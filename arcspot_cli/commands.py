@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from arcspot_cli.faults import Fault
     from arcspot_cli.target import Target
+
+
+def batch_name(ctx: click.Context, option: click.Parameter, given: str | None) -> str | None:
+    """A batch's name as it was given. Raises BadParameter, with the rule, for one that no batch has."""
+    from arcspot.domain.names import batch_refusal
+
+    if given is not None and (refusal := batch_refusal(given)):
+        raise click.BadParameter(refusal, ctx, option)
+    return given
+
 
 PATHS = click.Path(path_type=Path)
 BATCH = click.option(
-    "--batch", metavar="NAME", help="Only this batch (the folder below tasks/ in the bucket)."
+    "--batch",
+    metavar="NAME",
+    callback=batch_name,
+    help="Only this batch (the folder below tasks/ in the bucket).",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
 
@@ -32,4 +47,19 @@ def the_target(ctx: click.Context) -> Target:
 
 
 def emit(data: Any) -> None:
-    click.echo(json.dumps(data, indent=1, ensure_ascii=False, default=str))
+    text = json.dumps(data, indent=1, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can tell
+        text = json.dumps(data, indent=1, default=str)
+    click.echo(text)
+
+
+def tell(ctx: click.Context, faults: Sequence[Fault], *, failed: bool = False) -> None:
+    """The last lines of a command that did many things: each that went wrong, on stderr; exit status 1."""
+    for fault in faults:
+        click.echo(str(fault), err=True)
+    if len(faults) > 1:
+        click.echo(f"{len(faults)} of these could not be done; everything else was", err=True)
+    if faults or failed:
+        ctx.exit(1)

@@ -107,6 +107,8 @@ def _evaluate(
     file = None if json_file in (None, STDOUT) else json_file
     ids = None if ids_file is None else choosing.read(ids_file)
     wanted = running.read_tasks(directory, limit=limit, ids=ids, leave_out=[file] if file else [])
+    for note in wanted.notes:
+        click.echo(note, err=True)
     for sentence in wanted.refused:
         click.echo(f"refused: {sentence}", err=True)
     using = solving.means(device, model)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from arcspot_cli.commands import AS_JSON, BATCH, PATHS, emit, example, the_target
+from arcspot_cli.commands import AS_JSON, BATCH, PATHS, emit, example, tell, the_target
+
+if TYPE_CHECKING:
+    from arcspot_cli.faults import Fault
+    from arcspot_cli.fetching import Answer
 
 
 @click.group()
@@ -22,36 +27,73 @@ def results() -> None:
 def results_get(ctx: click.Context, directory: Path, batch: str | None, as_json: bool) -> None:
     """Download finished answers into DIRECTORY/<task id>/, each file checked by its sha256.
 
-    Run it again at any time: only what is new is fetched.
+    Run it again at any time: only what is missing is fetched. Folders and files that arcspot did not
+    write stay as they are. Exit status 1 if an answer could not be brought home.
     """
-    from arcspot_cli import fetching
+    from arcspot_cli import fetching, rows, showing
+
+    faults: list[Fault] = []
 
     def told(answer: fetching.Answer) -> None:
-        if answer.fresh:
+        if answer.fresh and not rows.on_a_terminal():
             click.echo(f"{answer.task_id} → {answer.folder}", err=True)
 
-    answers = fetching.get(the_target(ctx), directory, batch=batch, done=told)
+    answers = fetching.get(
+        the_target(ctx),
+        directory,
+        batch=batch,
+        done=told,
+        failed=faults.append,
+        steps=showing.steps,
+        say=showing.say,
+    )
     if as_json:
-        emit(
-            [
-                {"task_id": a.task_id, "job_id": a.job.job_id, "folder": str(a.folder), "fresh": a.fresh}
-                for a in answers
-            ]
-        )
+        emit([*map(_plain, answers), *map(_faulty, faults)])
     elif answers:
         new = sum(answer.fresh for answer in answers)
         click.echo(
             f"{len(answers)} answer(s) in {directory}, {new} of them new; "
             f"all together in {directory}/submission.json"
         )
-        if shared := sum(answer.renamed for answer in answers):
-            click.echo(
-                f"{shared} of them have the id of another task: their folders, and their names in "
-                "submission.json, end in ~ and a piece of the job's id",
-                err=True,
-            )
-    else:
+        _tell_of_names(answers)
+    elif not faults:
         click.echo("no finished answer yet; see: arcspot status", err=True)
+    tell(ctx, faults)
+
+
+def _tell_of_names(answers: list[Answer]) -> None:
+    if shared := sum(answer.renamed for answer in answers):
+        click.echo(
+            f"{shared} of them have the id of another task, or one that some systems take for it: their "
+            "folders end in ~ and a piece of the job's id",
+            err=True,
+        )
+    if respelt := sum(answer.respelt for answer in answers):
+        click.echo(
+            f"{respelt} of them have an id that some system does not take for a folder: "
+            "arcspot.json in each folder holds the id as it is",
+            err=True,
+        )
+
+
+def _plain(answer: Answer) -> dict[str, object]:
+    return {
+        "task_id": answer.task_id,
+        "job_id": answer.job.job_id,
+        "folder": str(answer.folder),
+        "fresh": answer.fresh,
+        "fault": None,
+    }
+
+
+def _faulty(fault: Fault) -> dict[str, object]:
+    return {
+        "task_id": fault.what,
+        "job_id": fault.job_id or None,
+        "folder": None,
+        "fresh": False,
+        "fault": fault.why,
+    }
 
 
 @results.command("show", epilog=example("arcspot results show mirror", "arcspot results show mirror --json"))
@@ -60,12 +102,13 @@ def results_get(ctx: click.Context, directory: Path, batch: str | None, as_json:
 @AS_JSON
 @click.pass_context
 def results_show(ctx: click.Context, task_ids: tuple[str, ...], batch: str | None, as_json: bool) -> None:
-    """Draw answers in the terminal."""
+    """Draw answers in the terminal. Exit status 1 if one is not there or cannot be read."""
     from arcspot.domain import scoring
     from arcspot_cli import fetching, showing
-    from arcspot_cli.errors import CommandFailed
 
-    found = list(fetching.shown(the_target(ctx), task_ids, batch=batch))
+    faults: list[Fault] = []
+    found = list(fetching.shown(the_target(ctx), task_ids, batch=batch, failed=faults.append))
+    missing = set(task_ids) - {one.task_id for one in found} - {fault.what for fault in faults}
     if as_json:
         emit(
             [
@@ -77,6 +120,7 @@ def results_show(ctx: click.Context, task_ids: tuple[str, ...], batch: str | Non
                 }
                 for one in found
             ]
+            + [{"task_id": f.what, "job_id": f.job_id or None, "fault": f.why} for f in faults]
         )
     else:
         for one in found:
@@ -86,6 +130,6 @@ def results_show(ctx: click.Context, task_ids: tuple[str, ...], batch: str | Non
                 if one.task
                 else f"{head}; its task file is no longer in the bucket, so nothing is drawn"
             )
-    missing = set(task_ids) - {one.task_id for one in found}
     if missing:
-        raise CommandFailed(f"no finished answer for {', '.join(sorted(missing))}; see: arcspot status")
+        click.echo(f"no finished answer for {', '.join(sorted(missing))}; see: arcspot status", err=True)
+    tell(ctx, faults, failed=bool(missing))

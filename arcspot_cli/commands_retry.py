@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arcspot_cli.commands import AS_JSON, BATCH, emit, example, the_target
+from arcspot_cli.commands import AS_JSON, BATCH, emit, example, tell, the_target
 
 if TYPE_CHECKING:
     from arcspot_cli.retrying import Retries
@@ -33,16 +33,16 @@ def retry(
 ) -> None:
     """Try jobs again that were given up or cancelled. Nothing is counted against them any more.
 
-    Exit status 1 if a job that was named by its id was not retried.
+    Exit status 1 if a job that was named by its id was not retried, or one could not be.
     """
-    from arcspot_cli import retrying
+    from arcspot_cli import retrying, rows
 
     if not job_ids and not batch and not dead:
         raise click.UsageError("name job ids, or a batch with --batch, or --dead for every job given up")
     if job_ids and (batch or dead):
         raise click.UsageError("name job ids, or choose by --batch and --dead; not both")
     target = the_target(ctx)
-    retries = retrying.plan(target, job_ids, batch=batch, dead=dead)
+    retries = retrying.plan(target, job_ids, batch=batch, dead=dead, through=rows.counted)
     if not dry_run:
         retries = retrying.carry_out(target, retries, datetime.now(UTC))
         if retries.again:
@@ -51,7 +51,7 @@ def retry(
         emit({"dry_run": dry_run, **retries.as_json()})
     else:
         _tell(retries, each_left=bool(job_ids), dry_run=dry_run)
-    ctx.exit(1 if job_ids and retries.left else 0)
+    tell(ctx, retries.faults, failed=bool(job_ids and retries.left))
 
 
 def _tell(retries: Retries, *, each_left: bool, dry_run: bool) -> None:

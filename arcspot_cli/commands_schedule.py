@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arcspot_cli.commands import AS_JSON, emit, example, the_target
+from arcspot_cli.commands import AS_JSON, emit, example, tell, the_target
 
 if TYPE_CHECKING:
+    from arcspot_cli.faults import Fault
     from arcspot_cli.scheduling import Recurring
 
 
@@ -57,17 +58,19 @@ def add(
 @AS_JSON
 @click.pass_context
 def list_all(ctx: click.Context, as_json: bool) -> None:
-    """List the recurring submissions of the stack."""
+    """List the recurring submissions of the stack. Exit status 1 if one cannot be read."""
     from arcspot_cli import scheduling
 
-    found = list(scheduling.every(the_target(ctx)))
+    faults: list[Fault] = []
+    found = list(scheduling.every(the_target(ctx), faults.append))
     if as_json:
-        emit([_plain(each) for each in found])
-        return
-    for each in found:
-        click.echo(f"{each.name:<20} {each.expression:<26} {each.prefix}")
-    if not found:
-        click.echo("no schedule; see: arcspot schedule add --help", err=True)
+        emit([*map(_plain, found), *({"name": fault.what, "fault": fault.why} for fault in faults)])
+    else:
+        for each in found:
+            click.echo(f"{each.name:<20} {each.expression:<26} {each.prefix}")
+        if not found and not faults:
+            click.echo("no schedule; see: arcspot schedule add --help", err=True)
+    tell(ctx, faults)
 
 
 @schedule.command(epilog=example("arcspot schedule remove nightly"))

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from arcspot_cli.commands import AS_JSON, BATCH, emit, example, the_target
+from arcspot_cli.commands import AS_JSON, BATCH, emit, example, tell, the_target
 
 if TYPE_CHECKING:
     from arcspot_cli.looking import Look
     from arcspot_cli.target import Target
 
 EVERY_S = 2.0
+ROWS_A_SECOND = 500
 
 
 @click.command(
@@ -30,49 +31,57 @@ EVERY_S = 2.0
 def status(ctx: click.Context, batch: str | None, watching: bool, as_json: bool) -> None:
     """Show jobs, instances and money, and why jobs wait.
 
-    With --watch and --json each look that is worth it is one line.
+    With --watch and --json each look that is worth it is one line. Exit status 1 if a row of a table
+    cannot be read: it is told, and everything else is shown.
     """
-    from arcspot_cli import looking, showing
+    from arcspot_cli import looking, rows, showing
 
-    seen = looks(the_target(ctx), batch=batch)
+    target = the_target(ctx)
     if watching:
-        watch(seen, on=sys.stdout, as_json=as_json)
-    elif as_json:
-        emit(looking.as_json(next(seen)))
+        last = watch(looks(target, batch=batch), on=sys.stdout, as_json=as_json)
     else:
-        from rich.console import Console
-
-        Console(highlight=False, no_color=not showing.colours()).print(showing.tables(next(seen)))
+        last = looking.look(target, datetime.now(UTC), batch=batch, through=rows.counted)
+        if as_json:
+            emit(looking.as_json(last))
+        else:
+            showing.console().print(showing.tables(last))
+    tell(ctx, last.faults if last else ())
 
 
 def looks(
     target: Target, *, batch: str | None = None, job_ids: Sequence[str] | None = None
 ) -> Iterator[Look]:
-    """A look every two seconds, until there are jobs and all of them are over."""
+    """A look every two seconds, of many jobs less often, until there are jobs and all of them are over."""
     from arcspot_cli.looking import look
 
     while True:
         seen = look(target, datetime.now(UTC), batch=batch, job_ids=job_ids)
         yield seen
-        if seen.jobs and seen.over:
+        if seen.counts and seen.over:
             return
-        time.sleep(EVERY_S)
+        time.sleep(pause_s(sum(seen.counts.values())))
 
 
-def watch(seen: Iterable[Look], *, on: TextIO, as_json: bool = False) -> None:
-    """Show looks as they come: tables on a terminal, lines elsewhere."""
+def pause_s(jobs: int) -> float:
+    """Seconds between two looks at so many jobs: each look reads every row, and rows cost money."""
+    return max(EVERY_S, jobs / ROWS_A_SECOND)
+
+
+def watch(seen: Iterable[Look], *, on: TextIO, as_json: bool = False) -> Look | None:
+    """Show looks as they come: tables on a terminal, lines elsewhere. The last of them."""
     from arcspot_cli import looking, showing
 
+    one: Look | None = None
     if as_json or not on.isatty():
         pace = showing.Pace()
         for one in seen:
             if pace.worth_saying(one, time.monotonic()):
                 click.echo(json.dumps(looking.as_json(one)) if as_json else showing.line(one), file=on)
-        return
-    from rich.console import Console
+        return one
     from rich.live import Live
 
-    console = Console(file=on, highlight=False, no_color=not showing.colours(on))
+    console = showing.console(on)
     with Live(console=console, auto_refresh=False) as live:
         for one in seen:
             live.update(showing.tables(one), refresh=True)
+    return one

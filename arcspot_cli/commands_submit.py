@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from arcspot_cli.commands import AS_JSON, PATHS, emit, example, the_target
+from arcspot_cli.commands import AS_JSON, PATHS, batch_name, emit, example, the_target
 from arcspot_cli.commands_status import looks, watch
 
 
@@ -21,7 +21,8 @@ from arcspot_cli.commands_status import looks, watch
     )
 )
 @click.argument("paths", nargs=-1, required=True, type=PATHS)
-@click.option("--batch", metavar="NAME", help="Name of the batch. Default: the folder's (or file's) name.")
+@click.option("--batch", metavar="NAME", callback=batch_name,
+              help="Name of the batch. Default: the folder's (or file's) name.")  # fmt: skip
 @click.option("--lane", type=click.IntRange(0, 2), help="0 comes before 1 (the usual), 1 before 2.")
 @click.option(
     "--deadline",
@@ -44,8 +45,10 @@ def submit(
     from arcspot_cli import submitting
 
     batch = batch or submitting.batch_name(paths)
-    found = submitting.find(paths, say=lambda text: click.echo(text, err=True))
+    found = submitting.flat(submitting.find(paths, say=_say), say=_say)
     uploads = [submitting.check(path, submitting.key_for(batch, name)) for path, name in found]
+    for note in (note for upload in uploads for note in upload.notes):
+        _say(note)
     target = the_target(ctx)
     by = deadline.replace(tzinfo=UTC) if deadline else None
     submitting.prepare(target, batch, datetime.now(UTC), lane=lane, deadline=by)
@@ -69,14 +72,21 @@ def submit(
                 "refused": told.refused,
                 "jobs": told.jobs,
                 "new_jobs": told.new_jobs,
+                "answered_before": told.answered,
             }
         )
     else:
         click.echo(
             f"batch {batch}: {len(told.uploaded)} file(s) uploaded, {len(told.unchanged)} already there, "
             f"{len(told.refused)} refusal(s); {len(told.jobs)} job(s), {told.new_jobs} of them new"
+            + (f", {told.answered} answered before" if told.answered else "")
+            + (f"; {told.twins} task(s) share a job with another" if told.twins else "")
         )
     if wait and told.jobs:
         # Data is on stdout already: looks among it would break it.
         watch(looks(target, job_ids=list(told.jobs)), on=sys.stderr if as_json else sys.stdout)
     ctx.exit(1 if told.refused else 0)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

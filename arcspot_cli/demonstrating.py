@@ -13,6 +13,7 @@ from arcspot.domain import reporting, scoring
 from arcspot.domain.jobs import JobState
 from arcspot_cli import fetching, looking, showing, submitting
 from arcspot_cli.errors import CommandFailed
+from arcspot_cli.faults import Fault
 from arcspot_cli.fetching import Answer
 from arcspot_cli.target import Choice, Target, resolve
 
@@ -75,9 +76,12 @@ def run(
 
 def _checked(tasks_dir: Path, story: Story) -> list[submitting.Upload]:
     """The files, read before anything starts: a folder without a usable task starts nothing."""
-    uploads = [submitting.check(path, name) for path, name in submitting.find([tasks_dir])]
+    found = submitting.flat(submitting.find([tasks_dir], say=showing.say), say=showing.say)
+    uploads = [submitting.check(path, name) for path, name in found]
     for upload in uploads:
         story.refused += upload.refusals
+        for note in upload.notes:
+            showing.say(note)
     for refusal in story.refused:
         showing.say(f"refused: {refusal}")
     if not any(upload.wanted for upload in uploads):
@@ -122,13 +126,20 @@ def _watch(
             drawn.add(answer.job.job_id)
             show(_drawn(target, story, answer))
 
+    faulty: set[str] = set()
+
+    def fail(fault: Fault) -> None:
+        if fault.what not in faulty:
+            faulty.add(fault.what)
+            showing.say(str(fault))
+
     pace = showing.Pace()
     while True:
         seen = looking.look(target, datetime.now(UTC), job_ids=job_ids)
         if pace.worth_saying(seen, story.elapsed()):
             showing.say(f"{story.elapsed():5.0f} s  {showing.line(seen)}")
-        if sum(job.state is JobState.DONE for job in seen.jobs) > len(drawn):
-            fetching.get(target, out, batch=story.batch, done=draw)
+        if seen.counts.get(JobState.DONE, 0) > len(drawn) + len(faulty):
+            fetching.get(target, out, batch=story.batch, done=draw, failed=fail)
         if seen.over:
             break
         time.sleep(POLL_S)

@@ -1,26 +1,29 @@
-"""results: bring answers home, whole or not at all, each file checked against its manifest."""
+"""results: bring answers home, each whole or not at all; what is wrong with one stops no other."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from arcspot.aws.bucket import AT_ONCE
 from arcspot.domain import scoring, tasks
 from arcspot.domain.jobs import Job, JobState
 from arcspot.errors import RecordMissing
+from arcspot_cli import collecting, delivering, faults, folders, showing, unpacking
 from arcspot_cli.errors import CommandFailed
+from arcspot_cli.faults import Fault
+from arcspot_cli.folders import OUR_OWN, SUBMISSION, Wanted, folder_names
+from arcspot_cli.rows import Slimming
 from arcspot_cli.target import Target
+from arcspot_cli.together import together
 
-MANIFEST = "manifest.json"
-SUBMISSION = "submission.json"
-REPORT = "report.html"
-OURS = (SUBMISSION, REPORT)  # files beside the folders: no folder is called so
+__all__ = ["Answer", "Shown", "Wanted", "folder_names", "get", "known_task", "shown", "wanted"]
+
+PREDICTION = unpacking.PREDICTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,98 +37,120 @@ class Answer:
 
     @property
     def renamed(self) -> bool:
-        """Whether another task of the same id has the folder of that name."""
-        return self.folder.name != self.task_id
+        """Whether another task has the folder of that name."""
+        return self.folder.name != folders.plain(self.task_id)
+
+    @property
+    def respelt(self) -> bool:
+        """Whether some system does not take the task's id as a folder's name."""
+        return folders.plain(self.task_id) != self.task_id
 
     @property
     def attempts(self) -> tuple[scoring.Attempts, ...]:
-        return scoring.read_prediction(json.loads((self.folder / "prediction.json").read_text()))
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A task id that a dropped file gave, and the job that stands for it."""
-
-    task_id: str
-    job_id: str
+        """Raises CommandFailed when the file is no answer."""
+        path = self.folder / PREDICTION
+        return unpacking.attempts(str(path), path.read_bytes())
 
 
 def wanted(target: Target, batch: str | None) -> list[Wanted]:
     """Every (task id, job) that the receipts of a batch name, or those of all dropped files.
 
     Receipts and not jobs, because one job may answer the same task in several files.
+    A job that no receipt names, as an earlier release left them, is wanted under its own task's id.
     """
-    receipts = target.store.receipts_of_batch(batch) if batch else target.store.every_receipt()
+    store = target.store
+    receipts = list(store.receipts_of_batch(batch) if batch else store.every_receipt())
     # Without a batch, what was dropped: the turns of a schedule repeat tasks, and are asked for by name.
-    named = (
+    named = dict.fromkeys(
         entry
         for receipt in sorted(receipts, key=lambda receipt: receipt.key)
         if batch or not receipt.key.startswith("runs/")
         for entry in receipt.entries
     )
-    return [Wanted(task_id, job_id) for task_id, job_id in dict.fromkeys(named)]
+    told = {job_id for receipt in receipts for _, job_id in receipt.entries}
+    if batch:
+        unnamed = [job_id for job_id in store.job_ids_of_batch(batch) if job_id not in told]
+        others: Iterable[Job] = Slimming(store).jobs(unnamed).values()
+    else:
+        others = (job for job in store.every_job() if job.job_id not in told)
+    named |= {(job.task_id, job.job_id): None for job in others if job.state is not JobState.REJECTED}
+    return [Wanted(task_id, job_id) for task_id, job_id in named]
 
 
-def folder_names(asked: Iterable[Wanted], jobs: Mapping[str, Job]) -> dict[tuple[str, str], str]:
-    """A folder for each: the task id, or with a piece of the job id where other tasks have the same id.
-
-    Who came first has the plain name, so that what comes later renames nothing.
-    """
-    asked = sorted(asked, key=lambda w: (jobs[w.job_id].created_at, w.job_id))
-    ids = {item.task_id for item in asked}
-    names: dict[tuple[str, str], str] = {}
-    taken = set(OURS)
-    for item in asked:
-        longer = (f"{item.task_id}~{item.job_id[:n]}" for n in range(8, len(item.job_id) + 1))
-        free = (name for name in longer if name not in taken | ids)
-        name = next(free, item.job_id) if item.task_id in taken else item.task_id
-        taken.add(name)
-        names[item.task_id, item.job_id] = name
-    return names
+Done = Callable[[Answer], object]
+Failed = Callable[[Fault], object]
+Steps = Callable[[int, str], AbstractContextManager[Callable[[], object]]]
 
 
 def get(
-    target: Target, out: Path, *, batch: str | None, done: Callable[[Answer], None] = lambda _: None
+    target: Target,
+    out: Path,
+    *,
+    batch: str | None,
+    done: Done = lambda _: None,
+    failed: Failed = lambda fault: showing.say(str(fault)),
+    steps: Steps = showing.no_steps,
+    say: Callable[[str], object] = lambda _: None,
 ) -> list[Answer]:
-    """Download every finished job's files into `out/<task id>/`; what is there already is left alone."""
+    """Have every finished job's files in `out/<task id>/`; what is there already is not fetched again.
+
+    `done` and `failed` hear of each answer as it ends, from the calling thread. `steps` shows how far it is:
+    given a number and a word, a context whose value is called for each step. `say` hears remarks.
+    Raises CommandFailed, or the AWS SDK's error, only for what stops every answer alike.
+    """
+    target.store.bad_rows.clear()
     asked = wanted(target, batch)
-    jobs = target.store.jobs([item.job_id for item in asked])
-    asked = [item for item in asked if item.job_id in jobs]
-    names = folder_names(asked, jobs)
-    answers = []
-    for item in asked:
-        job = jobs[item.job_id]
-        if job.state is not JobState.DONE:
-            continue
-        folder = out / names[item.task_id, item.job_id]
-        answer = Answer(item.task_id, job, folder, fetch(target, job, folder))
-        done(answer)
-        answers.append(answer)
+    jobs = known_jobs(target, asked, failed)
+    known = [item for item in asked if item.job_id in jobs]
+    names = folder_names(known, jobs)
+    finished = [item for item in known if jobs[item.job_id].state is JobState.DONE]
+    answers: dict[Wanted, Answer] = {}
+    with _spare(out, wanted=bool(finished)) as spare, steps(len(finished), "fetching") as step:
+
+        def bring(item: Wanted) -> Answer:
+            job, name = jobs[item.job_id], names[item.task_id, item.job_id]
+            fresh = delivering.deliver(target.bucket, item.task_id, job, out / name, spare / name)
+            return Answer(item.task_id, job, out / name, fresh)
+
+        for item, answer, error in together(bring, finished, at_once=AT_ONCE):
+            step()
+            if answer is not None:
+                answers[item] = answer
+                done(answer)
+            elif error is not None:
+                failed(Fault(item.task_id, faults.words(error), item.job_id))
     if answers:
-        _submission(out, answers)
-        _report(target, out, batch)
-    return answers
+        blank = collecting.collect(target, out, batch, asked, jobs, answers, failed)
+        if blank:
+            say(f"{blank} id(s) without an answer have a placeholder in {out / SUBMISSION}")
+    return [answers[item] for item in finished if item in answers]
 
 
-def fetch(target: Target, job: Job, folder: Path) -> bool:
-    """One job's files, checked, then moved into place; False when they were there. Raises CommandFailed."""
-    manifest_bytes = _read(target, job.result_prefix + MANIFEST)
-    if (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == manifest_bytes:
-        return False
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.parent / f".{folder.name}.{os.getpid()}.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+def known_jobs(target: Target, asked: Iterable[Wanted], failed: Failed) -> dict[str, Job]:
+    """The jobs' rows; `failed` hears of every row that the store could not read since it was last asked."""
+    jobs = Slimming(target.store).jobs(list(dict.fromkeys(item.job_id for item in asked)))
+    for fault in faults.of_rows(target.store.bad_rows):
+        failed(fault)
+    return jobs
+
+
+@contextmanager
+def _spare(out: Path, *, wanted: bool) -> Iterator[Path]:
+    """A folder of our own in `out` for what is under way; gone afterwards, whatever happened."""
+    if not wanted:
+        yield out
+        return
+    if out.exists() and not out.is_dir():
+        raise CommandFailed(f"{out} is a file; name a folder for the answers")
     try:
-        for name, body in _files(target, job, json.loads(manifest_bytes)):
-            (beside / name).write_bytes(body)
-        (beside / MANIFEST).write_bytes(manifest_bytes)
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.rename(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        spare = Path(tempfile.mkdtemp(prefix=f"{OUR_OWN}-part-", dir=out))
+    except OSError as error:
+        raise CommandFailed(f"{out}: {error.strerror}; name a folder that you may write to") from error
+    try:
+        yield spare
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return True
+        shutil.rmtree(spare, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +163,33 @@ class Shown:
     attempts: tuple[scoring.Attempts, ...]
 
 
-def shown(target: Target, task_ids: Collection[str], *, batch: str | None) -> Iterator[Shown]:
+def shown(
+    target: Target,
+    task_ids: Collection[str],
+    *,
+    batch: str | None,
+    failed: Failed = lambda fault: showing.say(str(fault)),
+) -> Iterator[Shown]:
     """Every finished answer to tasks of these ids; nothing is downloaded into a folder."""
+    target.store.bad_rows.clear()
     asked = [item for item in wanted(target, batch) if item.task_id in task_ids]
-    jobs = target.store.jobs([item.job_id for item in asked])
+    jobs = known_jobs(target, asked, failed)
     for item in asked:
         job = jobs.get(item.job_id)
-        if job is not None and job.state is JobState.DONE:
-            prediction = json.loads(_read(target, job.result_prefix + "prediction.json"))
+        if job is None or job.state is not JobState.DONE:
+            continue
+        try:
             task = known_task(target, job)
-            yield Shown(item.task_id, job, task, scoring.read_prediction(prediction))
+        except Exception as error:
+            task = None
+            failed(Fault(job.input.key, faults.words(error)))
+        tests = len(task.test_inputs) if task else None
+        try:
+            one = Shown(item.task_id, job, task, unpacking.prediction(target.bucket, job, tests=tests))
+        except Exception as error:
+            failed(Fault(item.task_id, faults.words(error), item.job_id))
+        else:
+            yield one
 
 
 def known_task(target: Target, job: Job) -> tasks.Task | None:
@@ -158,44 +200,3 @@ def known_task(target: Target, job: Job) -> tasks.Task | None:
         return None
     found = [task for task in tasks.read_task_file(job.input.key, body).tasks if task.task_id == job.task_id]
     return found[0] if found else None
-
-
-def _files(target: Target, job: Job, manifest: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    for name, told in manifest["files"].items():
-        if Path(name).name != name or name.startswith("."):
-            raise CommandFailed(f"{job.result_prefix}{MANIFEST} names {name!r}, which is no plain file name")
-        body = _read(target, job.result_prefix + name)
-        if hashlib.sha256(body).hexdigest() != told["sha256"]:
-            raise CommandFailed(
-                f"{job.result_prefix}{name} is not what its manifest promises; run the command "
-                "again, and if it stays so, look at the object's versions"
-            )
-        yield name, body
-
-
-def _read(target: Target, key: str) -> bytes:
-    try:
-        return target.bucket.read(key)
-    except RecordMissing as error:
-        raise CommandFailed(f"{error}; it was removed from the bucket") from error
-
-
-def _submission(out: Path, answers: list[Answer]) -> None:
-    # By the folder's name: the task id, unless two different tasks of these files share one.
-    predictions = {a.folder.name: json.loads((a.folder / "prediction.json").read_text()) for a in answers}
-    _replace(out / SUBMISSION, json.dumps(scoring.submission(predictions)).encode())
-
-
-def _report(target: Target, out: Path, batch: str | None) -> None:
-    if batch is None:
-        return
-    try:
-        _replace(out / REPORT, target.bucket.read(f"reports/{batch}/index.html"))
-    except RecordMissing:
-        return  # written within a minute of the last job's end; the answers do not wait for it
-
-
-def _replace(path: Path, body: bytes) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(body)
-    beside.replace(path)

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from arcspot.aws.dynamo import DynamoStore
 from arcspot.domain import waiting
 from arcspot.domain.batches import refused_job
 from arcspot.domain.budget import Fleet, Ledger, cost_usd_micros, period_of
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
+from arcspot.errors import RowUnreadable
 from arcspot.services.contents import contents
+from arcspot_cli import faults
+from arcspot_cli.faults import Fault
+from arcspot_cli.rows import Slimming, Through, slim
 from arcspot_cli.target import Target
+
+if TYPE_CHECKING:
+    from arcspot.aws.dynamo import DynamoStore
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A stack at one moment."""
+    """A stack at one moment.
+
+    `look` leaves answered jobs out of `jobs` and counts them in `answered`: of 100,000 most are. `faults` are
+    the rows that cannot be read.
+    """
 
     now: datetime
     jobs: tuple[Job, ...]
@@ -28,10 +40,14 @@ class Look:
     ledger: Ledger | None
     fleet: Fleet | None
     disk_gb: int
+    answered: int = 0
+    faults: tuple[Fault, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
+        """How many jobs there are of each state, those that are answered and not in `jobs` too."""
         known = Counter(str(job.state) for job in self.jobs)
+        known[str(JobState.DONE)] += self.answered
         return {str(state): known[state] for state in JobState if known[state]}
 
     @property
@@ -57,35 +73,65 @@ class Look:
 
 
 def look(
-    target: Target, now: datetime, *, batch: str | None = None, job_ids: Sequence[str] | None = None
+    target: Target,
+    now: datetime,
+    *,
+    batch: str | None = None,
+    job_ids: Sequence[str] | None = None,
+    through: Through = iter,
 ) -> Look:
-    """Read everything once; with `batch` or `job_ids` only those jobs. Launches and money are the stack's."""
+    """Read everything once; with `batch` or `job_ids` only those jobs. Launches and money are the stack's.
+
+    A row that cannot be read is one of the look's faults, and hides nothing else.
+    """
     store = target.store
+    store.bad_rows.clear()
+    rows: Iterable[Job]
     if job_ids is not None:
-        jobs = tuple(store.jobs(job_ids).values())
+        rows = store.jobs(job_ids).values()
     else:
-        jobs = lines_of_batch(store, batch) if batch else _all(store)
+        rows = lines_of_batch(store, batch) if batch else _all(store)
+    jobs, answered = [], 0
+    for job in through(rows):
+        if job.state is JobState.DONE:
+            answered += 1
+        else:
+            jobs.append(slim(job))
     launches = tuple(sorted(store.every_launch(), key=lambda launch: launch.created_at))
+    ledger = _read(store, lambda: store.ledger(period_of(now)))
+    fleet = _read(store, store.fleet)
     return Look(
         now=now,
-        jobs=jobs,
+        jobs=tuple(jobs),
         launches=launches,
-        ledger=store.ledger(period_of(now)),
-        fleet=store.fleet(),
+        ledger=ledger,
+        fleet=fleet,
         disk_gb=int(target.parameters.get("DiskGb") or 0),
+        answered=answered,
+        faults=tuple(faults.of_rows(store.bad_rows)),
     )
 
 
-def lines_of_batch(store: DynamoStore, batch: str) -> tuple[Job, ...]:
+def _read(store: DynamoStore, one: Callable[[], T | None]) -> T | None:
+    """One row; None, and told with the others that cannot be read, if it cannot."""
+    try:
+        return one()
+    except RowUnreadable as error:
+        store.bad_rows[error.key] = error
+        return None
+
+
+def lines_of_batch(store: DynamoStore, batch: str) -> Iterator[Job]:
     """A line for each task dropped into the batch, whoever answers it, and for each file refused."""
-    found = contents(store, batch)
-    lines = (replace(e.job, input=replace(e.job.input, task_id=e.task_id)) for e in found.entries)
-    return (*lines, *(refused_job(receipt) for receipt in found.refused))
+    found = contents(Slimming(store), batch)
+    for entry in found.entries:
+        yield replace(entry.job, input=replace(entry.job.input, task_id=entry.task_id))
+    yield from map(refused_job, found.refused)
 
 
-def _all(store: DynamoStore) -> tuple[Job, ...]:
-    refused = (refused_job(receipt) for receipt in store.every_receipt() if receipt.refused)
-    return (*store.every_job(), *refused)
+def _all(store: DynamoStore) -> Iterator[Job]:
+    yield from store.every_job()
+    yield from (refused_job(receipt) for receipt in store.every_receipt() if receipt.refused)
 
 
 def as_json(seen: Look) -> dict[str, Any]:
@@ -139,6 +185,7 @@ def as_json(seen: Look) -> dict[str, Any]:
         },
         "waits_for": fleet.waits_for if fleet else "",
         "waits_since": fleet.waits_since.isoformat() if fleet and fleet.waits_since else None,
+        **faults.as_json(seen.faults),
     }
 
 

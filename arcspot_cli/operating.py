@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,10 @@ from arcspot.domain.budget import Fleet
 from arcspot.domain.jobs import Job
 from arcspot.domain.launching import Launch
 from arcspot.services.retry import until_written
+from arcspot_cli import faults, showing
 from arcspot_cli.errors import CommandFailed
+from arcspot_cli.faults import Fault
+from arcspot_cli.rows import Through, slim
 from arcspot_cli.target import Target
 
 
@@ -28,26 +31,42 @@ def resume(target: Target) -> Fleet:
         if breaker.error:
             target.store.write(breaker.closed())
 
-    until_written(close)
+    until_written(close, target.pause)
     return _set_paused(target, paused=False, reason="")
 
 
-def named(target: Target, job_ids: Sequence[str], batch: str | None) -> list[Job]:
-    """The jobs a person named, each once. Raises CommandFailed for an id or a batch nobody knows."""
+def named(target: Target, job_ids: Sequence[str], batch: str | None, *, through: Through = iter) -> list[Job]:
+    """The jobs a person named, each once; rows that cannot be read are in the store's `bad_rows`.
+
+    Raises CommandFailed for an id or a batch nobody knows.
+    """
+    bad = target.store.bad_rows
+    bad.clear()
     known = target.store.jobs(list(dict.fromkeys(job_ids)))
-    unknown = [job_id for job_id in job_ids if job_id not in known]
+    unknown = [job_id for job_id in job_ids if job_id not in known and job_id not in bad]
     if unknown:
         raise CommandFailed(f"no job {', '.join(unknown)}; `arcspot status --json` lists the ids")
-    of_batch = {job.job_id: job for job in target.store.jobs_of_batch(batch)} if batch else {}
-    if batch and not of_batch:
+    of_batch = {job.job_id: slim(job) for job in through(target.store.jobs_of_batch(batch))} if batch else {}
+    if batch and not of_batch and not bad:
         raise CommandFailed(f"no job is in a batch {batch!r}; a batch is called as the folder below tasks/")
     return list((known | of_batch).values())
 
 
-def cancel(target: Target, jobs: list[Job], now: datetime) -> list[Job]:
-    """Cancel jobs that are not over; a running one stops at its next heartbeat. The jobs it changed."""
+def cancel(
+    target: Target,
+    jobs: Iterable[Job],
+    now: datetime,
+    *,
+    failed: Callable[[Fault], object] = lambda fault: showing.say(str(fault)),
+) -> list[Job]:
+    """Cancel jobs that are not over; a running one stops at its next heartbeat. The jobs it changed.
+
+    `failed` hears of each that could not be cancelled; the others are.
+    """
     changed: list[Job] = []
     for job in jobs:
+        if job.state.terminal:
+            continue
 
         def act(job_id: str = job.job_id) -> Job | None:
             known = target.store.job(job_id)
@@ -57,7 +76,11 @@ def cancel(target: Target, jobs: list[Job], now: datetime) -> list[Job]:
             target.store.write(cancelled)
             return cancelled
 
-        result = until_written(act)
+        try:
+            result = until_written(act, target.pause)
+        except Exception as error:
+            failed(Fault(job.task_id, faults.words(error), job.job_id))
+            continue
         if result is not None:
             changed.append(result)
     return changed
@@ -65,7 +88,7 @@ def cancel(target: Target, jobs: list[Job], now: datetime) -> list[Job]:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a month's launches cost. Micro-dollars."""
+    """What a month's launches cost. Micro-dollars. `faults` are the rows that cannot be read: not in it."""
 
     period: str
     cap: int
@@ -74,6 +97,7 @@ class Bill:
     launches: tuple[Launch, ...]
     jobs: int
     jobs_usd_micros: int
+    faults: tuple[Fault, ...] = ()
 
     @property
     def overhead(self) -> int:
@@ -81,15 +105,16 @@ class Bill:
         return max(0, sum(launch.actual for launch in self.launches) - self.jobs_usd_micros)
 
 
-def bill(target: Target, period: str) -> Bill:
+def bill(target: Target, period: str, *, through: Through = iter) -> Bill:
     """The month's bill as the ledger has it. Raises CommandFailed when nothing ran in that month."""
     ledger = target.store.ledger(period)
     if ledger is None:
         raise CommandFailed(f"no ledger for {period}: nothing was launched in that month")
+    target.store.bad_rows.clear()
     launches = tuple(launch for launch in target.store.every_launch() if launch.period == period)
-    jobs = [
-        job
-        for job in target.store.every_job()
+    costs = [
+        job.cost_usd_micros
+        for job in through(target.store.every_job())
         if job.updated_at.strftime("%Y-%m") == period and job.run_s_total
     ]
     return Bill(
@@ -98,8 +123,9 @@ def bill(target: Target, period: str) -> Bill:
         settled=ledger.settled,
         reserved=ledger.reserved,
         launches=tuple(sorted(launches, key=lambda launch: launch.created_at)),
-        jobs=len(jobs),
-        jobs_usd_micros=sum(job.cost_usd_micros for job in jobs),
+        jobs=len(costs),
+        jobs_usd_micros=sum(costs),
+        faults=tuple(faults.of_rows(target.store.bad_rows)),
     )
 
 
@@ -122,6 +148,7 @@ def bill_json(told: Bill) -> dict[str, Any]:
             }
             for x in told.launches
         ],
+        **faults.as_json(told.faults),
     }
 
 
@@ -133,4 +160,4 @@ def _set_paused(target: Target, *, paused: bool, reason: str) -> Fleet:
             target.store.write(changed)
         return changed
 
-    return until_written(act)
+    return until_written(act, target.pause)

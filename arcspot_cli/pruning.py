@@ -8,12 +8,14 @@ https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from arcspot_cli import faults, showing
 from arcspot_cli.errors import CommandFailed
+from arcspot_cli.faults import Fault
 
 if TYPE_CHECKING:
     from arcspot_cli.target import Target
@@ -52,16 +54,26 @@ def versions(target: Target) -> Iterator[Version]:
             yield Version(each["LayerVersionArn"], int(each["Version"]), created_at)
 
 
-def prune(target: Target, now: datetime) -> list[Version]:
+def prune(
+    target: Target,
+    now: datetime,
+    *,
+    failed: Callable[[Fault], object] = lambda fault: showing.say(str(fault)),
+) -> list[Version]:
     """Delete what `doomed` names, unless an update is under way: it may go back to the version before.
 
-    Raises CommandFailed then.
+    `failed` hears of each that could not be deleted; the others are. Raises CommandFailed during an update.
     """
     status = str(target.description["StackStatus"])
     if not status.endswith("_COMPLETE"):
         raise CommandFailed(f"the stack is {status}; wait until its update is over")
     found = doomed(list(versions(target)), target.output("RunnerBundle"), now)
-    client = target.client("lambda")
+    client, gone = target.client("lambda"), []
     for old in found:
-        client.delete_layer_version(LayerName=old.arn.rpartition(":")[0], VersionNumber=old.number)
-    return found
+        try:
+            client.delete_layer_version(LayerName=old.arn.rpartition(":")[0], VersionNumber=old.number)
+        except Exception as error:
+            failed(Fault(old.arn, faults.words(error)))
+        else:
+            gone.append(old)
+    return gone

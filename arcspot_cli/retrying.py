@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import Job, JobState
 from arcspot.ports import Event
 from arcspot.services.retry import until_written
+from arcspot_cli import faults
+from arcspot_cli.faults import Fault
 from arcspot_cli.operating import named
+from arcspot_cli.rows import Through, slim
 from arcspot_cli.target import Target
 
 REVIVABLE = (JobState.DEAD, JobState.CANCELLED)
@@ -26,41 +30,55 @@ WHY_LEFT = {
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Jobs to try again (or that will be), and those left as they are."""
+    """Jobs to try again (or that will be), those left as they are, and those with which it went wrong."""
 
     again: tuple[Job, ...]
     left: tuple[Job, ...]
+    faults: tuple[Fault, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
             "retried": [_plain(job) for job in self.again],
             "left": [{**_plain(job), "state": str(job.state), "why": why_left(job)} for job in self.left],
+            **faults.as_json(self.faults),
         }
 
 
-def plan(target: Target, job_ids: Sequence[str], *, batch: str | None, dead: bool) -> Retries:
+def plan(
+    target: Target, job_ids: Sequence[str], *, batch: str | None, dead: bool, through: Through = iter
+) -> Retries:
     """What a retry of these jobs would do; `dead` leaves nothing but the DEAD ones of a batch, or of all.
+
+    A row that cannot be read is one of the faults, and stops nothing else.
 
     Raises CommandFailed for an id or a batch nobody knows.
     """
+    target.store.bad_rows.clear()
     if dead:
-        jobs = named(target, (), batch) if batch else list(target.store.every_job())
-        return Retries(again=tuple(job for job in jobs if job.state is JobState.DEAD), left=())
-    jobs = named(target, job_ids, batch)
+        jobs = named(target, (), batch) if batch else target.store.every_job()
+        again = tuple(slim(job) for job in through(jobs) if job.state is JobState.DEAD)
+        return Retries(again, (), tuple(faults.of_rows(target.store.bad_rows)))
+    named_ones = named(target, job_ids, batch, through=through)
     return Retries(
-        again=tuple(job for job in jobs if job.state in REVIVABLE),
-        left=tuple(job for job in jobs if job.state not in REVIVABLE),
+        again=tuple(job for job in named_ones if job.state in REVIVABLE),
+        left=tuple(job for job in named_ones if job.state not in REVIVABLE),
+        faults=tuple(faults.of_rows(target.store.bad_rows)),
     )
 
 
 def carry_out(target: Target, planned: Retries, now: datetime) -> Retries:
     """Do it, job by job; what became of each. Stopped half-way, the rest is planned the next time."""
     again: list[Job] = []
-    left = list(planned.left)
+    left, bad = list(planned.left), list(planned.faults)
     for job in planned.again:
-        now_is, revived = until_written(lambda job=job: _revive(target, job, now))  # type: ignore[misc]
+        act = partial(_revive, target, job, now)
+        try:
+            now_is, revived = until_written(act, target.pause)
+        except Exception as error:
+            bad.append(Fault(job.task_id, faults.words(error), job.job_id))
+            continue
         (again if revived else left).append(now_is)
-    return Retries(tuple(again), tuple(left))
+    return Retries(tuple(again), tuple(left), tuple(bad))
 
 
 def kick(target: Target) -> None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from arcspot.domain.tasks import MAX_KEY_BYTES, key_fault
+from arcspot_cli import faults, showing
 from arcspot_cli.errors import CommandFailed
+from arcspot_cli.faults import Fault
 
 if TYPE_CHECKING:
     from arcspot_cli.target import Target
@@ -23,6 +26,10 @@ RECURRING = "recurring/"
 OURS = "recurring-"
 # Every batch is called name-<time>, and a schedule's name has at most 64 characters.
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,39}")
+# https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html
+MAX_DESCRIPTION = 512
+# Of bytes: what is below it has to have a key of its own, of at most `MAX_KEY_BYTES`.
+MAX_PREFIX_BYTES = MAX_KEY_BYTES - 100
 # Filled in by Scheduler itself: a turn that is told again stays the same run.
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 DUE = "<aws.scheduler.scheduled-time>"
@@ -39,7 +46,10 @@ class Recurring:
 
 
 def add(target: Target, name: str, prefix: str, expression: str) -> Recurring:
-    """Create the schedule. Raises CommandFailed on a bad name or expression, or when the name is taken."""
+    """Create the schedule.
+
+    Raises CommandFailed on a bad name, prefix or expression, or when the name is taken.
+    """
     if not NAME.fullmatch(name):
         raise CommandFailed(
             f"{name!r} is no name: up to 40 letters, digits, - and _, a letter or digit first"
@@ -50,7 +60,7 @@ def add(target: Target, name: str, prefix: str, expression: str) -> Recurring:
         target.client("scheduler").create_schedule(
             Name=OURS + name,
             GroupName=target.output("ScheduleGroup"),
-            Description=f"arcspot: submit {wanted.prefix} again",
+            Description=f"arcspot: submit {wanted.prefix} again"[:MAX_DESCRIPTION],
             ScheduleExpression=expression,
             ScheduleExpressionTimezone="UTC",
             FlexibleTimeWindow={"Mode": "OFF"},
@@ -68,14 +78,33 @@ def add(target: Target, name: str, prefix: str, expression: str) -> Recurring:
     return wanted
 
 
-def every(target: Target) -> Iterator[Recurring]:
-    """The recurring submissions of a stack, by name."""
+def every(
+    target: Target, failed: Callable[[Fault], object] = lambda fault: showing.say(str(fault))
+) -> Iterator[Recurring]:
+    """The recurring submissions of a stack, by name. `failed` hears of each that cannot be read."""
     scheduler, group = target.client("scheduler"), target.output("ScheduleGroup")
     pages = scheduler.get_paginator("list_schedules").paginate(GroupName=group, NamePrefix=OURS)
     for name in sorted(each["Name"] for page in pages for each in page["Schedules"]):
-        found = scheduler.get_schedule(Name=name, GroupName=group)
+        try:
+            found = scheduler.get_schedule(Name=name, GroupName=group)
+            one = _recurring(found)
+        except Exception as error:
+            failed(Fault(name.removeprefix(OURS), faults.words(error)))
+        else:
+            yield one
+
+
+def _recurring(found: Mapping[str, Any]) -> Recurring:
+    try:
         again = json.loads(found["Target"]["Input"])["submit_again"]
-        yield Recurring(again["name"], again["prefix"], found["ScheduleExpression"], found["State"])
+        return Recurring(
+            str(again["name"]), str(again["prefix"]), found["ScheduleExpression"], found["State"]
+        )
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        short = found["Name"].removeprefix(OURS)
+        raise CommandFailed(
+            f"it is not as arcspot made it ({type(error).__name__}); arcspot schedule remove {short}"
+        ) from error
 
 
 def remove(target: Target, name: str) -> None:
@@ -94,11 +123,22 @@ def files(target: Target, prefix: str) -> int:
 
 
 def below_recurring(prefix: str) -> str:
-    """The folder of a prefix, always below `recurring/` and ending in a slash: `a` must not mean `ab` too."""
+    """The folder of a prefix, always below `recurring/` and ending in a slash: `a` must not mean `ab` too.
+
+    Raises CommandFailed for a folder below which no file could be submitted.
+    """
     folder = prefix.strip("/") + "/"
     if folder in ("/", RECURRING):
         return RECURRING
-    return folder if folder.startswith(RECURRING) else RECURRING + folder
+    whole = folder if folder.startswith(RECURRING) else RECURRING + folder
+    fault = key_fault(f"{whole}x.json")
+    if fault is not None or len(whole.encode()) > MAX_PREFIX_BYTES:
+        found = fault.found if fault is not None else f"{len(whole.encode()):,} bytes"
+        raise CommandFailed(
+            f"{prefix[:60]!r} is no folder: expected one of at most {MAX_PREFIX_BYTES} bytes, without "
+            f'control characters, "//", "." and ".."; found {found}'
+        )
+    return whole
 
 
 def expression(cron: str | None, rate: str | None) -> str:

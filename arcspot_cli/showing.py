@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from arcspot.domain import drawing, reporting, scoring, waiting
 from arcspot.domain.jobs import JobState
 from arcspot.domain.tasks import Task
+from arcspot_cli.faults import printable
 from arcspot_cli.looking import Look, current
+from arcspot_cli.rows import on_a_terminal
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 SHOWN_WAITING = 10
 
@@ -28,6 +31,24 @@ def colours(stream: object = sys.stdout) -> bool:
 def say(text: str = "") -> None:
     """A remark for the person who looks on: stderr, at once."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def no_steps(length: int, label: str) -> Iterator[Callable[[], None]]:
+    """How far something is, for nobody."""
+    yield lambda: None
+
+
+@contextmanager
+def steps(length: int, label: str) -> Iterator[Callable[[], None]]:
+    """How far something is: a bar on stderr where that is a terminal, else nothing."""
+    if not on_a_terminal():
+        yield lambda: None
+        return
+    import click
+
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield lambda: bar.update(1)
 
 
 def answer(task: Task, attempts: Sequence[scoring.Attempts], *, head: str) -> str:
@@ -75,7 +96,8 @@ def line(seen: Look) -> str:
         f", {reporting.usd(seen.ledger.reserved)} reserved" if seen.ledger and seen.ledger.reserved else ""
     )
     waits = f"; waits for {seen.waits_for}" if seen.waits_for else ""
-    return f"{counts}{f' ({running})' if running else ''}{money}{reserved}{waits}"
+    bad = f"; {len(seen.faults)} row(s) cannot be read" if seen.faults else ""
+    return f"{counts}{f' ({running})' if running else ''}{money}{reserved}{waits}{bad}"
 
 
 def _waiting(seen: Look) -> list[tuple[str, str, str]]:
@@ -85,13 +107,25 @@ def _waiting(seen: Look) -> list[tuple[str, str, str]]:
     return [(job.task_id, reason, f"{since:%H:%M:%S} UTC") for (reason, since), job in found]
 
 
+def console(stream: TextIO | None = None) -> Console:
+    """Where tables go. What stands between brackets is a task's name or a reason, and never markup."""
+    from rich.console import Console
+
+    no_color = not colours(stream or sys.stdout)
+    return Console(file=stream, highlight=False, markup=False, emoji=False, no_color=no_color)
+
+
 def tables(seen: Look) -> RenderableType:
     """A look as tables: jobs, what runs, instances, money."""
     from rich.console import Group
     from rich.table import Table
 
+    class Rows(Table):
+        def add_row(self, *cells: Any, **more: Any) -> None:
+            super().add_row(*map(printable, cells), **more)
+
     def grid(*columns: str) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Rows(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
         return table
@@ -99,7 +133,7 @@ def tables(seen: Look) -> RenderableType:
     jobs = grid("jobs", "")
     for state, n in seen.counts.items():
         jobs.add_row(reporting.STATE_WORDS[state], str(n))
-    if not seen.jobs:
+    if not seen.counts:
         jobs.add_row("none yet; drop some: arcspot submit PATH", "")
     parts: list[RenderableType] = [jobs]
     if seen.waits_for and seen.fleet:
@@ -126,6 +160,13 @@ def tables(seen: Look) -> RenderableType:
         for job in bad[:20]:
             faults.add_row(job.input.key if job.state is JobState.REJECTED else job.task_id, job.reason)
         parts += ["", faults]
+    if seen.faults:
+        unread = grid("cannot be read", "why")
+        for fault in seen.faults[:20]:
+            unread.add_row(fault.what, fault.why)
+        if len(seen.faults) > 20:
+            unread.add_row(f"and {len(seen.faults) - 20} more (--json has all)", "")
+        parts += ["", unread]
     shown = current(seen.launches)
     if shown:
         instances = grid("instances", "state", "type", "cost", "")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from arcspot.aws.bucket import Bucket
     from arcspot.aws.dynamo import DynamoStore
+    from arcspot.ports import Pause
 
 DEFAULT_STACK = "arcspot"
 TARGET_VARIABLE = "ARCSPOT_TARGET"
@@ -124,7 +125,13 @@ class Target:
     def store(self) -> DynamoStore:
         from arcspot.aws.dynamo import DynamoStore
 
-        return DynamoStore(self.client("dynamodb"), self)
+        return DynamoStore(self.client("dynamodb"), self, skip_bad=True)
+
+    @cached_property
+    def pause(self) -> Pause:
+        from arcspot.aws.pausing import FullJitter
+
+        return FullJitter()
 
     @cached_property
     def bucket(self) -> Bucket:

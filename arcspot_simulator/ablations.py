@@ -141,7 +141,7 @@ def _reserve_transaction() -> Patches:
             )
             ports.store.write(replace(slots, slots_available=slots.slots_available - 1))
 
-        until_written(note)
+        until_written(note, ports.pause)
         ports.store.record(Event(f"launch#{launch_id}", now, "reserved", "checked, then written"))
         return launch
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from arcspot.errors import ObjectUnreadable, RecordMissing
+from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
 from arcspot.ports import Fetched, Listed
+from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse
 
 # Of these every version is kept, as in S3; of the rest the newest alone.
 VERSIONED = ("tasks", "recurring")
@@ -62,6 +63,7 @@ class MemoryObjects:
         self._store(key, body)
 
     def _store(self, key: str, body: bytes) -> None:
+        refuse(object_key_fault(key), error=KeyRefused)
         if key not in self.bodies:
             self._changed(key)
         self.bodies[key] = body
@@ -76,6 +78,7 @@ class MemoryObjects:
         self._counts[folder] = self._counts.get(folder, 0) + 1
 
     def delete(self, key: str) -> None:
+        refuse(object_key_fault(key), error=KeyRefused)
         self.newest.pop(key, None)
         if self.bodies.pop(key, None) is not None:
             self._changed(key)
@@ -95,11 +98,14 @@ class MemoryObjects:
         return len(self.bodies[key]) if key in self.bodies else None
 
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
+        refuse(presigned_fault(seconds))
         return f"memory://{key}"
 
     def presign_put(
         self, key: str, *, sha256_hex: str, size: int, seconds: int
     ) -> tuple[str, Mapping[str, str]]:
+        refuse(object_key_fault(key), error=KeyRefused)
+        refuse(presigned_fault(seconds))
         return f"memory://{key}", {"sha256": sha256_hex}
 
     def put(self, url: str, headers: Mapping[str, str], body: bytes) -> None:

@@ -27,6 +27,7 @@ from arcspot.domain.launching import Instance
 from arcspot.domain.quotas import vcpus
 from arcspot.errors import NotYourself
 from arcspot.ports import FleetOrder
+from arcspot_simulator.limits import refuse, schedule_name_fault
 from arcspot_simulator.loop import START, Loop
 from arcspot_simulator.weather import HOUR, Sky
 
@@ -428,6 +429,7 @@ class SimTimers:
         self.armed: dict[str, str] = {}
 
     def arm(self, launch_id: str, instance_id: str, at: datetime) -> None:
+        refuse(schedule_name_fault(launch_id))
         if self.sky.weather.scheduler_down.holds(self.loop.now):
             raise AwsError("EventBridge Scheduler: InternalServerException")
         if launch_id in self.armed:

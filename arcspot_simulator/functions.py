@@ -17,7 +17,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from arcspot.errors import ArcspotError, Conflict
+from arcspot.errors import ArcspotError, Conflict, StoreBusy
 from arcspot.ports import Ports
 from arcspot.settings import Settings
 from arcspot_simulator.cloud import AwsError
@@ -60,6 +60,7 @@ class Invocation:
     calls: int = 0
     strike_at: int = 0
     fault: str = ""
+    busy_until: int = 0  # the call up to which the tables are busy, once they are
 
     @property
     def ends(self) -> float:
@@ -153,6 +154,8 @@ class Functions:
         return found
 
     def _wrapped(self, port: str, real: Any) -> Any:
+        if port == "pause":
+            return self._waits(real)
         if port in ("kick", "bell"):
             return self._call(port, real)
         return Faulty(self, port, real)
@@ -168,7 +171,8 @@ class Functions:
             if current is None:
                 return real(*args, **kwargs)
             current.calls += 1
-            if self.meter is None and current.fault and current.calls == current.strike_at:
+            still = name.startswith("store.") and current.strike_at < current.calls <= current.busy_until
+            if self.meter is None and current.fault and (current.calls == current.strike_at or still):
                 result = self._struck(current, name, real, args, kwargs)
             else:
                 result = real(*args, **kwargs)
@@ -200,7 +204,23 @@ class Functions:
             real(*args, **kwargs)
         if current.fault == "call_crashes":
             raise PowerCut
+        if name.startswith("store."):
+            # For a moment, for some tries, or for longer than anybody's patience.
+            current.busy_until = current.busy_until or current.calls + rng.choice((0, 5, 500))
+            raise StoreBusy(f"{name}: InternalServerError")
         raise AwsError(f"{name}: InternalServerError")
+
+    def _waits(self, real: Callable[[int], object]) -> Callable[[int], None]:
+        """A pause is no call: nothing befalls it and nothing is billed, but its time passes."""
+
+        def wait(tries: int) -> None:
+            if self.timeless or len(self.running) > DEEPEST + 1:
+                return
+            real(tries)
+            if self.running:
+                self._cut_off(self.running[-1])
+
+        return wait
 
     def _takes(self, current: Invocation, name: str, args: tuple[Any, ...], result: Any) -> None:
         """Let the call's time pass, and the world go on in it; beyond its limit a function is cut off."""

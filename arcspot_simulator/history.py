@@ -214,7 +214,7 @@ class History:
             if breaker.error:
                 store.write(breaker.closed())
 
-        until_written(act)
+        until_written(act, self.stack.ports.pause)
         self._set_paused(False)
 
     def _cancel(self) -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from arcspot_simulator.functions import Broken, FunctionFailed, Functions, repository
+from arcspot_simulator.limits import STATE_BYTES, document_fault, execution_name_fault, refuse
 from arcspot_simulator.loop import Loop
 from arcspot_simulator.weather import HOUR, Sky
 
@@ -70,6 +71,7 @@ class SimStepFunctions:
 
     # What our code may ask -------------------------------------------------------------------------------
     def start(self, launch_id: str, input: Mapping[str, Any]) -> None:
+        refuse(execution_name_fault(launch_id), document_fault(dict(input), STATE_BYTES, "an input"))
         if launch_id in self.executions:
             return
         execution = Execution(launch_id, json.loads(json.dumps(dict(input))))

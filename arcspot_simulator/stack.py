@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from arcspot.domain.jobs import JobState
+from arcspot.domain.pausing import pause_seconds
 from arcspot.ports import Ports
 from arcspot.settings import MARGIN_SECONDS, Settings
 from arcspot_simulator.bucket import MemoryObjects
@@ -27,6 +28,7 @@ from arcspot_simulator.cloud import (
 )
 from arcspot_simulator.functions import FunctionFailed, Functions
 from arcspot_simulator.lifecycle import SimStepFunctions
+from arcspot_simulator.limits import EVENT_BYTES, document_fault, refuse
 from arcspot_simulator.loop import Loop
 from arcspot_simulator.metering import Meter
 from arcspot_simulator.runners import Nature, SimRunner
@@ -86,6 +88,7 @@ class Stack:
         self.store = MemoryStore(lag=self._lag, clock=lambda: loop.now)
         self.store.on_event = lambda event: self.trace(f"{event.subject} {event.kind}: {event.detail}")
         self.objects = MemoryObjects(clock=lambda: self.loop.moment)
+        self._patience = Random(f"pauses of {seed}")  # its own: a pause draws nothing from the weather
         self.prices = Prices(seed, jumpy=jumpy)
         self.ec2 = SimEc2(loop, sky, self.prices, max_lifetime_s=lambda: self.settings.max_lifetime_s)
         self.timers = SimTimers(loop, sky, self.ec2)
@@ -105,6 +108,7 @@ class Stack:
             clock=self.clock,
             price_list=self.price_list,
             bell=self._bell,
+            pause=self._pause,
         )
         self.ports = ports
         self.functions = Functions(loop, sky, ports, lambda: self.settings)
@@ -254,9 +258,13 @@ class Stack:
         self.loop.after(SWEEP_S, "sweep", self._sweep)
 
     def _kick(self, function: str, event: Mapping[str, Any] | None = None) -> None:
+        refuse(document_fault(dict(event or {}), EVENT_BYTES, "an asynchronous event"))
         # An event of its own is taken by Lambda or refused in words, never lost.
         if event or not self.sky.strikes(self.sky.weather.events_lost):
             self.loop.after(0.3, f"kick {function}", lambda: self.call(function, event or {"kicked": True}))
+
+    def _pause(self, tries: int) -> None:
+        self.loop.run(self.loop.now + pause_seconds(tries, self._patience.random()))
 
     def _bell(self) -> bool:
         if self.sky.weather.door_down.holds(self.loop.now):

@@ -21,8 +21,20 @@ from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
-from arcspot.errors import Conflict
+from arcspot.errors import Conflict, RowUnreadable, StoreRefused
 from arcspot.ports import Event, Record
+from arcspot_simulator.limits import (
+    ITEM_BYTES,
+    TRANSACTION_BYTES,
+    item_faults,
+    item_weight,
+    key_fault,
+    quickly,
+    refuse,
+    size,
+    text_fault,
+    transaction_faults,
+)
 
 # As the adapter draws (arcspot/aws/dynamo.py).
 WINDOW = 25
@@ -43,6 +55,8 @@ _NAMES: dict[type, Callable[[Any], Key]] = {
     Prices: lambda r: ("prices", ""),
 }
 
+_ALONE = {"sweep", "fleet", "breaker", "suspects", "prices"}  # kinds of which there is one row
+
 
 def receipt_name(receipt: Receipt) -> str:
     """What a receipt's row is called; parts of one that is long are never changed."""
@@ -52,6 +66,19 @@ def receipt_name(receipt: Receipt) -> str:
 def key_of(record: Record) -> Key:
     """Kind and key of a record's row."""
     return _NAMES[type(record)](record)
+
+
+def _refuse(named: Sequence[tuple[Key, Record]]) -> None:
+    """Raise StoreRefused for what DynamoDB would not take."""
+    weights = [quickly(record, kind if kind in _ALONE else name) for (kind, name), record in named]
+    if None in weights or sum(filter(None, weights)) > TRANSACTION_BYTES:
+        from arcspot.aws.rows import item_of  # boto3 takes its time, and few rows need it
+
+        items = [item_of(record) for _, record in named]
+        for (_, name), item in zip((key for key, _ in named), items, strict=True):
+            refuse(*(f"{name}: {fault}" for fault in item_faults(item)), error=StoreRefused)
+        weights = [item_weight(item) for item in items]
+    refuse(*transaction_faults([key for key, _ in named], list(filter(None, weights))), error=StoreRefused)
 
 
 @dataclass
@@ -114,12 +141,12 @@ class MemoryStore:
     writes: int = 0
     clock: Callable[[], float] = lambda: 0.0
     written_at: float = 0.0
+    bad_rows: dict[str, RowUnreadable] = field(default_factory=dict)  # none comes about in memory
     _arriving: deque[tuple[float, Record]] = field(default_factory=deque)
 
     def write(self, *records: Record) -> None:
         named = [(key_of(record), record) for record in records]
-        if len({key for key, _ in named}) < len(named):
-            raise ValueError("a row comes twice in one transaction, which DynamoDB refuses")
+        _refuse(named)
         for key, record in named:
             known = self.rows.get(key)
             if (known.version if known else 0) != record.version:
@@ -269,6 +296,12 @@ class MemoryStore:
         return self._one(Prices, "prices")
 
     def record(self, *events: Event) -> None:
+        for event in events:
+            fault = (
+                key_fault("pk", {"S": event.subject}) or text_fault(event.kind) or text_fault(event.detail)
+            )
+            too_long = len(event.detail) > ITEM_BYTES // 8 and size(event.detail) > ITEM_BYTES - 4096
+            refuse(fault, "an event of more than 400 KB" if too_long else "", error=StoreRefused)
         if self.on_event is None:
             self.events += events
         else:

@@ -7,6 +7,7 @@
     python -m bench ablate DIR           # the network with one thing changed at a time: hours
     python -m bench calibrate FILE.json  # the solver's confidence, fitted to evaluations; --help tells more
     python -m bench rules DIR            # what the small rules alone answer, and how often they are right
+    python -m bench reading              # what one task file costs to read, honest and hostile
     python -m bench precision            # the solver's steps on this CPU: fp32 beside bf16
     python -m bench gpu                  # the solver's steps on a GPU: eager, as graphs, stacked
     python -m bench compressarc --help   # CompressARC and arcspot on the same tasks and seconds
@@ -37,7 +38,7 @@ OUT = PROJECT / "bench" / "out"
 ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
 
 
-OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "rules")
+OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "reading", "rules")
 """Modules with options of their own, loaded when they are asked for: some need torch."""
 
 

@@ -101,7 +101,7 @@ def read_task(lease: Lease, body: bytes) -> Task:
     task id. Raises TaskFileRefused when the task is not in it.
     """
     key = f"{lease.task_id}.json"
-    found = read_task_file(key, body)
+    found = read_task_file(key, body, only=lease.task_id)
     for task in found.tasks:
         if task.task_id == lease.task_id:
             return replace(task, test_outputs=None)

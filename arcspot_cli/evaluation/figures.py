@@ -70,7 +70,7 @@ class Result:
 
     @property
     def pairs(self) -> tuple[scoring.Attempts, ...]:
-        return scoring.read_prediction(self.attempts)
+        return scoring.read_prediction(self.attempts) if self.attempts else ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

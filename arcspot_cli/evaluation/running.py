@@ -12,7 +12,7 @@ import numpy as np
 
 from arcspot.domain import tasks
 from arcspot.domain.tasks import Task
-from arcspot_cli import submitting
+from arcspot_cli import kaggle, submitting
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.evaluation import choosing, figures
 from arcspot_cli.evaluation.asking import Failed, Only, Question, ShouldStop
@@ -27,10 +27,14 @@ BASE = "base"
 
 @dataclass(frozen=True, slots=True)
 class TaskSet:
-    """The tasks of a folder, each content once, and a sentence for whatever could not be used."""
+    """The tasks of a folder, each content once, and a sentence for whatever could not be used.
+
+    `notes` tell of solutions: where they were found, and what of them fits no task.
+    """
 
     tasks: tuple[Task, ...]
     refused: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_tasks(
@@ -47,14 +51,17 @@ def read_tasks(
     ours = {path.resolve() for path in leave_out}
     found: list[Task] = []
     refused: list[str] = []
-    for path, name in submitting.find([directory]):
+    notes: list[str] = []
+    for path, name in submitting.find([directory], say=notes.append):
         if path.resolve() in ours:
             continue
         try:
-            read = tasks.read_task_file(name, path.read_bytes())
+            body, said = kaggle.body_of(path)
         except OSError as fault:
             refused.append(f"{name}: {fault.strerror}")
             continue
+        notes += said
+        read = tasks.read_task_file(name, body)
         refused += [tasks.describe(name, fault) for fault in read.faults]
         found += read.tasks
     if not found:
@@ -62,7 +69,7 @@ def read_tasks(
     once = tuple(_once(found))
     if ids is not None:  # each of them is a usable task, so whatever was refused was not asked for
         once, refused = choosing.pick(once, ids, directory=directory, refused=refused), []
-    return TaskSet(once[:limit], tuple(refused))
+    return TaskSet(once[:limit], tuple(refused), tuple(notes))
 
 
 def _once(found: Sequence[Task]) -> Iterator[Task]:

@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
-from arcspot.errors import RunnerRefused
+from arcspot.errors import Conflict, RunnerRefused, StoreBusy
 from arcspot.services.serving import Door
 
 logger = Logger()
@@ -30,5 +30,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except RunnerRefused as refused:
         logger.warning("refused", extra={**about, "error": type(refused).__name__, "why": str(refused)})
         return {"ok": False, "error": type(refused).__name__, "message": str(refused)}
+    except (StoreBusy, Conflict) as busy:
+        # Nothing is lost: the runner asks again, as after a call that never arrived.
+        logger.warning("busy", extra={**about, "error": type(busy).__name__, "why": str(busy)})
+        return {"ok": False, "error": StoreBusy.__name__, "message": str(busy)}
     logger.debug("answered", extra=about)
     return {"ok": True, "result": result}

@@ -12,7 +12,9 @@ from arcspot.domain.launching import Instance
 from arcspot.errors import LaunchRefused, LaunchUnknown, NotYourself
 from arcspot.ports import FleetOrder, Ports
 from arcspot.settings import Settings
+from arcspot_simulator import limits
 from arcspot_simulator.bucket import MemoryObjects
+from arcspot_simulator.limits import refuse
 from arcspot_simulator.tables import MemoryStore
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -139,12 +141,18 @@ class FakeWorkflow:
     told: list[tuple[str, str, str]] = field(default_factory=list)
 
     def start(self, launch_id: str, input: Mapping[str, Any]) -> None:
+        refuse(
+            limits.execution_name_fault(launch_id),
+            limits.document_fault(dict(input), limits.STATE_BYTES, "an input"),
+        )
         self.started.setdefault(launch_id, input)
 
     def succeed(self, token: str, output: Mapping[str, Any]) -> None:
+        refuse(limits.document_fault(dict(output), limits.STATE_BYTES, "an output"))
         self.told.append((token, "succeed", ""))
 
     def fail(self, token: str, error: str, cause: str) -> None:
+        refuse("" if len(error) <= 256 else f"an error's name of {len(error)} characters, expected 256")
         self.told.append((token, "fail", error))
 
     def beat(self, token: str) -> None:
@@ -165,6 +173,7 @@ class FakeKick:
     events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def __call__(self, function: str, event: Mapping[str, Any] | None = None) -> None:
+        refuse(limits.document_fault(dict(event or {}), limits.EVENT_BYTES, "an asynchronous event"))
         self.kicked.append(function)
         if event:
             self.events.append((function, event))
@@ -178,6 +187,7 @@ class FakeTimers:
     broken: bool = False
 
     def arm(self, launch_id: str, instance_id: str, at: datetime) -> None:
+        refuse(limits.schedule_name_fault(launch_id))
         if self.broken:
             raise RuntimeError("EventBridge Scheduler does not answer")
         self.armed[launch_id] = (instance_id, at)
@@ -220,6 +230,16 @@ class FakePriceList:
 
 
 @dataclass
+class FakePause:
+    """Waits for nothing; remembers after how many tries somebody would have."""
+
+    tries: list[int] = field(default_factory=list)
+
+    def __call__(self, tries: int) -> None:
+        self.tries.append(tries)
+
+
+@dataclass
 class FakeSts:
     """Says who signed: the URL is `sts://account/role/role id/session`."""
 
@@ -243,6 +263,7 @@ class World:
     timers: FakeTimers = field(default_factory=FakeTimers)
     clock: FakeClock = field(default_factory=FakeClock)
     price_list: FakePriceList = field(default_factory=FakePriceList)
+    pause: FakePause = field(default_factory=FakePause)
     door_answers: bool = True
     now: datetime = START
 
@@ -263,6 +284,7 @@ class World:
             clock=self.clock,
             price_list=self.price_list,
             bell=lambda: self.door_answers,
+            pause=self.pause,
         )
 
     def wait(self, seconds: float) -> datetime:

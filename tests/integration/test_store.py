@@ -256,6 +256,21 @@ def test_a_job_and_a_batch_of_one_name_are_two_rows(store: Store) -> None:
     assert [found.job_id for found in store.jobs_of_batch("same")] == ["same"]
 
 
+def test_no_other_row_is_taken_for_a_job_whatever_is_asked_for(store: Store) -> None:
+    store.write(Batch(batch_id="b", created_at=START, report_due_at=START))
+    for key in ("BATCH#b", "FILE#tasks/x.json", "SWEEP", "", "x" * 2049, "\ud800", "PERIOD#2026-11"):
+        assert store.job(key) is None
+        assert store.jobs([key, key]) == {}
+    assert store.jobs([]) == {}
+
+
+def test_many_jobs_are_read_whoever_asks_twice(store: Store) -> None:
+    """DynamoDB refuses a batch with one key twice; a batch of ARC-AGI-1 has two files of one task."""
+    store.add([job(f"job-{n}") for n in range(101)])
+    ids = [f"job-{n}" for n in range(101)]
+    assert set(store.jobs([*ids, *ids])) == set(ids)
+
+
 def test_a_closed_launch_is_no_longer_among_the_open_ones(store: Store) -> None:
     store.write(launch("one"))
     store.write(launch("two"))

@@ -8,13 +8,20 @@ name, and the runner acts on the name a refused call carries.
     ArcspotError
     ├── TaskFileRefused        a task file (or object key) we cannot use
     ├── ConfigurationError     a setting is missing or makes no sense
+    ├── AnswerRefused          a prediction.json that is no answer
     ├── RecordMissing          a row that must exist does not
+    ├── RowUnreadable          a row that this version cannot read
     ├── ObjectUnreadable       an object is there and cannot be read until somebody acts
     ├── Conflict               a conditional write lost: somebody else was first
+    │   ├── Overlapped         another transaction holds a row; nobody has won yet
+    │   ├── WrongState         the row as it was read does not allow the step
     │   ├── NoMoney            the ledger cannot cover the worst case
     │   ├── NoSlot             every slot of the fleet is taken
     │   ├── FleetPaused        an operator paused the fleet
     │   └── StillServing       a runner called silent was heard after all
+    ├── StoreBusy              the tables do not answer just now; the same call is worth another try
+    ├── StoreRefused           the tables never take this request; no try will help
+    ├── KeyRefused             the bucket never takes an object under this key
     ├── LaunchRefused          EC2 (or our own check) will not give an instance
     │   ├── NoCapacity         no spot capacity of any allowed type in any zone
     │   ├── QuotaExceeded      the account's vCPU quota is too small
@@ -57,12 +64,35 @@ class RecordMissing(ArcspotError):
     """A row that must exist does not."""
 
 
+class AnswerRefused(ArcspotError):
+    """A prediction.json is no answer; the message names the place, the expectation and what was found."""
+
+
+class RowUnreadable(ArcspotError):
+    """A row of a table cannot be read: damaged, or written by a newer version. `key` names it."""
+
+    def __init__(self, table: str, key: str, why: str) -> None:
+        self.table, self.key, self.why = table, key, why
+        super().__init__(
+            f"row {key!r} of table {table} cannot be read ({why}); if a newer version of arcspot wrote it, "
+            "update this one, else mend or delete the row"
+        )
+
+
 class ObjectUnreadable(ArcspotError):
     """An object is there, and S3 does not give it out: archived, or encrypted with a key we may not use."""
 
 
 class Conflict(ArcspotError):
     """A conditional write lost: the row is no longer as it was read."""
+
+
+class Overlapped(Conflict):
+    """Somebody else's transaction held a row at this moment: nobody was faster yet, maybe nobody will be."""
+
+
+class WrongState(Conflict):
+    """The row, as it was read just now, does not allow the step: an answer, which no other try changes."""
 
 
 class NoMoney(Conflict):
@@ -79,6 +109,18 @@ class FleetPaused(Conflict):
 
 class StillServing(Conflict):
     """A runner that was called silent, or never up, was heard after all: it keeps its work."""
+
+
+class StoreBusy(ArcspotError):
+    """The tables throttle or give no answer: nobody is known to have been faster."""
+
+
+class StoreRefused(ArcspotError):
+    """The tables refuse a request for what it is: too large, malformed, not allowed. Names the rows."""
+
+
+class KeyRefused(ArcspotError):
+    """No object can be kept under this key: empty, too long, no UTF-8, or `.` or `..` is a part of it."""
 
 
 class LaunchRefused(ArcspotError):

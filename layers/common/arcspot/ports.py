@@ -36,7 +36,12 @@ class Event:
 
 
 class Store(Protocol):
-    """The tables. `write` raises Conflict when any record changed since it was read."""
+    """The tables.
+
+    `write` raises Conflict when any record changed since it was read, and StoreRefused for what the tables
+    never take (a row of 400 KB, a key of 2,048 bytes, one row twice). Every method raises StoreBusy
+    while the tables throttle or do not answer.
+    """
 
     def write(self, *records: Record) -> None: ...
     def write_each(self, records: Sequence[Record]) -> list[Record]:
@@ -247,6 +252,14 @@ class Bell(Protocol):
         ...
 
 
+class Pause(Protocol):
+    """Time between two tries of a write that others are at as well."""
+
+    def __call__(self, tries: int) -> None:
+        """Let time pass after so many tries (1 or more) that failed."""
+        ...
+
+
 class Identity(Protocol):
     """STS, asked who signed a presigned GetCallerIdentity request."""
 
@@ -270,3 +283,4 @@ class Ports:
     clock: Clock
     price_list: PriceList
     bell: Bell
+    pause: Pause

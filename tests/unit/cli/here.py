@@ -48,10 +48,12 @@ class S3:
         if self.fake.world.objects.size(Key) is None:
             raise ClientError({"Error": {"Code": "404"}}, "HeadObject")
         body = self.fake.world.objects.read(Key)
-        return {"ETag": f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'}
+        etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+        return {"ETag": etag, "VersionId": self.fake.world.objects.newest.get(Key, "")}
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str) -> None:
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str) -> dict[str, Any]:
         self.fake.drop(Key, Body)
+        return {"VersionId": self.fake.world.objects.newest.get(Key, "")}
 
 
 @dataclass
@@ -77,6 +79,10 @@ class Here:
     @property
     def store(self) -> Any:
         return StoreForPeople(self.fake.world.store)
+
+    @property
+    def pause(self) -> Any:
+        return self.fake.world.pause
 
     @property
     def bucket(self) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -297,3 +299,18 @@ def test_the_demo_in_json_draws_on_stderr(folder: Path, monkeypatch: pytest.Monk
     assert json.loads(told.stdout)["answered"] == 1
     assert told.stderr.startswith("a drawing\n")
     assert CliRunner().invoke(main, ["demo"]).stdout.startswith("a drawing\n")
+
+
+def test_every_module_of_the_command_line_can_be_the_first_that_is_imported() -> None:
+    """Commands import when they run, so any of them may begin: a circle shows only from one side."""
+    program = """
+import importlib, pathlib, sys
+for path in sorted(pathlib.Path("arcspot_cli").glob("*.py")):
+    for name in [name for name in sys.modules if name.split(".")[0] == "arcspot_cli"]:
+        del sys.modules[name]
+    importlib.import_module(f"arcspot_cli.{path.stem}")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=house.ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

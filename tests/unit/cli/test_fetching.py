@@ -27,7 +27,7 @@ def two_called_one(stack: Stack) -> tuple[str, str]:
     runner = stack.one_running()
     stack.world.wait(1)
     ((_, first, _),) = stack.drop("tasks/b/one.json", GOOD_TASK).jobs
-    ((_, second, _),) = stack.drop("tasks/b/other/one.json", task(2)).jobs
+    ((_, second, _),) = stack.drop("tasks/b/other.json", {"one": task(2)}).jobs
     solve_all(stack, runner)
     return first, second
 
@@ -46,7 +46,7 @@ def test_a_task_that_comes_later_takes_no_folder_away() -> None:
     names: list[dict[tuple[str, str], str]] = []
     asked: list[Wanted] = []
     for n in range(6):
-        ((task_id, job_id, _),) = stack.drop(f"tasks/b/{n}/x.json", task(n)).jobs
+        ((task_id, job_id, _),) = stack.drop(f"tasks/b/{n}.json", {"x": task(n)}).jobs
         asked.insert(0, Wanted(task_id, job_id))
         names.append(fetching.folder_names(asked, stack.world.store.jobs([w.job_id for w in asked])))
         stack.world.wait(1)
@@ -59,7 +59,7 @@ def test_a_task_whose_id_looks_like_a_made_up_folder_keeps_it_to_itself() -> Non
     stack = Stack()
     ((_, first, _),) = stack.drop("tasks/b/x.json", task(1)).jobs
     stack.world.wait(1)
-    ((_, second, _),) = stack.drop("tasks/b/1/x.json", task(2)).jobs
+    ((_, second, _),) = stack.drop("tasks/b/1.json", {"x": task(2)}).jobs
     stack.world.wait(1)
     sly = f"x~{second[:8]}"
     ((_, third, _),) = stack.drop("tasks/b/sly.json", {sly: task(3)}).jobs

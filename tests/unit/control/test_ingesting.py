@@ -11,6 +11,7 @@ import pytest
 
 from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import JobState
+from arcspot.domain.tasks import MAX_FILE_BYTES
 from arcspot.services import ingesting, notices
 from arcspot.services.contents import contents
 from arcspot.services.ingesting import Dropped
@@ -83,7 +84,7 @@ def test_the_same_event_twice_leaves_the_same_state() -> None:
 def test_a_file_too_large_is_refused_without_being_read() -> None:
     stack = Stack()
     receipt = ingesting.ingest(
-        stack.ports, stack.settings, Dropped(key="tasks/huge.json", size=6 * 1024 * 1024), stack.world.now
+        stack.ports, stack.settings, Dropped(key="tasks/huge.json", size=MAX_FILE_BYTES + 1), stack.world.now
     )
     assert receipt.refusals
     assert receipt.batch_id == "default"

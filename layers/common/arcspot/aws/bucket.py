@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from arcspot.errors import ObjectUnreadable, RecordMissing
+from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
 from arcspot.ports import Fetched, Listed
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # As many connections the client's pool holds (compose.py).
 AT_ONCE = 32
+MAX_KEY_BYTES = 1024
 # 405: the version is a delete marker.
 _MISSING = ("NoSuchKey", "NoSuchVersion", "404", "NotFound", "MethodNotAllowed")
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -97,9 +98,11 @@ class Bucket:
             return {asked: body for asked, body in found if body is not None}
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
+        _refuse(key)
         self._client.put_object(Bucket=self._name, Key=key, Body=body, ContentType=content_type)
 
     def delete(self, key: str) -> None:
+        _refuse(key)
         self._client.delete_object(Bucket=self._name, Key=key)
 
     def keys(self, prefix: str) -> Iterable[str]:
@@ -129,6 +132,7 @@ class Bucket:
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
         """
+        _refuse(key)
         checksum = base64.b64encode(bytes.fromhex(sha256_hex)).decode()
         url = self._client.generate_presigned_url(
             "put_object",
@@ -136,3 +140,18 @@ class Bucket:
             ExpiresIn=seconds,
         )
         return url, {"x-amz-checksum-sha256": checksum, "content-length": str(size)}
+
+
+def _refuse(key: str) -> None:
+    """Raise KeyRefused for what S3 refuses, or what an SDK or a proxy would make another key of.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+    """
+    try:
+        fits = 1 <= len(key.encode()) <= MAX_KEY_BYTES
+    except UnicodeEncodeError:  # half of a surrogate pair
+        fits = False
+    if not fits or {".", ".."} & set(key.split("/")):
+        raise KeyRefused(
+            f"S3 keeps nothing under {key!r:.100}: expected 1 to 1,024 bytes, no `.` or `..` part"
+        )

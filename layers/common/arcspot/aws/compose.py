@@ -16,6 +16,7 @@ from arcspot.aws.clock import MinuteRule
 from arcspot.aws.compute import Ec2
 from arcspot.aws.dynamo import DynamoStore
 from arcspot.aws.messages import AsyncInvoke, DoorBell, StepFunctions, StsWitness, Topic
+from arcspot.aws.pausing import FullJitter
 from arcspot.aws.prices import PRICE_LIST_REGION, PriceList
 from arcspot.aws.timers import Scheduler
 from arcspot.domain import identity
@@ -101,6 +102,7 @@ def build(settings: Settings, session: boto3.Session) -> Ports:
             client("pricing", region_name=PRICE_LIST_REGION), session.region_name or PRICE_LIST_REGION
         ),
         bell=DoorBell(client("lambda", _BELL_CONFIG), settings.stack),
+        pause=FullJitter(),
     )
 
 

@@ -22,18 +22,24 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from arcspot.aws.codec import decode, encode
+from arcspot.aws.answers import busy_is_told, insistently, told, until_done
+from arcspot.aws.codec import decode, possible_key
+from arcspot.aws.pausing import FullJitter
 from arcspot.aws.rows import (
     IN_FILES,
     REPORT_DUE,
+    TableNames,
     earlier_queues,
-    index_of,
+    is_job,
+    item_of,
     key_of,
+    kind_of,
+    of_batch,
     queues,
     receipt_key,
     stamp,
@@ -43,8 +49,8 @@ from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
-from arcspot.errors import Conflict
-from arcspot.ports import Event, Record
+from arcspot.errors import Conflict, RowUnreadable
+from arcspot.ports import Event, Pause, Record
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -53,6 +59,7 @@ T = TypeVar("T")
 KEEP_EVENTS = timedelta(days=30)
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 BATCH_GET = 100
+BATCH_WRITE = 25
 COUNT_PAGE = 1_000
 # Rows that one READY job is drawn from: whoever claims at the same time draws another.
 WINDOW = 25
@@ -62,25 +69,27 @@ _IS_UNCHANGED = "version = :read"
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
-class TableNames(Protocol):
-    """Where the tables are: a function's Settings, or what the command line reads from the stack."""
-
-    @property
-    def jobs_table(self) -> str: ...
-    @property
-    def launches_table(self) -> str: ...
-    @property
-    def ledger_table(self) -> str: ...
-    @property
-    def events_table(self) -> str: ...
-
-
+@busy_is_told
 class DynamoStore:
-    """`ports.Store` over four tables."""
+    """`ports.Store` over four tables.
 
-    def __init__(self, client: DynamoDBClient, tables: TableNames) -> None:
+    A row that cannot be read raises RowUnreadable. With `skip_bad` what gives many rows goes on without it
+    and keeps the error in `bad_rows`, by key: for people who look, whom one bad row must not hide the others.
+    """
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        tables: TableNames,
+        pause: Pause | None = None,
+        *,
+        skip_bad: bool = False,
+    ) -> None:
         self._client = client
         self._tables = tables
+        self._pause = pause or FullJitter()
+        self._skip_bad = skip_bad
+        self.bad_rows: dict[str, RowUnreadable] = {}
 
     def write(self, *records: Record) -> None:
         puts: list[Any] = [self._put(record) for record in records]
@@ -92,22 +101,12 @@ class DynamoStore:
                     TransactItems=[{"Put": put} for put in puts], ClientRequestToken=str(uuid.uuid4())
                 )
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in (
-                "ConditionalCheckFailedException",
-                "TransactionCanceledException",
-                "TransactionConflictException",
-            ):
-                names = ", ".join(key_of(record) for record in records)
-                raise Conflict(
-                    f"{names}: changed since it was read ({error.response['Error'].get('Message', code)})"
-                ) from error
-            raise
+            raise told(error, [key_of(record) for record in records]) from error
 
     def write_each(self, records: Sequence[Record]) -> list[Record]:
         def put(record: Record) -> Record | None:
             try:
-                self.write(record)
+                insistently(lambda: self.write(record), self._pause)
             except Conflict:
                 return record
             return None
@@ -127,10 +126,10 @@ class DynamoStore:
         return found | self.jobs(list(lost))
 
     def job(self, job_id: str) -> Job | None:
-        return self._one(self._tables.jobs_table, job_id, Job)
+        return self._one(self._tables.jobs_table, job_id, Job) if is_job(job_id) else None
 
     def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        return {job.job_id: job for job in self._many(self._tables.jobs_table, job_ids, Job)}
+        return {job.job_id: job for job in self._many(self._tables.jobs_table, filter(is_job, job_ids), Job)}
 
     def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
         jobs: list[Job] = []
@@ -217,7 +216,7 @@ class DynamoStore:
         return whole(self._many(self._tables.jobs_table, ids, Receipt))
 
     def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterator[Job]:
-        condition, values = _of_batch(batch_id, state)
+        condition, values = of_batch(batch_id, state)
         rows = self._query(
             self._tables.jobs_table, "by_batch", condition, values, names={"#s": "state"} if state else None
         )
@@ -229,12 +228,12 @@ class DynamoStore:
                     yield job
 
     def job_ids_of_batch(self, batch_id: str) -> Iterator[str]:
-        condition, values = _of_batch(batch_id, None)
+        condition, values = of_batch(batch_id, None)
         rows = self._query(self._tables.jobs_table, "by_batch", condition, values)
         return (str(_deserialize(row["pk"])) for row in rows if row.get("state") != {"S": IN_FILES})
 
     def batch_count(self, batch_id: str, state: JobState, at_most: int) -> int:
-        condition, values = _of_batch(batch_id, state)
+        condition, values = of_batch(batch_id, state)
         return self._count("by_batch", condition, values, at_most, names={"#s": "state"})
 
     def batch(self, batch_id: str) -> Batch | None:
@@ -283,18 +282,20 @@ class DynamoStore:
 
     def every_job(self) -> Iterator[Job]:
         """All jobs, by a scan: for people who look, never for a function."""
-        for item in self._scan(self._tables.jobs_table):
-            if "job_id" in item:
-                yield _load(item, Job)
+        table = self._tables.jobs_table
+        rows = (item for item in self._scan(table) if kind_of(item["pk"]["S"]) is Job)
+        return self._loaded(rows, Job, table)
 
     def every_receipt(self) -> Iterator[Receipt]:
         """All receipts, by a scan."""
-        rows = (item for item in self._scan(self._tables.jobs_table) if "handled_at" in item)
-        return whole(_load(item, Receipt) for item in rows)
+        table = self._tables.jobs_table
+        rows = (item for item in self._scan(table) if kind_of(item["pk"]["S"]) is Receipt)
+        return whole(self._loaded(rows, Receipt, table))
 
     def every_launch(self) -> Iterator[Launch]:
         """All launches, by a scan."""
-        return (_load(item, Launch) for item in self._scan(self._tables.launches_table))
+        table = self._tables.launches_table
+        return self._loaded(self._scan(table), Launch, table)
 
     def record(self, *events: Event) -> None:
         rows = [
@@ -307,19 +308,20 @@ class DynamoStore:
             }
             for event in events
         ]
-        for start in range(0, len(rows), 25):
-            unsent: Any = {
-                self._tables.events_table: [{"PutRequest": {"Item": row}} for row in rows[start : start + 25]]
-            }
-            while unsent:
-                unsent = self._client.batch_write_item(RequestItems=unsent).get("UnprocessedItems")
+        table = self._tables.events_table
+
+        def put(left: Any) -> Sequence[Any]:
+            unsent: Any = self._client.batch_write_item(RequestItems={table: left}).get("UnprocessedItems")
+            return list((unsent or {}).get(table, []))
+
+        for start in range(0, len(rows), BATCH_WRITE):
+            some = [{"PutRequest": {"Item": row}} for row in rows[start : start + BATCH_WRITE]]
+            until_done(some, put, self._pause)
 
     def _put(self, record: Record) -> dict[str, Any]:
-        # A number grows by one with every write, so "unchanged since read" is one comparison.
-        data = {**encode(record), "version": record.version + 1, "pk": key_of(record), **index_of(record)}
         put: dict[str, Any] = {
             "TableName": self._table(record),
-            "Item": {name: _serialize(value) for name, value in data.items()},
+            "Item": item_of(record),
             "ConditionExpression": _IS_UNCHANGED if record.version else _IS_NEW,
         }
         if record.version:
@@ -332,19 +334,36 @@ class DynamoStore:
         return self._tables.launches_table if isinstance(record, Launch) else self._tables.ledger_table
 
     def _one(self, table: str, key: str, kind: type[T]) -> T | None:
+        if not possible_key(key):
+            return None  # DynamoDB refuses to look for what cannot be there
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
-        return _load(item, kind) if item else None
+        return _load(item, kind, table) if item else None
 
-    def _many(self, table: str, keys: Sequence[str], kind: type[T]) -> Iterator[T]:
-        """The rows of these keys, each once, in no order; what does not exist is left out."""
-        distinct = list(dict.fromkeys(keys))
-        for start in range(0, len(distinct), BATCH_GET):
-            asked = [{"pk": {"S": key}} for key in distinct[start : start + BATCH_GET]]
-            wanted: Any = {table: {"Keys": asked, "ConsistentRead": True}}
-            while wanted:
-                page = self._client.batch_get_item(RequestItems=wanted)
-                yield from (_load(item, kind) for item in page["Responses"].get(table, []))
-                wanted = page.get("UnprocessedKeys")
+    def _loaded(self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str) -> Iterator[T]:
+        """The rows that can be read; the others raise RowUnreadable, or are kept aside."""
+        for item in items:
+            try:
+                yield _load(item, kind, table)
+            except RowUnreadable as error:
+                if not self._skip_bad:
+                    raise
+                self.bad_rows[error.key] = error
+
+    def _many(self, table: str, keys: Iterable[str], kind: type[T]) -> Iterator[T]:
+        """The rows of these keys, each once, in no order; what does not, or cannot, exist is left out."""
+        wanted = [key for key in dict.fromkeys(keys) if possible_key(key)]
+        for start in range(0, len(wanted), BATCH_GET):
+            found: list[Mapping[str, Any]] = []
+
+            def read(left: Any, found: list[Mapping[str, Any]] = found) -> Sequence[Any]:
+                asked: Any = {table: {"Keys": left, "ConsistentRead": True}}
+                page = self._client.batch_get_item(RequestItems=asked)
+                found += page["Responses"].get(table, [])
+                unread: Any = page.get("UnprocessedKeys") or {}
+                return list(unread.get(table, {}).get("Keys", []))
+
+            until_done([{"pk": {"S": key}} for key in wanted[start : start + BATCH_GET]], read, self._pause)
+            yield from self._loaded(found, kind, table)
 
     def _scan(self, table: str) -> Iterator[Mapping[str, Any]]:
         for page in self._client.get_paginator("scan").paginate(TableName=table):
@@ -401,11 +420,9 @@ class DynamoStore:
             yield from page["Items"]
 
 
-def _of_batch(batch_id: str, state: JobState | None) -> tuple[str, dict[str, str]]:
-    if state is None:
-        return "in_batch = :v", {":v": batch_id}
-    return "in_batch = :v AND #s = :s", {":v": batch_id, ":s": str(state)}
-
-
-def _load(item: Mapping[str, Any], kind: type[T]) -> T:
-    return decode(kind, {name: _deserialize(value) for name, value in item.items()})
+def _load(item: Mapping[str, Any], kind: type[T], table: str) -> T:
+    try:
+        return decode(kind, {name: _deserialize(value) for name, value in item.items()})
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        key = str(next(iter(item.get("pk", {}).values()), "?"))
+        raise RowUnreadable(table, key, f"{type(error).__name__}: {str(error)[:200]}") from error

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
+from boto3.dynamodb.types import TypeSerializer
+
+from arcspot.aws.codec import encode
 from arcspot.domain.batches import Batch, Receipt, Sweep
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
+from arcspot.errors import StoreRefused
 from arcspot.ports import Record
 
 KEEP_FINISHED = timedelta(days=90)
@@ -20,6 +24,30 @@ SHARDS = 4
 REPORT_DUE = "REPORT"
 IN_FILES = "FILE"
 """What the index `by_batch` has in the place of a job's state for a receipt."""
+_serialize = TypeSerializer().serialize
+
+
+class TableNames(Protocol):
+    """Where the tables are: a function's Settings, or what the command line reads from the stack."""
+
+    @property
+    def jobs_table(self) -> str: ...
+    @property
+    def launches_table(self) -> str: ...
+    @property
+    def ledger_table(self) -> str: ...
+    @property
+    def events_table(self) -> str: ...
+
+
+def item_of(record: Record) -> dict[str, Any]:
+    """The row a record is stored as. Raises StoreRefused for a number that no row can hold."""
+    # A number grows by one with every write, so "unchanged since read" is one comparison.
+    data = {**encode(record), "version": record.version + 1, "pk": key_of(record), **index_of(record)}
+    try:
+        return {name: _serialize(value) for name, value in data.items()}
+    except (ArithmeticError, TypeError) as error:  # more than 38 digits, NaN, infinity
+        raise StoreRefused(f"{key_of(record)}: {type(error).__name__}: {error}") from error
 
 
 def key_of(record: Record) -> str:
@@ -49,6 +77,19 @@ def key_of(record: Record) -> str:
             return f"LEAK#{record.instance_id}"
         case Prices():
             return "PRICES"
+
+
+def kind_of(key: str) -> type[Job | Batch | Receipt | Sweep]:
+    """Of what a row of the jobs table is one, by its key: a damaged row may lack everything else."""
+    if key == "SWEEP":
+        return Sweep
+    prefix, found, _ = key.partition("#")
+    return {"BATCH": Batch, "FILE": Receipt, "PART": Receipt}.get(prefix, Job) if found else Job
+
+
+def is_job(key: str) -> bool:
+    """Whether a row of the jobs table, called so, is a job: whoever asks for one may give any text."""
+    return kind_of(key) is Job
 
 
 def receipt_key(key: str) -> str:
@@ -96,6 +137,13 @@ def index_of(record: Record) -> dict[str, Any]:
         else:
             extra["ttl"] = _expires(record.gone_at or record.created_at)
     return extra
+
+
+def of_batch(batch_id: str, state: JobState | None) -> tuple[str, dict[str, str]]:
+    """Condition and values of a query for a batch's jobs, of one state or of all."""
+    if state is None:
+        return "in_batch = :v", {":v": batch_id}
+    return "in_batch = :v AND #s = :s", {":v": batch_id, ":s": str(state)}
 
 
 def stamp(moment: datetime) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 
-from arcspot.errors import ConfigurationError, Conflict, FleetPaused, NoMoney, NoSlot
+from arcspot.errors import ConfigurationError, Conflict, FleetPaused, NoMoney, NoSlot, WrongState
 
 MICROS = 1_000_000
 SECONDS_PER_HOUR = 3_600
@@ -210,13 +210,13 @@ class Fleet:
     def asleep_now(self) -> Fleet:
         """Raises Conflict while a slot is taken: a launch is open, and somebody must watch it each minute."""
         if self.slots_taken:
-            raise Conflict(f"{self.slots_taken} launches are open")
+            raise WrongState(f"{self.slots_taken} launches are open")
         return replace(self, asleep=True)
 
     def take(self) -> Fleet:
         """Take one slot. Raises FleetPaused or NoSlot, and Conflict while the clock sleeps."""
         if self.asleep:
-            raise Conflict("the minute's rounds do not run: nobody would watch the launch")
+            raise WrongState("the minute's rounds do not run: nobody would watch the launch")
         if self.paused:
             raise FleetPaused(self.pause_reason or "the fleet is paused; `arcspot resume` lets it go on")
         if self.slots_available < 1:

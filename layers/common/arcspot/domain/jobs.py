@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from arcspot.errors import Conflict, LeaseLost
+from arcspot.domain.names import path_fault
+from arcspot.errors import LeaseLost, WrongState
 
 MAX_FAILURES = 2
 MAX_INTERRUPTIONS = 10
@@ -94,10 +95,16 @@ class Job:
         """Whether the job ended because no runner could read its file."""
         return self.state is JobState.DEAD and any(f": {words}" in self.reason for words in UNREAD)
 
+    @property
+    def needs_a_file(self) -> bool:
+        """Whether nobody could read the job's file, or nobody will: earlier releases took any key."""
+        over = self.state in (JobState.DONE, JobState.CANCELLED)
+        return self.unread or (path_fault(self.input.key) is not None and not over)
+
     def claimed(self, *, launch_id: str, now: datetime, lease_seconds: int) -> Job:
-        """Give the job to a launch. Raises Conflict unless it is READY and not cancelled."""
+        """Give the job to a launch. Raises WrongState unless it is READY and not cancelled."""
         if self.state is not JobState.READY or self.cancelled:
-            raise Conflict(f"job {self.job_id} is {self.state}, not READY")
+            raise WrongState(f"job {self.job_id} is {self.state}, not READY")
         fence = self.fence + 1
         lease = Lease(launch_id=launch_id, fence=fence, expires_at=now + timedelta(seconds=lease_seconds))
         return replace(
@@ -225,11 +232,11 @@ class Job:
     def reclaimed(self, *, now: datetime, silent: bool, why: str) -> Job:
         """Take a lease away from a launch that is over. Two silent deaths in a row end the job.
 
-        Raises Conflict when the job is not leased.
+        Raises WrongState when the job is not leased.
         """
         lease = self.lease
         if self.state is not JobState.LEASED or lease is None:
-            raise Conflict(f"job {self.job_id} is {self.state}, not leased")
+            raise WrongState(f"job {self.job_id} is {self.state}, not leased")
         deaths = self.silent_deaths + 1 if silent else 0
         base = replace(self, lease=None, silent_deaths=deaths, updated_at=now)
         if self.cancelled:
@@ -250,10 +257,12 @@ class Job:
         """A person wants it tried again: READY, with what was counted against it forgotten.
 
         The fence stays, so that whoever still works on an old attempt commits nothing.
-        Raises Conflict unless the job is DEAD or CANCELLED.
+        Raises WrongState unless the job is DEAD or CANCELLED.
         """
         if self.state not in (JobState.DEAD, JobState.CANCELLED):
-            raise Conflict(f"job {self.job_id} is {self.state}; only a DEAD or CANCELLED one is tried again")
+            raise WrongState(
+                f"job {self.job_id} is {self.state}; only a DEAD or CANCELLED one is tried again"
+            )
         return replace(
             self,
             state=JobState.READY,

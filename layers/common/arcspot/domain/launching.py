@@ -15,6 +15,7 @@ from arcspot.errors import (
     LaunchRefused,
     NoCapacity,
     RunnerGaveUp,
+    WrongState,
 )
 
 HOLD_UNKNOWN_SECONDS = 15 * 60
@@ -110,15 +111,15 @@ class Launch:
     def attempting(self, *, now: datetime) -> Launch:
         """Note that EC2 is about to be asked: from here on an instance may exist."""
         if self.state is not LaunchState.RESERVED:
-            raise Conflict(f"launch {self.launch_id} is {self.state}, not RESERVED")
+            raise WrongState(f"launch {self.launch_id} is {self.state}, not RESERVED")
         return self if self.attempted_at else replace(self, attempted_at=now)
 
     def adopted(self, instance: Instance, *, price: int, guessed: bool = False) -> Launch:
-        """Take the instance as this launch's. Raises Conflict when it has another one, or is over."""
+        """Take the instance as this launch's. Raises WrongState when it has another one, or is over."""
         if self.instance_id == instance.instance_id:
             return self
         if self.state is not LaunchState.RESERVED or self.instance_id:
-            raise Conflict(
+            raise WrongState(
                 f"launch {self.launch_id} is {self.state} with instance {self.instance_id or 'none'}"
             )
         return replace(
@@ -212,13 +213,13 @@ class Launch:
     def released(self, *, reason: str) -> Launch:
         """Close without an instance: only a definite refusal may do this."""
         if self.state is not LaunchState.RESERVED:
-            raise Conflict(f"launch {self.launch_id} is {self.state}; only a RESERVED one can be released")
+            raise WrongState(f"launch {self.launch_id} is {self.state}; only a RESERVED one can be released")
         return replace(self, state=LaunchState.RELEASED, reason=reason, task_token="")
 
     def settled(self, *, actual: int) -> Launch:
-        """Close for good. Raises Conflict when the instance is not known to be gone."""
+        """Close for good. Raises WrongState when the instance is not known to be gone."""
         if self.state is not LaunchState.GONE:
-            raise Conflict(f"launch {self.launch_id} is {self.state}; only a GONE one can be settled")
+            raise WrongState(f"launch {self.launch_id} is {self.state}; only a GONE one can be settled")
         return replace(self, state=LaunchState.SETTLED, actual=actual, task_token="", secret_sha256="")
 
 

@@ -10,11 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from arcspot.domain.predictions import MAX_PREDICTION_BYTES, Attempts, parse_prediction, read_prediction
 from arcspot.domain.tasks import Grid, Task
 
+__all__ = [
+    "MAX_PREDICTION_BYTES",
+    "Attempts",
+    "parse_prediction",
+    "read_prediction",
+]
+
 GridLike = Sequence[Sequence[int]]
-Attempts = tuple[Grid, Grid]
-"""Two answers to one test input, the better-liked first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +62,8 @@ def as_grid(rows: GridLike) -> Grid:
     return tuple(tuple(int(cell) for cell in row) for row in rows)
 
 
-def read_prediction(prediction: Sequence[Mapping[str, GridLike]]) -> tuple[Attempts, ...]:
-    """The attempts of a ``prediction.json``, one pair per test input.
-
-    ``prediction`` is Kaggle's form, ``[{"attempt_1": grid, "attempt_2": grid}, ...]``.
-    Raises KeyError when an attempt is missing.
-    """
-    return tuple((as_grid(each["attempt_1"]), as_grid(each["attempt_2"])) for each in prediction)
-
-
 def write_prediction(attempts: Iterable[tuple[GridLike, GridLike]]) -> list[dict[str, list[list[int]]]]:
-    """The JSON-ready form of ``prediction.json``; the inverse of `read_prediction`."""
+    """The JSON-ready form of ``prediction.json``; the inverse of `predictions.read_prediction`."""
     return [
         {
             name: [list(row) for row in as_grid(grid)]
@@ -111,8 +108,20 @@ def total(scores: Iterable[Score]) -> BatchScore | None:
     )
 
 
+def placeholder(tests: int) -> list[dict[str, list[list[int]]]]:
+    """What a submission has for a task without an answer: Kaggle's own sample grid, for each test input.
+
+    https://www.kaggle.com/competitions/arc-prize-2025/overview/evaluation
+    """
+    blank = [[0, 0], [0, 0]]
+    return [{"attempt_1": blank, "attempt_2": blank} for _ in range(tests)]
+
+
 def submission(predictions: Mapping[str, Sequence[Mapping[str, GridLike]]]) -> dict[str, Any]:
-    """Kaggle's ``submission.json``: task id to its ``prediction.json``, ids in order."""
+    """Kaggle's ``submission.json``: task id to its ``prediction.json``, ids in order.
+
+    Raises AnswerRefused.
+    """
     return {
         task_id: write_prediction(read_prediction(predictions[task_id])) for task_id in sorted(predictions)
     }

@@ -48,7 +48,7 @@ def _freed(ports: Ports, job_id: str, now: datetime) -> bool:
         ports.store.write(job.reclaimed(now=now, silent=False, why="unattended: its launch no longer has it"))
         return True
 
-    freed = until_written(act)
+    freed = until_written(act, ports.pause)
     if freed:
         ports.store.record(Event(f"job#{job_id}", now, "unattended", "its launch no longer had it"))
     return freed

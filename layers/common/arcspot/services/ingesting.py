@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from arcspot.domain import tasks
+from arcspot.domain import names, tasks
 from arcspot.domain.batches import Batch, Receipt, in_parts, refused_in_words
-from arcspot.domain.jobs import DEFAULT_LANE, Job, TaskInput
+from arcspot.domain.jobs import DEFAULT_LANE, Job, JobState, TaskInput
 from arcspot.domain.tasks import Fault, Task
 from arcspot.errors import ObjectUnreadable, RecordMissing
 from arcspot.ports import Event, Fetched, Ports, Store
@@ -19,8 +19,9 @@ from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimated_seconds
 from arcspot.settings import Settings
 
-TASKS_PREFIX = "tasks/"
-DEFAULT_BATCH = "default"
+TASKS_PREFIX = names.TASKS
+DEFAULT_BATCH = names.DEFAULT_BATCH
+batch_of = names.batch_of
 # What is read at once: a function of 1 GB holds it, parsed as well.
 GROUP_FILES = 100
 GROUP_BYTES = 16 * 1024 * 1024
@@ -54,8 +55,9 @@ class Dropped:
 class Outcome:
     """What became of a file: the jobs it stands for (new or known), and its faults in words.
 
-    `stale`: a later version was handled already. `gone`: there is no such file any more. `error` is what
-    kept it from being handled; nothing is known of it then, and it is worth another try.
+    `stale`: a later version was handled already. `gone`: there is no such file any more, or never was one
+    where the object only marks a folder. `error` is what kept it from being handled; nothing is known of it
+    then, and it is worth another try.
     """
 
     key: str
@@ -69,12 +71,6 @@ class Outcome:
     @property
     def new_jobs(self) -> int:
         return sum(new for _, _, new in self.jobs)
-
-
-def batch_of(key: str) -> str:
-    """The batch a key belongs to: the first folder below `tasks/`."""
-    first, slash, _ = key.removeprefix(TASKS_PREFIX).partition("/")
-    return first if slash and first else DEFAULT_BATCH
 
 
 def config_of(settings: Settings, run: str = "") -> dict[str, Any]:
@@ -144,11 +140,11 @@ def _together(ports: Ports, settings: Settings, drops: Sequence[Dropped], now: d
     batches = {outcome.batch_id for outcome in handled}
     # Due before the receipts are there, so that they are reported if this is the last thing that happens.
     for batch_id in batches:
-        _due(ports.store, batch_id, now, touched=False)
-    written = _write_receipts(ports.store, [receipt for _, receipt in changed])
+        _due(ports, batch_id, now, touched=False)
+    written = _write_receipts(ports, [receipt for _, receipt in changed])
     fresh = Counter(receipt.batch_id for receipt in written if receipt.version == 0)
     for batch_id in {receipt.batch_id for _, receipt in changed}:
-        _due(ports.store, batch_id, now, files=fresh[batch_id])
+        _due(ports, batch_id, now, files=fresh[batch_id])
     if events := [event for outcome in handled for event in _events(outcome, now)]:
         ports.store.record(*events)
     return [outcomes[dropped] for dropped in drops]
@@ -176,6 +172,7 @@ class _File:
     faults: tuple[Fault, ...]
     version: str
     etag: str = ""
+    refused: int = 1
 
 
 def _read(ports: Ports, drops: Sequence[Dropped]) -> dict[Dropped, _File | Outcome]:
@@ -183,7 +180,9 @@ def _read(ports: Ports, drops: Sequence[Dropped]) -> dict[Dropped, _File | Outco
     found: dict[Dropped, _File | Outcome] = {}
     for dropped in drops:
         fault = tasks.key_fault(dropped.key) or tasks.size_fault(dropped.key, dropped.size)
-        if fault is not None:
+        if names.folder_marker(dropped.key, dropped.size):
+            found[dropped] = Outcome(key=dropped.key, batch_id=dropped.batch_id, gone=True)
+        elif fault is not None:
             found[dropped] = _File((), (fault,), dropped.object_version)
     wanted = [dropped for dropped in drops if dropped not in found]
     bodies = ports.objects.fetch_many([(d.key, d.object_version or None) for d in wanted])
@@ -194,7 +193,8 @@ def _file(dropped: Dropped, body: Fetched | Exception) -> _File | Outcome:
     if isinstance(body, Fetched):
         file = tasks.read_task_file(dropped.key, body.body)
         # The version that was read is the one that runs, whatever is dropped there meanwhile.
-        return _File(file.tasks, file.faults, dropped.object_version or body.version, body.etag)
+        version = dropped.object_version or body.version
+        return _File(file.tasks, file.faults, version, body.etag, file.refused)
     if isinstance(body, ObjectUnreadable):
         fault = Fault("$", "an object that can be read", str(body))
         return _File((), (fault,), dropped.object_version)
@@ -226,23 +226,27 @@ def _jobs(
             wanted.append(_job(settings, dropped, file.version, task, seconds, lane, moment))
     found = ports.store.add(wanted)
     for job in wanted:
-        if found[job.job_id].unread and found[job.job_id].input != job.input:
+        if found[job.job_id].needs_a_file and found[job.job_id].input != job.input:
             found[job.job_id] = _read_from(ports, job, now)
     return found
 
 
 def _read_from(ports: Ports, dropped: Job, now: datetime) -> Job:
-    """A job that ended because nobody could read its file, with the file that was dropped now."""
+    """A job that has no file that can be read, with the file that was dropped now."""
 
     def act() -> Job:
         job = ports.store.job(dropped.job_id)
-        if job is None or not job.unread:
+        if job is None or not job.needs_a_file:
             return job or dropped
-        again = replace(job.revived(now=now), input=dropped.input, reason="its file was dropped again")
+        awake = job if job.state is not JobState.DEAD else job.revived(now=now)
+        batch_id = job.batch_id if names.path_fault(job.input.key) is None else dropped.batch_id
+        again = replace(
+            awake, input=dropped.input, batch_id=batch_id, reason="its file was dropped again", updated_at=now
+        )
         ports.store.write(again)
         return replace(again, version=again.version + 1)
 
-    return until_written(act)
+    return until_written(act, ports.pause)
 
 
 def _job(
@@ -300,7 +304,7 @@ def _settled(
         etag=file.etag,
         entries=tuple((task_id, job_id) for task_id, job_id, _ in entries),
         refusals=refused_in_words(refusals),
-        refused=len(refusals),
+        refused=file.refused,
         version=before.version if before else 0,
     )
     return Outcome(dropped.key, dropped.batch_id, tuple(entries), refusals), receipt
@@ -337,16 +341,16 @@ def _say_refused(ports: Ports, dropped: Dropped, file: _File, receipt: Receipt) 
     ports.objects.write(key, text.encode("utf-8", "backslashreplace"), content_type="application/json")
 
 
-def _write_receipts(store: Store, receipts: Sequence[Receipt]) -> list[Receipt]:
+def _write_receipts(ports: Ports, receipts: Sequence[Receipt]) -> list[Receipt]:
     """Write each; of two that tell of one file the later version stays. Those nobody else had written."""
     rows = [row for receipt in receipts for row in in_parts(receipt)]
     more = [row for row in rows if row.part]
     # Parts are new or the same as what is there; the first rows say that they count.
-    store.write_each(more)
+    ports.store.write_each(more)
     firsts = [row for row in rows if not row.part]
-    lost = store.write_each(firsts)
+    lost = ports.store.write_each(firsts)
     for row in lost:
-        until_written(lambda row=row: _write_receipt(store, row))  # type: ignore[misc]
+        until_written(lambda row=row: _write_receipt(ports.store, row), ports.pause)  # type: ignore[misc]
     return [row for row in firsts if row not in lost]
 
 
@@ -356,8 +360,8 @@ def _write_receipt(store: Store, receipt: Receipt) -> None:
         store.write(replace(receipt, version=there.version if there else 0))
 
 
-def _due(store: Store, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:
-    until_written(lambda: batch_due(store, batch_id, now, files=files, touched=touched))
+def _due(ports: Ports, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:
+    until_written(lambda: batch_due(ports.store, batch_id, now, files=files, touched=touched), ports.pause)
 
 
 def batch_due(store: Store, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:
@@ -371,4 +375,5 @@ def batch_due(store: Store, batch_id: str, now: datetime, *, files: int = 0, tou
 
 
 def rejected_key(key: str) -> str:
-    return f"rejected/{key}.json"
+    """Where the refusal of a key is kept for people: shortened where it would be longer than S3 takes."""
+    return names.derived_key("rejected/", key)

@@ -10,13 +10,13 @@ from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
 from arcspot.domain.quotas import fitting
 from arcspot.domain.refusal_mail import refusal_mail
 from arcspot.errors import (
-    Conflict,
     LaunchMisconfigured,
     LaunchRefused,
     LaunchThrottled,
     LaunchUnknown,
     RecordMissing,
     RunnerGaveUp,
+    WrongState,
 )
 from arcspot.ports import Event, FleetOrder, Ports
 from arcspot.services import money
@@ -34,7 +34,7 @@ def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> d
     before it is raised. They stay held for the watchdog to resolve after an unclear answer, a throttle,
     and any refusal of a later call: the one before may have started an instance.
     """
-    row, again = until_written(lambda: _attempt(ports, launch_id, now))
+    row, again = until_written(lambda: _attempt(ports, launch_id, now), ports.pause)
     if row.instance_id:
         return _told(row)
     try:
@@ -74,8 +74,8 @@ def adopt(ports: Ports, settings: Settings, launch_id: str, instance: Instance, 
         return adopted, adopted != row
 
     try:
-        row, new = until_written(act)
-    except Conflict as over:
+        row, new = until_written(act, ports.pause)
+    except WrongState as over:  # a lost race or a busy store says nothing against the instance
         ports.compute.terminate(instance.instance_id)
         raise LaunchMisconfigured(f"{over}; {instance.instance_id} was terminated") from over
     if new:
@@ -96,7 +96,7 @@ def arm(ports: Ports, launch_id: str, now: datetime) -> None:
         if not known.armed:
             ports.store.write(replace(known, armed=True))
 
-    until_written(act)
+    until_written(act, ports.pause)
     ports.store.record(
         Event(f"launch#{launch_id}", now, "armed", f"ends at {row.hard_deadline + TIMER_GRACE}")
     )
@@ -118,7 +118,7 @@ def place(ports: Ports, settings: Settings, launch_id: str, instance: Instance, 
         if placed != row:
             ports.store.write(placed)
 
-    until_written(act)
+    until_written(act, ports.pause)
 
 
 def _price(ports: Ports, settings: Settings, instance: Instance, now: datetime) -> tuple[int, bool]:
@@ -150,7 +150,7 @@ def wait_for(ports: Ports, launch_id: str, *, phase: str, token: str) -> None:
             ports.store.write(waiting)
         return waiting
 
-    answer(ports, until_written(act))
+    answer(ports, until_written(act, ports.pause))
 
 
 def answer(ports: Ports, row: Launch) -> None:
@@ -203,7 +203,7 @@ def _note(ports: Ports, launch_id: str, words: str) -> None:
         if row.state is LaunchState.RESERVED and not row.reason:
             ports.store.write(replace(row, reason=words))
 
-    until_written(act)
+    until_written(act, ports.pause)
 
 
 def trip_breaker(ports: Ports, error: LaunchRefused | RunnerGaveUp, now: datetime) -> tuple[Breaker, Breaker]:
@@ -216,7 +216,7 @@ def trip_breaker(ports: Ports, error: LaunchRefused | RunnerGaveUp, now: datetim
             ports.store.write(after)
         return before, after
 
-    return until_written(act)
+    return until_written(act, ports.pause)
 
 
 def close_breaker(ports: Ports, *, after_launch: bool) -> None:
@@ -228,7 +228,7 @@ def close_breaker(ports: Ports, *, after_launch: bool) -> None:
         if breaker.error and not (after_launch and needs_a_job):
             ports.store.write(breaker.closed())
 
-    until_written(act)
+    until_written(act, ports.pause)
 
 
 def _row(ports: Ports, launch_id: str) -> Launch:

@@ -28,7 +28,7 @@ def open_books(ports: Ports, settings: Settings, now: datetime) -> tuple[Ledger,
             return act()
         return wanted_ledger, wanted_fleet
 
-    return until_written(act)
+    return until_written(act, ports.pause)
 
 
 def reserve(
@@ -67,7 +67,7 @@ def reserve(
         return launch
 
     # Overtaken once is overtaken: whoever decided on another fleet must decide again, not try again.
-    launch = until_written(act) if fleet_version is None else act()
+    launch = until_written(act, ports.pause) if fleet_version is None else act()
     ports.store.record(Event(f"launch#{launch_id}", now, "reserved", f"{launch.reserve} micro-dollars held"))
     announce(ports, launch.period, now)
     return launch
@@ -84,7 +84,7 @@ def release(ports: Ports, launch_id: str, reason: str, now: datetime) -> None:
         ports.store.write(launch.released(reason=reason), ledger.settle(launch.reserve, 0), fleet.give_back())
         return True
 
-    if until_written(act):
+    if until_written(act, ports.pause):
         ports.store.record(Event(f"launch#{launch_id}", now, "released", reason))
 
 
@@ -110,7 +110,7 @@ def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> i
         ports.store.write(closed, ledger.settle(launch.reserve, closed.actual), fleet.give_back())
         return closed, True
 
-    launch, wrote = until_written(act)
+    launch, wrote = until_written(act, ports.pause)
     if wrote:
         ports.store.record(
             Event(f"launch#{launch_id}", now, "settled", f"{launch.actual} micro-dollars spent")
@@ -139,7 +139,7 @@ def book_leak(ports: Ports, settings: Settings, instance: Instance, now: datetim
         ports.store.write(ledger.book(cost), leak)
         return True
 
-    if until_written(act):
+    if until_written(act, ports.pause):
         ports.store.record(
             Event(f"launch#{instance.launch_id}", now, "leak", f"{instance.instance_id} {cost}")
         )
@@ -204,7 +204,7 @@ def announce(ports: Ports, period: str, now: datetime) -> None:
             ports.store.write(ledger.told(crossed))
         return ledger, crossed
 
-    ledger, crossed = until_written(act)
+    ledger, crossed = until_written(act, ports.pause)
     if crossed:
         committed = (ledger.settled + ledger.reserved) / MICROS
         ports.mail.send(
@@ -226,7 +226,7 @@ def note_waiting(ports: Ports, reason: str, now: datetime) -> None:
             ports.store.write(fleet.waiting_for(reason, now))
             ports.store.record(Event("fleet", now, "waits" if reason else "waits no more", reason))
 
-    until_written(act)
+    until_written(act, ports.pause)
 
 
 def pause(ports: Ports, settings: Settings, now: datetime, *, paused: bool, reason: str) -> Fleet:
@@ -239,7 +239,7 @@ def pause(ports: Ports, settings: Settings, now: datetime, *, paused: bool, reas
             ports.store.write(changed)
         return changed
 
-    return until_written(act)
+    return until_written(act, ports.pause)
 
 
 def _launch(ports: Ports, launch_id: str) -> Launch:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
+from arcspot.domain.faults import encodable
 from arcspot.services.ingesting import TASKS_PREFIX, Dropped
 
 
@@ -28,9 +29,13 @@ def drops_in(message: Mapping[str, Any], bucket: str = "") -> Sequence[Dropped]:
     return tuple(
         _dropped(each["object"])
         for each in told
-        if str(each.get("object", {}).get("key", "")).startswith(TASKS_PREFIX)
+        if _ours(str(each.get("object", {}).get("key", "")))
         and bucket in ("", each.get("bucket", {}).get("name", bucket))
     )
+
+
+def _ours(key: str) -> bool:
+    return key.startswith(TASKS_PREFIX) and encodable(key)  # S3 has no key that is no UTF-8
 
 
 def _decoded(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from arcspot.domain import reporting, scoring, tasks
 from arcspot.domain.batches import Batch, refused_job
 from arcspot.domain.jobs import Job, JobState
-from arcspot.errors import Conflict
+from arcspot.errors import AnswerRefused, Conflict
 from arcspot.ports import Event, Ports
 from arcspot.services.contents import Contents, Entry, contents
 from arcspot.settings import Settings
@@ -56,11 +56,8 @@ def report(ports: Ports, batch: Batch, found: Contents, now: datetime) -> bool:
         batch.batch_id, lines, seconds=(end - start).total_seconds(), generated_at=now
     )
     prefix = f"reports/{batch.batch_id}/"
-    predictions = {
-        entry.task_id: files.prediction(entry.job)
-        for entry in found.entries
-        if entry.job.state is JobState.DONE
-    }
+    answers = {e.task_id: files.attempts(e.job) for e in found.entries if e.job.state is JobState.DONE}
+    predictions = {task_id: scoring.write_prediction(each) for task_id, each in answers.items() if each}
     _write(ports, prefix + "submission.json", json.dumps(scoring.submission(predictions)), "application/json")
     _write(ports, prefix + "summary.json", json.dumps(_plain(summary)), "application/json")
     _write(ports, prefix + "index.html", reporting.batch_page(summary, lines), "text/html; charset=utf-8")
@@ -93,10 +90,15 @@ class _Files:
             self._parsed[source] = {task.task_id: task for task in found}
         return self._parsed[source].get(job.task_id)
 
-    def prediction(self, job: Job) -> list[dict[str, list[list[int]]]]:
+    def attempts(self, job: Job) -> tuple[scoring.Attempts, ...]:
+        """The job's answer; none where its file is gone or holds no answer."""
         body = self._bodies.get((_prediction_key(job), None))
-        answer = json.loads(body) if body is not None else []
-        return answer if isinstance(answer, list) else []
+        task = self.task(job)
+        tests = len(task.test_inputs) if task is not None else None
+        try:
+            return scoring.parse_prediction(body, tests=tests) if body is not None else ()
+        except AnswerRefused:
+            return ()
 
 
 def _source(job: Job) -> tuple[str, str | None]:
@@ -123,7 +125,7 @@ def _line(files: _Files, entry: Entry) -> reporting.JobLine:
     if task is not None:
         task = replace(task, task_id=entry.task_id)
     done = job.state is JobState.DONE
-    attempts = scoring.read_prediction(files.prediction(job)) if done else ()
+    attempts = files.attempts(job) if done else ()
     return reporting.JobLine(
         task_id=entry.task_id,
         job_id=job.job_id,

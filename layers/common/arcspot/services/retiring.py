@@ -35,7 +35,7 @@ def reclaim(
             ports.store.write(drained)
         return drained != row and row.state is LaunchState.LAUNCHED
 
-    if until_written(drain):
+    if until_written(drain, ports.pause):
         error = RunnerGaveUp(f"the instance of {launch_id} never said hello: {reason}")
         launching.trip_breaker(ports, error, now)
     held = _row(ports, launch_id).leases
@@ -56,7 +56,7 @@ def reclaim_job(
         ports.store.write(job.reclaimed(now=now, silent=silent, why=reason), row.returned(job_id))
         return True
 
-    taken = until_written(act)
+    taken = until_written(act, ports.pause)
     if taken:
         ports.store.record(Event(f"job#{job_id}", now, "reclaimed", f"from {launch_id}: {reason}"))
     return taken
@@ -97,7 +97,7 @@ def mark_gone(ports: Ports, launch_id: str, *, ended_at: datetime | None, now: d
         if marked != row:
             ports.store.write(marked)
 
-    until_written(act)
+    until_written(act, ports.pause)
 
 
 def settle(ports: Ports, settings: Settings, launch_id: str, *, silent: bool, now: datetime) -> int:

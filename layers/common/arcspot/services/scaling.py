@@ -44,7 +44,7 @@ def scale(
     whoever comes second looks again.
     """
     started: list[str] = []
-    for _ in range(LOOKS):
+    for look in range(1, LOOKS + 1):
         room, market = _room(ports, settings, now)
         backlog = _backlog(ports, settings, now, room)
         if room.asleep and (kicked or backlog.jobs):
@@ -54,6 +54,7 @@ def scale(
         try:
             waits_for = _reserve_and_start(ports, settings, now, decision, room, new_id, started, market)
         except Conflict:
+            ports.pause(look)
             continue
         # Jobs that wait while an instance for them boots wait for that, and are told so.
         on_its_way = "boot" if backlog.jobs and not waits_for and (room.spare or started) else ""

@@ -14,7 +14,7 @@ from arcspot.domain.budget import share_usd_micros
 from arcspot.domain.identity import Caller
 from arcspot.domain.jobs import Estimate, Job, JobState
 from arcspot.domain.launching import Instance, Launch, LaunchState
-from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
+from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp, StoreBusy
 from arcspot.ports import Event, Ports
 from arcspot.services import checkpoints, launching, retiring
 from arcspot.services.asking import leases_of, number, percent, summary_of, sums, text
@@ -90,7 +90,7 @@ class Door:
             self.ports.store.write(greeted)
             return greeted
 
-        row = until_written(act)
+        row = until_written(act, self.ports.pause)
         self.ports.store.record(Event(f"launch#{launch_id}", self.now, "hello", host))
         launching.answer(self.ports, self._row(launch_id))
         return {
@@ -111,11 +111,18 @@ class Door:
             if len(leases) == want:
                 break
             try:
-                claimed = until_written(lambda job=job: self._claim(row.launch_id, job.job_id))  # type: ignore[misc]
+                claimed = until_written(
+                    lambda job=job: self._claim(row.launch_id, job.job_id),  # type: ignore[misc]
+                    self.ports.pause,
+                )
             except LaunchClosed:
                 return {"leases": leases, "drain": True}
             except Conflict:
                 continue
+            except StoreBusy:
+                if not leases:
+                    raise
+                break  # what was claimed must reach its runner: nobody else will work on it
             leases.append(self._lease(claimed))
         self._beat(row)
         return {"leases": leases, "drain": False}
@@ -126,7 +133,10 @@ class Door:
         for lease in leases_of(request):
             job_id = text(lease, "job_id")
             try:
-                until_written(lambda lease=lease: self._extend(row.launch_id, lease))  # type: ignore[misc]
+                until_written(
+                    lambda lease=lease: self._extend(row.launch_id, lease),  # type: ignore[misc]
+                    self.ports.pause,
+                )
             except LeaseLost:
                 job = self.ports.store.job(job_id)
                 (cancelled if job is not None and job.cancelled else lost).append(job_id)
@@ -178,7 +188,7 @@ class Door:
             self.ports.store.write(done, self._row(row.launch_id).returned(job_id))
             return True
 
-        if until_written(act):
+        if until_written(act, self.ports.pause):
             self.ports.store.record(
                 Event(f"job#{job_id}", self.now, "done", f"{seconds:.1f} s on {row.launch_id}")
             )
@@ -203,7 +213,7 @@ class Door:
             self.ports.store.write(failed, self._row(row.launch_id).returned(job_id))
             return failed
 
-        job = until_written(act)
+        job = until_written(act, self.ports.pause)
         self.ports.store.record(Event(f"job#{job_id}", self.now, "failed", reason))
         return {"state": str(job.state)}
 
@@ -213,7 +223,10 @@ class Door:
             raise BadRequest(f"why: expected interrupted, draining or cancelled, found {why!r}")
         for lease in leases_of(request):
             try:
-                until_written(lambda lease=lease: self._release(row, lease, why))  # type: ignore[misc]
+                until_written(
+                    lambda lease=lease: self._release(row, lease, why),  # type: ignore[misc]
+                    self.ports.pause,
+                )
             except LeaseLost:
                 continue  # Reclaimed or released before: nothing is in this runner's hands any more.
         return {}
@@ -232,7 +245,7 @@ class Door:
                 self.ports.store.write(leaving)
             return leaving
 
-        left = until_written(act)
+        left = until_written(act, self.ports.pause)
         if why == "gave_up":
             launching.trip_breaker(
                 self.ports, RunnerGaveUp(f"{left.instance_id} could not work; see logs/"), self.now
@@ -366,7 +379,7 @@ class Door:
                 self.ports.store.write(heard)
             return heard
 
-        heard = until_written(act)
+        heard = until_written(act, self.ports.pause)
         if heard.task_token and heard.token_phase == "serve":
             self.ports.workflow.beat(heard.task_token)
         else:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
+from arcspot.domain import names
 from arcspot.domain.batches import Sweep
-from arcspot.errors import Conflict
+from arcspot.errors import Conflict, TaskFileRefused
 from arcspot.ports import Listed, Ports
 from arcspot.services.ingesting import (
     TASKS_PREFIX,
@@ -116,8 +117,11 @@ def submit_again(
     The same turn told twice is one run: its name has the minute in it, and a file that has the run's
     receipt is not read again. So a turn is worked off in pieces: returns the outcomes of this piece,
     and how many files there was not `enough_time` for. A piece does at least one group, whatever the time.
+    Raises TaskFileRefused when no batch can be called so.
     """
     run = f"{name}-{now:%Y%m%dT%H%M}"
+    if refusal := names.batch_refusal(run):
+        raise TaskFileRefused(f"the run {refusal}")
     waiting: list[Dropped] = []
     done = 0
     listed = (item for item in ports.objects.listing(prefix) if item.key.endswith(".json"))
@@ -144,7 +148,7 @@ def _count(ports: Ports, run: str, receipts: int, now: datetime) -> None:
             batch_due(ports.store, run, now, touched=False)
 
     if receipts:
-        until_written(act)
+        until_written(act, ports.pause)
 
 
 def _ingest(ports: Ports, settings: Settings, drops: Iterable[Dropped], now: datetime) -> list[Outcome]:

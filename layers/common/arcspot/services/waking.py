@@ -35,7 +35,7 @@ def wake(ports: Ports, now: datetime, why: str, *, sure: bool = False) -> bool:
         ports.store.write(known.woken())
         return True
 
-    woken = until_written(act)
+    woken = until_written(act, ports.pause)
     if woken:
         ports.store.record(Event("fleet", now, "wakes", why))
     return woken

@@ -177,7 +177,7 @@ def _drain(ports: Ports, launch_id: str, reason: str) -> bool:
         ports.store.write(row.asked_to_drain(reason=reason))
         return True
 
-    return until_written(act)
+    return until_written(act, ports.pause)
 
 
 def _warn_of_idle_gpu(ports: Ports, step: Step, now: datetime) -> None:
@@ -188,7 +188,7 @@ def _warn_of_idle_gpu(ports: Ports, step: Step, now: datetime) -> None:
         ports.store.write(replace(row, gpu_warned=True))
         return True
 
-    if until_written(act):
+    if until_written(act, ports.pause):
         ports.mail.send(
             "arcspot: a GPU idles while its runner holds work",
             f"{step.instance_id} (launch {step.launch_id}) has leased jobs, but its GPU does nothing. "
@@ -228,7 +228,7 @@ def _remembered(
             ports.store.write(updated)
         return known, updated
 
-    earlier, updated = until_written(act)
+    earlier, updated = until_written(act, ports.pause)
     return dict(earlier.since), updated.door_ill_at
 
 

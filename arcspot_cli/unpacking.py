@@ -1,0 +1,153 @@
+"""What a runner left of one attempt, as files, each held against its manifest.
+
+Nothing in the bucket is trusted: sizes are asked before anything is read, names are plain or refused, and
+whatever is wrong is one CommandFailed that names the object and the next step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from arcspot.domain import scoring
+from arcspot.domain.jobs import Job
+from arcspot.errors import AnswerRefused, ObjectUnreadable, RecordMissing
+from arcspot_cli import faults, folders
+from arcspot_cli.errors import CommandFailed
+
+MANIFEST = "manifest.json"
+PREDICTION = "prediction.json"
+ABOUT = "arcspot.json"
+"""Written beside a result's files; none of them may be called so."""
+
+MAX_MANIFEST_BYTES = 1024 * 1024
+MAX_FILE_BYTES = 128 * 1024 * 1024  # weights have 1 to 20 MB
+MAX_FILES = 100
+AGAIN = "run the command again, and if it stays so, look at the object's versions"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Objects(Protocol):
+    """What of the bucket is asked."""
+
+    def read(self, key: str, *, version: str | None = None) -> bytes: ...
+    def size(self, key: str) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a manifest says of a file. `size` is None where it says nothing."""
+
+    sha256: str
+    size: int | None
+
+
+Have = Callable[[str, Promise], bool]
+"""Whether a file is there already, as it is promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A result in the bucket: its manifest's bytes, and what that promises by the files' names."""
+
+    bucket: Objects
+    prefix: str
+    manifest: bytes
+    promises: Mapping[str, Promise]
+
+    def files(self, have: Have = lambda name, promise: False) -> Iterator[tuple[str, bytes]]:
+        """Every file but the manifest and those that are there already. Raises CommandFailed."""
+        for name, promise in self.promises.items():
+            if have(name, promise):
+                continue
+            key = self.prefix + name
+            most = scoring.MAX_PREDICTION_BYTES if name == PREDICTION else MAX_FILE_BYTES
+            body = read(self.bucket, key, most=most, size=promise.size)
+            if hashlib.sha256(body).hexdigest() != promise.sha256:
+                raise CommandFailed(f"{key} is not what its manifest promises; {AGAIN}")
+            yield name, body
+
+
+def left(bucket: Objects, job: Job) -> Left:
+    """Look for a job's result. Raises CommandFailed."""
+    prefix = job.result_prefix
+    manifest = read(bucket, prefix + MANIFEST, most=MAX_MANIFEST_BYTES)
+    return Left(bucket, prefix, manifest, _promises(prefix + MANIFEST, manifest, job))
+
+
+def prediction(bucket: Objects, job: Job, *, tests: int | None = None) -> tuple[scoring.Attempts, ...]:
+    """A job's answer alone. Raises CommandFailed."""
+    key = job.result_prefix + PREDICTION
+    return attempts(key, read(bucket, key, most=scoring.MAX_PREDICTION_BYTES), tests=tests)
+
+
+def attempts(key: str, body: bytes, *, tests: int | None = None) -> tuple[scoring.Attempts, ...]:
+    """The attempts in the bytes of a prediction. Raises CommandFailed, which names `key`."""
+    try:
+        return scoring.parse_prediction(body, tests=tests)
+    except AnswerRefused as error:
+        raise CommandFailed(f"{key} is no answer: {error}; its job's log tells why") from error
+
+
+def read(bucket: Objects, key: str, *, most: int, size: int | None = None) -> bytes:
+    """An object of at most `most` bytes, and of `size` where that is known. Raises CommandFailed."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        found = bucket.size(key)
+        if found is None:
+            raise CommandFailed(f"{key}: {faults.GONE}")
+        if size is not None and found != size:
+            raise CommandFailed(f"{key} has {found:,} bytes and its manifest promises {size:,}; {AGAIN}")
+        if found > most:
+            raise CommandFailed(
+                f"{key} has {found:,} bytes; no more than {most:,} are read, so it stays there"
+            )
+        return bucket.read(key)
+    except RecordMissing as error:
+        raise CommandFailed(f"{key}: {faults.GONE}") from error
+    except (BotoCoreError, ClientError, ObjectUnreadable) as error:
+        raise CommandFailed(f"{key}: {faults.words(error)}") from error
+
+
+def promised(manifest: object) -> dict[str, Promise]:
+    """The files that a parsed manifest names. Raises ValueError, in words, for one that is none."""
+    files = manifest.get("files") if isinstance(manifest, Mapping) else None
+    if not isinstance(files, Mapping):
+        raise ValueError('expected an object with "files"')
+    if len(files) > MAX_FILES:
+        raise ValueError(f"expected at most {MAX_FILES} files; found {len(files):,}")
+    if PREDICTION not in files:
+        raise ValueError(f"it names no {PREDICTION}")
+    if len({folders.same(name) for name in files} | {MANIFEST, ABOUT}) < len(files) + 2:
+        raise ValueError(f"two of its names are one to some systems, or one is {MANIFEST} or {ABOUT}")
+    return {name: _promise(name, told) for name, told in files.items()}
+
+
+def _promise(name: str, told: object) -> Promise:
+    if folders.plain(name) != name or name.startswith("."):
+        raise ValueError(f"it names {name[:200]!r}, which is no plain file name")
+    sha256, size = (told.get("sha256"), told.get("bytes")) if isinstance(told, Mapping) else (None, None)
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise ValueError(f"it gives no sha256 of {name}")
+    if size is not None and (type(size) is not int or size < 0):
+        raise ValueError(f"it gives no size of {name}")
+    return Promise(sha256, size)
+
+
+def _promises(key: str, body: bytes, job: Job) -> dict[str, Promise]:
+    try:
+        manifest: Any = json.loads(body)
+        promises = promised(manifest)
+    except RecursionError:
+        raise CommandFailed(f"{key} is no manifest: it nests without end; {AGAIN}") from None
+    except ValueError as error:  # of json as well, and of text that is no UTF-8
+        raise CommandFailed(f"{key} is no manifest: {error}; {AGAIN}") from error
+    for name, known in (("job_id", job.job_id), ("fence", job.fence)):
+        if manifest.get(name, known) != known:
+            raise CommandFailed(f"{key} tells of another {name}, {manifest[name]!r:.100}; {AGAIN}")
+    return promises
