@@ -28,11 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A stack at one moment.
-
-    `look` leaves answered jobs out of `jobs` and counts them in `answered`: of 100,000 most are. `faults` are
-    the rows that cannot be read.
-    """
+    """A stack at one moment. `faults` are the rows that cannot be read."""
 
     now: datetime
     jobs: tuple[Job, ...]
@@ -40,14 +36,11 @@ class Look:
     ledger: Ledger | None
     fleet: Fleet | None
     disk_gb: int
-    answered: int = 0
     faults: tuple[Fault, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many jobs there are of each state, those that are answered and not in `jobs` too."""
         known = Counter(str(job.state) for job in self.jobs)
-        known[str(JobState.DONE)] += self.answered
         return {str(state): known[state] for state in JobState if known[state]}
 
     @property
@@ -90,24 +83,18 @@ def look(
     if job_ids is not None:
         rows = store.jobs(job_ids).values()
     else:
-        rows = lines_of_batch(store, batch) if batch else _all(store)
-    jobs, answered = [], 0
-    for job in through(rows):
-        if job.state is JobState.DONE:
-            answered += 1
-        else:
-            jobs.append(slim(job))
+        rows = _lines(store, batch) if batch else _all(store)
+    jobs = tuple(slim(job) for job in through(rows))
     launches = tuple(sorted(store.every_launch(), key=lambda launch: launch.created_at))
     ledger = _read(store, lambda: store.ledger(period_of(now)))
     fleet = _read(store, store.fleet)
     return Look(
         now=now,
-        jobs=tuple(jobs),
+        jobs=jobs,
         launches=launches,
         ledger=ledger,
         fleet=fleet,
         disk_gb=int(target.parameters.get("DiskGb") or 0),
-        answered=answered,
         faults=tuple(faults.of_rows(store.bad_rows)),
     )
 
@@ -121,8 +108,12 @@ def _read(store: DynamoStore, one: Callable[[], T | None]) -> T | None:
         return None
 
 
-def lines_of_batch(store: DynamoStore, batch: str) -> Iterator[Job]:
+def lines_of_batch(store: DynamoStore, batch: str) -> tuple[Job, ...]:
     """A line for each task dropped into the batch, whoever answers it, and for each file refused."""
+    return tuple(_lines(store, batch))
+
+
+def _lines(store: DynamoStore, batch: str) -> Iterator[Job]:
     found = contents(Slimming(store), batch)
     for entry in found.entries:
         yield replace(entry.job, input=replace(entry.job.input, task_id=entry.task_id))

@@ -163,6 +163,11 @@ def _orphan_two_rounds() -> Patches:
     ]
 
 
+def _lease_count() -> Patches:
+    """A launch may hold whatever it asks for."""
+    return [patch.object(launching, "MOST_AT_ONCE", 10**6)]
+
+
 def _zone_facts() -> Patches:
     """Of what several zones say the hardest counts: one zone's fact outvotes another's capacity."""
     return [patch.object(refusals, "MILDEST", tuple(reversed(refusals.MILDEST)))]
@@ -275,6 +280,7 @@ GUARDS: Mapping[str, Callable[[], Patches]] = {
     "vcpus-by-type": _vcpus_by_type,
     "wake": _wake,
     "heartbeat-below-timeout": _heartbeat_below_timeout,
+    "lease-count": _lease_count,
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
-from arcspot.ports import Fetched, Listed
+from arcspot.ports import Fetched, Listed, Stored
 from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse
 
 # Of these every version is kept, as in S3; of the rest the newest alone.
@@ -97,22 +97,33 @@ class MemoryObjects:
     def size(self, key: str) -> int | None:
         return len(self.bodies[key]) if key in self.bodies else None
 
+    def stored(self, key: str) -> Stored | None:
+        body = self.bodies.get(key)
+        return None if body is None else Stored(len(body), hashlib.sha256(body).hexdigest())
+
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
         refuse(presigned_fault(seconds))
         return f"memory://{key}"
 
     def presign_put(
-        self, key: str, *, sha256_hex: str, size: int, seconds: int
+        self, key: str, *, sha256_hex: str, size: int, seconds: int, once: bool = False
     ) -> tuple[str, Mapping[str, str]]:
         refuse(object_key_fault(key), error=KeyRefused)
         refuse(presigned_fault(seconds))
-        return f"memory://{key}", {"sha256": sha256_hex}
+        return f"memory://{key}", {"sha256": sha256_hex} | ({"if-none-match": "*"} if once else {})
 
-    def put(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
-        """What a runner does with a presigned URL. Raises ValueError for any other bytes."""
+    def put(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """What a runner does with a presigned URL; S3's status. Raises ValueError for any other bytes.
+
+        S3 looks at the condition before it looks at the bytes: 412 where an object is there already.
+        """
+        key = url.removeprefix("memory://")
+        if headers.get("if-none-match") == "*" and key in self.bodies:
+            return 412
         if hashlib.sha256(body).hexdigest() != headers["sha256"]:
             raise ValueError("400 BadDigest")
-        self._store(url.removeprefix("memory://"), body)
+        self._store(key, body)
+        return 200
 
 
 def _etag(body: bytes) -> str:

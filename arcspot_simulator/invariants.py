@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from arcspot.domain.budget import Fleet, Leak, Ledger
 from arcspot.domain.jobs import Job, JobState
-from arcspot.domain.launching import Breaker, Launch, LaunchState
+from arcspot.domain.launching import MOST_AT_ONCE, Breaker, Launch, LaunchState
 from arcspot.ports import Record
 from arcspot.settings import MARGIN_SECONDS
 from arcspot_simulator.cloud import FOREIGN, Machine
@@ -127,6 +127,8 @@ class Invariants:
             self._fail("I18", f"{after.job_id} was cancelled and then done")
         if after.interruptions > before.interruptions and after.failures > before.failures:
             self._fail("I13", f"{after.job_id}: an interruption counted as a failure")
+        if after.state is JobState.DEAD and after.reason.startswith("interrupted"):
+            self._fail("I13", f"{after.job_id} is DEAD: {after.reason}")
         if after.state is JobState.DONE:
             self._done(before, after)
         if before.lease and not after.lease:
@@ -186,6 +188,8 @@ class Invariants:
             self.open[after.launch_id] = after
         else:
             self.open.pop(after.launch_id, None)
+        if len(after.leases) > MOST_AT_ONCE:
+            self._fail("I7", f"{after.launch_id} holds {len(after.leases)} jobs, {MOST_AT_ONCE} are allowed")
         if len(set(after.leases)) != len(after.leases):
             self._fail("I7", f"{after.launch_id} holds a job twice: {after.leases}")
 

@@ -195,7 +195,7 @@ class Meter:
             self.units["S3 PUT and LIST requests"] += max(1, math.ceil(len(list(result)) / 1000))
         elif verb in ("read_many", "fetch_many"):
             self.units["S3 GET and HEAD requests"] += len(set(args[0]))
-        elif verb in ("read", "size", "head"):
+        elif verb in ("read", "size", "stored"):
             self.units["S3 GET and HEAD requests"] += 1
         elif verb == "delete":
             self.units["S3 DELETE requests"] += 1

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
+from arcspot.domain.launching import MOST_AT_ONCE
 from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import Machine, SimEc2
 from arcspot_simulator.functions import FunctionFailed, Functions
@@ -22,6 +23,8 @@ from arcspot_simulator.weather import HOUR, Sky
 
 POLL_S = 10.0
 MOST_SLOTS = 3
+# A greedy runner asks for more so often, whatever it holds.
+GREED = 3
 BELIEVE_WITHIN_S = 45.0
 PATIENCE_S = 180.0
 RETRY_S = 5.0
@@ -106,12 +109,17 @@ class SimRunner:
     claiming: bool = False
     polling: bool = False
     slots: int = 1
+    greedy: bool = False
+    asks_for_next: bool = False
     asking: list[float] = field(default_factory=list)
 
     # Boot ------------------------------------------------------------------------------------------------
     def boot(self) -> None:
         weather, rng = self.room.sky.weather, self.room.rng
         self.slots = rng.randint(1, MOST_SLOTS)
+        nature = Random(f"runner of {self.machine.launch_id}")
+        self.greedy = nature.random() < weather.greedy
+        self.asks_for_next = nature.random() < 0.7  # the others are of an earlier release
         self.machine.on_end = self._dies
         self.machine.on_notice = self._notice
         if self.room.sky.strikes(weather.boot_dies):
@@ -194,7 +202,9 @@ class SimRunner:
     def _claim(self, now: float) -> None:
         self.claiming = True
         try:
-            answer = self.ask("claim", want=self.slots - len(self.hands))
+            answer = self.ask("claim", want=self.slots - len(self.hands), held=self._held())
+            for _ in range(GREED if self.greedy and self.working else 0):
+                answer["leases"] += self.ask("claim", want=MOST_AT_ONCE, held=self._held(answer))["leases"]
         except Refused as refused:
             self._shut_down(refused.name)
             return
@@ -207,7 +217,7 @@ class SimRunner:
         if answer["drain"] and not answer["leases"]:
             self._leave("idle")
             return
-        self.waiting += answer["leases"]
+        self._take(answer)
         if self.waiting:
             self._turn()
         elif now - self.idle_since >= self.idle_s and not self.hands:
@@ -272,8 +282,24 @@ class SimRunner:
             self._release([work], "interrupted")
             return
         files = self._upload(work, FILES)
-        self.ask("complete", **_names(work), files=files, seconds=self._spent(work), summary={})
+        more: dict[str, Any] = {}
+        if self.asks_for_next and not self.leaving and self.room.loop.now < self.deadline - 60:
+            more = {"want": 0 if self.waiting else 1, "held": self._held()}
+        answer = self.ask(
+            "complete", **_names(work), files=files, seconds=self._spent(work), summary={}, **more
+        )
+        self._take(answer)
         self.failed_in_a_row = 0
+
+    def _held(self, *answers: Mapping[str, Any]) -> list[str]:
+        """The jobs it knows to be in its hands, those of answers that are not taken yet among them."""
+        known = [work.lease for work in self.hands] + self.waiting
+        return [lease["job_id"] for lease in [*known, *(x for each in answers for x in each["leases"])]]
+
+    def _take(self, answer: Mapping[str, Any]) -> None:
+        """Leases of an answer; one that it has already is no second one."""
+        known = {(x["job_id"], x["fence"]) for x in [*(w.lease for w in self.hands), *self.waiting]}
+        self.waiting += [x for x in answer.get("leases", []) if (x["job_id"], x["fence"]) not in known]
 
     def _upload(self, work: Work, names: tuple[str, ...]) -> dict[str, Any]:
         bodies = {name: ANSWER if name == FILES[0] else f"{name} {_names(work)}".encode() for name in names}

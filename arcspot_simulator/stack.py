@@ -138,9 +138,9 @@ class Stack:
         """Count what people and runners ask of the bucket, and what the queue does."""
         put = self.objects.put
 
-        def counted(url: str, headers: Mapping[str, str], body: bytes) -> None:
-            put(url, headers, body)
+        def counted(url: str, headers: Mapping[str, str], body: bytes) -> int:
             meter.stored(url, len(body))
+            return put(url, headers, body)
 
         self.objects.put = counted  # type: ignore[method-assign]
         self.on_drop = lambda key, body: meter.stored(key, len(body))

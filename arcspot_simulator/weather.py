@@ -77,6 +77,7 @@ class Weather:
     network_errors: float = 0.0
     half_uploads: float = 0.0
     gives_up: float = 0.0
+    greedy: float = 0.0
     # Jobs
     job_fails: float = 0.0
     deadly_jobs: float = 0.0

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.bill import cost, lines
+from bench.claims import claims
 from bench.control_plane import simulate
 from bench.ingest import ingest
 from bench.machine import commit, machine, today
@@ -35,7 +36,7 @@ from bench.whole import demo, solve, stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
-ORDER = ("imports", "help", "stack", "ingest", "cost", "simulate", "demo", "solve")
+ORDER = ("imports", "help", "stack", "ingest", "claims", "cost", "simulate", "demo", "solve")
 
 
 OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "reading", "rules")
@@ -63,6 +64,7 @@ def main() -> None:
         "help": lambda: help_text(PROJECT),
         "stack": lambda: stack(PROJECT, say),
         "ingest": lambda: ingest(PROJECT, say),
+        "claims": claims,
         "cost": lambda: cost(PROJECT),
         "simulate": lambda: simulate(PROJECT, say),
         "demo": lambda: demo(PROJECT, say),

@@ -57,6 +57,8 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
         yield "a month in which nothing happens, at list prices", "$1", f"${month:.2f}", _met(month, 1)
     if found := results.get("simulate"):
         yield from _simulated(found)
+    if found := results.get("claims"):
+        yield from _claimed(found)
     if found := results.get("demo"):
         first, peak = found["first_right_s"], found["peak_bytes"]
         yield (
@@ -99,6 +101,18 @@ def _simulated(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         f"{len(load['violations'])} violations",
         _met(load["seconds"], 600) if not load["violations"] else "**wrong**",
     )
+
+
+def _claimed(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    for row in found["rows"]:
+        all_served = row["served"] == row["runners"]
+        yield (
+            f"{row['runners']} runner(s) claim {row['want']} job(s) at once",
+            "all served",
+            f"{row['served']} served, {row['leases']} leases, {row['reads_per_lease']} reads a lease, "
+            f"{row['slowest_s'] * 1000:.0f} ms at most (modelled)",
+            "met" if all_served else "**missed**",
+        )
 
 
 def _met(value: float, limit: float | None) -> str:

@@ -18,6 +18,7 @@ from arcspot import errors
 from gpu_runner.contract import (
     ByeWhy,
     Claimed,
+    Completed,
     FileFact,
     Json,
     Lease,
@@ -79,8 +80,9 @@ class RunnerApi:
         self.secret = terms.secret
         return terms
 
-    def claim(self, *, want: int) -> Claimed:
-        return Claimed.read(self._call("claim", lambda: {"want": want}))
+    def claim(self, *, want: int, held: Sequence[str] | None = None) -> Claimed:
+        known: Json = {} if held is None else {"held": list(held)}
+        return Claimed.read(self._call("claim", lambda: {"want": want} | known))
 
     def heartbeat(self, *, leases: Sequence[Progress], gpu_utilisation: float | None) -> Pulse:
         asks = {"leases": [each.to_json() for each in leases], "gpu_utilisation": gpu_utilisation}
@@ -98,10 +100,22 @@ class RunnerApi:
         urls = self._call("uploads", lambda: asks)["urls"]
         return {name: UploadTarget(each["url"], each.get("headers") or {}) for name, each in urls.items()}
 
-    def complete(self, *, lease: Lease, files: Sequence[FileFact], seconds: float, summary: Json) -> str:
+    def complete(
+        self,
+        *,
+        lease: Lease,
+        files: Sequence[FileFact],
+        seconds: float,
+        summary: Json,
+        want: int | None = None,
+        held: Sequence[str] | None = None,
+    ) -> Completed:
+        """Commit a result, and claim up to `want` further jobs in the same call."""
         sums = {f.name: {"bytes": f.size, "sha256": f.sha256} for f in files}
         asks = _names(lease) | {"files": sums, "seconds": round(seconds, 3), "summary": summary}
-        return str(self._call("complete", lambda: asks)["result_prefix"])
+        if want is not None:
+            asks |= {"want": want, "held": list(held or ())}
+        return Completed.read(self._call("complete", lambda: asks))
 
     def fail(self, *, lease: Lease, error: str, message: str, seconds: float) -> str:
         asks = _names(lease) | {"error": error, "message": message, "seconds": round(seconds, 3)}

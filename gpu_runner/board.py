@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,6 +48,7 @@ class Board:
     deadline_at: float
     wake: threading.Event = field(default_factory=threading.Event)
     _held: dict[_Key, _Held] = field(default_factory=dict)
+    _next: list[Lease] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _shared_until: float = 0.0
     _refused: bool = False
@@ -55,10 +57,10 @@ class Board:
     _leave_by: float = math.inf
 
     def take(self, lease: Lease, *, now: float) -> None:
-        """Hold a job from now on; the heartbeat keeps its lease."""
+        """Hold a job from now on; the heartbeat keeps its lease. Taking it twice is taking it once."""
         with self._lock:
             self._share_out(now)
-            self._held[_key(lease)] = _Held(lease)
+            self._held.setdefault(_key(lease), _Held(lease))
 
     def drop(self, lease: Lease, *, now: float) -> None:
         """Hold the job no longer, whatever became of it."""
@@ -71,6 +73,31 @@ class Board:
         with self._lock:
             self._share_out(now)
             return [(h.lease, h.spent_s) for h in self._held.values() if h.stop != "lost"]
+
+    def held(self) -> list[str]:
+        """The jobs that this runner knows the server has leased to it."""
+        with self._lock:
+            return sorted({held.lease.job_id for held in self._held.values() if held.stop != "lost"})
+
+    def has(self, lease: Lease) -> bool:
+        """Whether exactly this lease is in hand already."""
+        with self._lock:
+            return _key(lease) in self._held
+
+    def hand(self, leases: Sequence[Lease], *, now: float) -> None:
+        """Hold what came with a result; the loop begins it as soon as it has a hand free."""
+        with self._lock:
+            self._share_out(now)
+            for lease in leases:
+                if _key(lease) not in self._held:
+                    self._held[_key(lease)] = _Held(lease)
+                    self._next.append(lease)
+
+    def next_up(self) -> list[Lease]:
+        """What came with results and is not begun yet; it is told once."""
+        with self._lock:
+            waiting, self._next = self._next, []
+            return waiting
 
     def spent(self, lease: Lease, *, now: float) -> float:
         """The job's share of the machine's seconds so far; 0 for one that is not held."""

@@ -131,6 +131,19 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Completed:
+    """An answer to `complete`: where the result is, and what was asked for to go on with."""
+
+    prefix: str
+    claimed: Claimed
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any]) -> Completed:
+        """A server of an earlier release tells of no leases."""
+        return cls(str(result["result_prefix"]), Claimed.read({"leases": [], "drain": False} | dict(result)))
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Where one job is: a phase in words and the fraction done, 0..1."""
 
@@ -191,7 +204,9 @@ class Api(Protocol):
     """`runner_api` as the runner sees it. Every call may raise `arcspot.errors.RunnerRefused`
     subclasses and `gpu_runner.api.ApiSilent`."""
 
-    def claim(self, *, want: int) -> Claimed: ...
+    def claim(self, *, want: int, held: Sequence[str]) -> Claimed:
+        """Up to `want` leases. Of those the launch has, `held` are known here; the others are told again."""
+        ...
 
     def heartbeat(self, *, leases: Sequence[Progress], gpu_utilisation: float | None) -> Pulse: ...
 
@@ -199,7 +214,16 @@ class Api(Protocol):
         self, *, lease: Lease | None, purpose: Purpose, files: Sequence[FileFact]
     ) -> Mapping[str, UploadTarget]: ...
 
-    def complete(self, *, lease: Lease, files: Sequence[FileFact], seconds: float, summary: Json) -> str: ...
+    def complete(
+        self,
+        *,
+        lease: Lease,
+        files: Sequence[FileFact],
+        seconds: float,
+        summary: Json,
+        want: int,
+        held: Sequence[str],
+    ) -> Completed: ...
 
     def fail(self, *, lease: Lease, error: str, message: str, seconds: float) -> str: ...
 

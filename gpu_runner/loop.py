@@ -142,19 +142,23 @@ def _serve_until_told(bench: Bench, tally: Tally, under_way: set[Future[Outcome]
         if why is not None or len(under_way) >= most:
             wait(under_way, POLL_S, FIRST_COMPLETED)
             continue
-        claimed = _claim(bench, want=most - len(under_way))
-        for lease in claimed.leases:
+        leases, drain = board.next_up(), False
+        if not leases:
+            claimed = _claim(bench, want=most - len(under_way))
+            leases = [lease for lease in claimed.leases if not board.has(lease)]
+            drain = claimed.drain
+        for lease in leases:
             board.take(lease, now=now())
-        for lease in claimed.leases:
+        for lease in leases:
             budget_s = lease.budget_s
             if _reason_to_leave(bench, tally, budget_s, waiting=True) is None:
                 trusting = tally.tried == 0
                 under_way.add(bench.hands.submit(attempt, bench, lease, trusting=trusting))
-        if claimed.drain:
+        if drain:
             board.leave("draining", now=now())
-        elif not claimed.leases and under_way:
+        elif not leases and under_way:
             wait(under_way, POLL_S, FIRST_COMPLETED)
-        elif not claimed.leases:
+        elif not leases:
             if now() - busy_at >= bench.terms.idle_s:
                 return "idle"
             bench.sleep(POLL_S)
@@ -184,7 +188,7 @@ def _reason_to_leave(bench: Bench, tally: Tally, budget_s: float, *, waiting: bo
 def _claim(bench: Bench, *, want: int) -> Claimed:
     """Ask for work. A silent server is like an empty queue: the idle clock runs on."""
     try:
-        return bench.api.claim(want=want)
+        return bench.api.claim(want=want, held=bench.board.held())
     except ApiSilent as silence:
         log.warning("%s", silence)
         return Claimed((), drain=False)
@@ -209,9 +213,18 @@ def attempt(bench: Bench, lease: Lease, *, trusting: bool) -> Outcome:
             progress=lambda phase, fraction: board.report(lease, phase=phase, fraction=fraction),
             should_stop=lambda: board.stop_why(lease, now=now()) is not None,
         )
-        seconds = board.spent(lease, now=now())
-        prefix = api.complete(lease=lease, files=delivered.files, seconds=seconds, summary=delivered.summary)
-        log.info("done: %s", prefix, extra={"job": lease.job_id})
+        done = api.complete(
+            lease=lease,
+            files=delivered.files,
+            seconds=board.spent(lease, now=now()),
+            summary=delivered.summary,
+            want=_want(board, lease, now=now()),
+            held=board.held(),
+        )
+        log.info("done: %s", done.prefix, extra={"job": lease.job_id})
+        board.hand(done.claimed.leases, now=now())
+        if done.claimed.drain:
+            board.leave("draining", now=now())
         outcome: Outcome = "done"
     except (NotYourself, LaunchClosed):
         raise
@@ -233,6 +246,12 @@ def attempt(bench: Bench, lease: Lease, *, trusting: bool) -> Outcome:
         outcome = "failed"
     _drop(bench, lease)
     return outcome
+
+
+def _want(board: Board, lease: Lease, *, now: float) -> int:
+    """One job for the hand that this one leaves free, unless the runner is about to leave."""
+    stays = board.ending(now=now) is None and board.leaving is None
+    return 1 if stays and board.seconds_left(now=now) >= lease.budget_s else 0
 
 
 def _put_down(bench: Bench, lease: Lease) -> bool:

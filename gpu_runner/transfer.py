@@ -1,6 +1,8 @@
 """Fetch and deliver bytes over presigned URLs.
 
-A broken connection or a 5xx is tried again with full jitter; a 4xx is an answer and is not.
+A broken connection or a 5xx is tried again with full jitter; a 4xx is an answer and is not. Of those, 409
+says that another request for the same key was under way, and 412 that an object is there already.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from gpu_runner.contract import FileFact, UploadTarget
 log = logging.getLogger(__name__)
 
 TRIES = 5
+TRIED_AGAIN = (408, 409, 429)
 LONGEST_PAUSE_S = 8.0
 CONNECT_S = 5.0
 READ_S = 30.0
@@ -29,6 +32,10 @@ def hurried_pool() -> urllib3.PoolManager:
     """Connections that give up soon, for what has to fit into the minute after a spot notice."""
     timeout = urllib3.Timeout(connect=CONNECT_S, read=HURRIED_READ_S)
     return urllib3.PoolManager(timeout=timeout, retries=False)
+
+
+class ThereAlready(ArcspotError):
+    """S3 answered 412: an object is under that key already, and the URL takes no second one."""
 
 
 class TransferRefused(ArcspotError):
@@ -60,7 +67,11 @@ class Transfer:
         return body
 
     def deliver(self, files: Sequence[FileFact], targets: Mapping[str, UploadTarget]) -> None:
-        """PUT the files in the given order, so that whoever sees the last one can read all."""
+        """PUT the files in the given order, so that whoever sees the last one can read all.
+
+        A file that is there already was delivered by a try whose answer was lost: nobody else has a URL
+        for this attempt's keys. The server holds its checksum against the one that is announced to it.
+        """
         for fact in files:
             body = fact.path.read_bytes()
             if len(body) != fact.size:
@@ -68,7 +79,10 @@ class Transfer:
             target = targets.get(fact.name)
             if target is None:
                 raise TransferRefused(f"no upload URL was given for {fact.name}")
-            self._send("PUT", target.url, dict(target.headers), body, max_bytes=0)
+            try:
+                self._send("PUT", target.url, dict(target.headers), body, max_bytes=0)
+            except ThereAlready:
+                log.info("%s is there already", fact.name)
 
     def _send(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, *, max_bytes: int
@@ -87,7 +101,9 @@ class Transfer:
             if 200 <= status < 300:
                 return answer
             why = f"HTTP {status}: {answer[:300].decode(errors='replace')}"
-            if 400 <= status < 500 and status not in (408, 429):
+            if status == 412:
+                raise ThereAlready(f"{method} {_shown(url)}: {why}")
+            if 400 <= status < 500 and status not in TRIED_AGAIN:
                 raise TransferRefused(f"{method} {_shown(url)}: {why}")
         raise TransferFailed(f"{method} {_shown(url)} failed {self.tries} times: {why}")
 

@@ -15,6 +15,7 @@ from arcspot import attention
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ItemsFailed
 from arcspot.ports import Ports
+from arcspot.services.afterwards import tried
 from arcspot.services.ingesting import Dropped, Outcome, groups, ingest_together
 from arcspot.services.notices import drops_in
 from arcspot.services.sweeping import submit_again, sweep
@@ -72,7 +73,7 @@ def _take(
             break
     # Refusals and answers of before too: their batch is to be reported, and the rounds that do it may sleep.
     if something:
-        ports.kick("scale")
+        tried("kicking scale", lambda: ports.kick("scale"))
     left = [told[dropped] for group in waiting for dropped in group]
     for some in _sized(left):
         try:
@@ -151,7 +152,7 @@ def _told(ports: Ports, outcomes: list[Outcome]) -> dict[str, Any]:
         if outcome.error is not None:
             _log(outcome)
     if outcomes:
-        ports.kick("scale")
+        tried("kicking scale", lambda: ports.kick("scale"))
     return {"files": len(outcomes), "new_jobs": new_jobs}
 
 

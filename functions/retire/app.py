@@ -12,6 +12,7 @@ from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ConfigurationError
 from arcspot.services import retiring
+from arcspot.services.afterwards import tried
 
 logger = Logger()
 
@@ -51,7 +52,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 unless_heard_s=settings.silence_s / 2 if silent else 0.0,
             )
             if count:
-                ports.kick("scale")
+                tried("kicking scale", lambda: ports.kick("scale"))
             return {"reclaimed": count}
         case "terminate":
             return {"instance_id": retiring.terminate(ports, launch_id, now)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -12,6 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.errors import Conflict, RunnerRefused, StoreBusy
+from arcspot.services.asking import shown
 from arcspot.services.serving import Door
 
 logger = Logger()
@@ -19,12 +21,17 @@ logger = Logger()
 
 @logger.inject_lambda_context
 @told(logger)
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     settings, ports = from_environment()
     door = Door(
-        ports=ports, settings=settings, now=datetime.now(UTC), new_secret=lambda: secrets.token_urlsafe(32)
+        ports=ports,
+        settings=settings,
+        now=datetime.now(UTC),
+        new_secret=lambda: secrets.token_urlsafe(32),
+        rng=Random(secrets.token_urlsafe(8)),
     )
-    about = {"verb": event.get("verb"), "launch_id": event.get("launch_id")}
+    # Nothing is known of the request yet: what goes into the log of it is short.
+    about = {n: shown(event.get(n)) for n in ("verb", "launch_id")} if isinstance(event, dict) else {}
     try:
         result = door.handle(event)
     except RunnerRefused as refused:

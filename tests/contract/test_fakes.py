@@ -31,6 +31,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -38,7 +39,7 @@ import requests
 from arcspot.aws.compute import Ec2
 from arcspot.domain.launching import Instance
 from arcspot.errors import RecordMissing
-from arcspot.ports import Compute, FleetOrder, Objects
+from arcspot.ports import Compute, FleetOrder, Objects, Stored
 from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import Prices, SimEc2
 from arcspot_simulator.loop import Loop
@@ -212,6 +213,39 @@ def test_the_promised_bytes_are_taken(objects: Objects) -> None:
     url, headers = promised(objects, b"result")
     send(objects, url, headers, b"result")
     assert objects.read("results/x") == b"result"
+
+
+def test_a_url_for_one_put_takes_no_second_one(objects: Objects) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html"""
+    digest = hashlib.sha256(b"result").hexdigest()
+    url, headers = objects.presign_put("results/x", sha256_hex=digest, size=6, seconds=60, once=True)
+    assert headers["if-none-match"] == "*"
+    statuses = []
+    for _ in range(2):
+        if isinstance(objects, MemoryObjects):
+            statuses.append(objects.put(url, headers, b"result"))
+        else:
+            signed = parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";")
+            assert {"if-none-match", "x-amz-checksum-sha256", "content-length"} <= set(signed)
+            statuses.append(requests.put(url, data=b"result", headers=dict(headers), timeout=10).status_code)
+    assert statuses == [200, 412]
+    objects.delete("results/x")
+    assert objects.stored("results/x") is None
+
+
+def test_what_is_stored_is_told_with_its_checksum(cloud: Cloud) -> None:
+    """moto keeps a checksum only of a PUT that names the algorithm; S3 keeps every one it was given."""
+    body, memory = b"result", MemoryObjects()
+    cloud.session.client("s3").put_object(
+        Bucket=cloud.settings.bucket, Key="results/x", Body=body, ChecksumAlgorithm="SHA256"
+    )
+    memory.write("results/x", body, content_type="x")
+    expected = Stored(len(body), hashlib.sha256(body).hexdigest())
+    assert cloud.ports.objects.stored("results/x") == memory.stored("results/x") == expected
+    cloud.ports.objects.write("unsummed", body, content_type="x")
+    unsummed = cloud.ports.objects.stored("unsummed")
+    assert unsummed is not None
+    assert unsummed.size == len(body)
 
 
 def test_a_fake_bucket_refuses_any_other_bytes() -> None:

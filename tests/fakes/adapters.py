@@ -118,12 +118,19 @@ def _bucket(ports: Ports) -> Iterator[Callable[[], object]]:
     objects = ports.objects
     longest = f"rejected/runs/{'n' * 54}/{KEY}.json"
     yield lambda: objects.write(longest, b"x", content_type="application/json")
-    yield lambda: (objects.read(longest), objects.size(longest), objects.delete(longest))
+    yield lambda: (
+        objects.read(longest),
+        objects.size(longest),
+        objects.stored(longest),
+        objects.delete(longest),
+    )
     yield lambda: objects.read(KEY, version="v")
     yield lambda: (list(objects.keys("accepted/")), list(objects.listing("tasks/", KEY)))
     yield lambda: objects.fetch_many([(KEY, "v"), (KEY, None)])
     yield lambda: objects.presign_get(KEY, version="v", seconds=60)
-    yield lambda: objects.presign_put(f"results/{'f' * 64}/9/{'n' * 100}", sha256_hex=SHA, size=1, seconds=60)
+    put = f"results/{'f' * 64}/9/{'n' * 100}"
+    for once in (True, False):
+        yield lambda once=once: objects.presign_put(put, sha256_hex=SHA, size=1, seconds=60, once=once)  # type: ignore[misc]
 
 
 def _ec2(ports: Ports) -> Iterator[Callable[[], object]]:

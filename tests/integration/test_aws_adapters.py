@@ -97,6 +97,27 @@ def test_a_record_comes_back_as_it_was_written(ports: Ports, settings: Settings)
     assert ports.store.ready_jobs(10, LATER) == []
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "tasks/../x.json",
+        "tasks//x.json",
+        "tasks/team/monday/x.json",
+        *("tasks/b/" + "x" * (length - 8) for length in (1010, 1011, 1024)),
+        f"tasks/{'b' * 1000}/x.json",
+    ],
+    ids=lambda key: f"{key[:18]}-{len(key)}",
+)
+def test_what_is_written_about_a_key_that_s3_takes_and_we_refuse_can_be_written_and_read(
+    key: str, ports: Ports, settings: Settings
+) -> None:
+    outcome = ingesting.ingest(ports, settings, ingesting.Dropped(key, 300, "v1"), START)
+    assert (outcome.jobs, len(outcome.refusals)) == ((), 1)
+    assert json.loads(ports.objects.read(ingesting.rejected_key(key)))["key"] == key
+    assert ports.store.receipts([key])[key].refused == 1
+    assert [kept.key for kept in ports.store.receipts_of_batch(outcome.batch_id)] == [key]
+
+
 def test_a_write_over_a_changed_row_is_refused_and_writes_nothing_at_all(
     ports: Ports, settings: Settings
 ) -> None:

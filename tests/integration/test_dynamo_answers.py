@@ -128,7 +128,6 @@ def test_a_write_without_an_answer_is_no_conflict(store: DynamoStore, stub: Any)
         ("query", lambda store: store.open_launches()),
         ("scan", lambda store: list(store.every_job())),
         ("scan", lambda store: list(store.every_launch())),
-        ("batch_write_item", lambda store: store.record(Event("x", START, "k"))),
     ],
 )
 def test_a_busy_read_is_told_as_such_and_any_other_error_stays_what_it_is(
@@ -258,6 +257,15 @@ def test_unwritten_events_are_sent_again_and_not_for_ever(
         stub.add_response("batch_write_item", {"UnprocessedItems": unsent})
     with pytest.raises(StoreBusy):
         store.record(events[0])
+
+
+def test_an_event_that_is_busy_or_refused_is_told_by_its_subject(store: DynamoStore, stub: Any) -> None:
+    stub.add_client_error("batch_write_item", "ThrottlingException", "slowly")
+    with pytest.raises(StoreBusy, match=r"job#1: .*slowly"):
+        store.record(Event("job#1", START, "k"))
+    stub.add_client_error("batch_write_item", "ValidationException", "too large")
+    with pytest.raises(StoreRefused, match=r"job#1: .*too large"):
+        store.record(Event("job#1", START, "k"))
 
 
 def test_a_write_that_lost_names_the_rows_that_changed_alone(store: DynamoStore, stub: Any) -> None:

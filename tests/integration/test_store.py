@@ -376,3 +376,12 @@ def test_prices_are_replaced_by_who_read_them_last(store: Store) -> None:
     latest = store.prices()
     assert latest is not None
     assert dict(latest.on_demand) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("name", ["BATCH#b", "SWEEP", "FILE#x", "", "x" * 3000, "\ud800"])
+def test_what_names_another_row_or_none_at_all_is_no_job(store: Store, name: str) -> None:
+    store.write(Batch(batch_id="b", created_at=START, report_due_at=START))
+    store.write(store.sweep_row())
+    store.write(job("a"))
+    assert store.job(name) is None
+    assert list(store.jobs([name, "a"])) == ["a"]

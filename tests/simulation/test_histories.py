@@ -56,7 +56,8 @@ SEEN_AT = {
     "margin": 36, "boot-fence": 7, "drain-condition": 15, "hold-unknown": 1, "per-item-try": 163,
     "result-fence": 91, "reserve-transaction": 0, "orphan-two-rounds": 0, "zone-facts": 0, "new-codes": 68,
     "same-token": 15, "unlisted-proof": 70, "second-call": 22, "end-of-waiting": 0, "late-zone": 0,
-    "forgotten-instance": 0, "vcpus-by-type": 14, "heartbeat-below-timeout": 2, "wake": 0,
+    "forgotten-instance": 0, "vcpus-by-type": 14, "heartbeat-below-timeout": 2,
+    "lease-count": 19, "wake": 0,
 }  # fmt: skip
 """The first seed that broke without each guard, played first: most histories get by without it. Where the
 product has changed and that one no longer breaks, all are searched."""

@@ -18,7 +18,7 @@ MOST_CHARACTERS = 1000
 # Raised for the state machine, which goes on by their names: answers, not failures.
 ANSWERS = (LaunchRefused, StillServing)
 
-Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+Handler = Callable[[Any, Any], dict[str, Any]]
 
 
 class Log(Protocol):
@@ -38,7 +38,7 @@ def told(logger: Log) -> Callable[[Handler], Handler]:
 
     def decorated(handler: Handler) -> Handler:
         @functools.wraps(handler)
-        def calling(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        def calling(event: Any, context: Any) -> dict[str, Any]:
             try:
                 return handler(event, context)
             except ANSWERS:

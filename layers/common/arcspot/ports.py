@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from random import Random
+from random import Random as Random
 from typing import Any, Protocol
 
 from arcspot.domain.batches import Batch, Receipt, Sweep
@@ -103,6 +103,14 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """An object in the bucket: how many bytes, and their sha256 in lower-case hex ("" where S3 has none)."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """One object as it was read, and which of its versions that was ("" in a bucket without versions)."""
 
@@ -144,11 +152,15 @@ class Objects(Protocol):
     def delete(self, key: str) -> None: ...
     def keys(self, prefix: str) -> Iterable[str]: ...
     def size(self, key: str) -> int | None: ...
+    def stored(self, key: str) -> Stored | None:
+        """What is there under a key by S3's own word, without reading it; None when nothing is."""
+        ...
+
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str: ...
     def presign_put(
-        self, key: str, *, sha256_hex: str, size: int, seconds: int
+        self, key: str, *, sha256_hex: str, size: int, seconds: int, once: bool = False
     ) -> tuple[str, Mapping[str, str]]:
-        """URL and headers for one PUT of exactly these bytes."""
+        """URL and headers for a PUT of exactly these bytes; `once`: only where nothing is there yet."""
         ...
 
 

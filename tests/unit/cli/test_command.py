@@ -134,7 +134,7 @@ def look_at(stack: Stack) -> looking.Look:
     store = stack.world.store
     return looking.Look(
         now=stack.world.now,
-        jobs=looking.lines_of_batch(store, "b"),  # type: ignore[arg-type]
+        jobs=tuple(looking.lines_of_batch(store, "b")),  # type: ignore[arg-type]
         launches=tuple(store.launches()),
         ledger=store.ledger("2026-11"),
         fleet=store.fleet(),

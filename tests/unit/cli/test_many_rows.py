@@ -29,12 +29,12 @@ def answered(count: int) -> Stack:
     return fake
 
 
-def test_a_look_counts_answered_jobs_and_keeps_none_of_them() -> None:
+def test_a_look_keeps_of_a_job_what_people_look_at() -> None:
     fake = answered(5)
     fake.drop("tasks/b/late.json", task(99))
     seen = looking.look(on(fake), fake.world.now, batch="b")
     assert seen.counts == {"READY": 1, "DONE": 5}
-    assert [job.task_id for job in seen.jobs] == ["late"]
+    assert len(seen.jobs) == 6
     assert all(job.config == {} and job.summary == {} for job in seen.jobs)
 
 

@@ -205,24 +205,44 @@ def test_a_job_that_somebody_else_has_is_passed_over_at_once(stack: Stack) -> No
     assert stack.world.pause.tries == []
 
 
-def test_what_was_claimed_before_the_store_was_busy_reaches_its_runner(stack: Stack) -> None:
+@pytest.mark.parametrize("takes_effect", [False, True])
+def test_what_was_claimed_while_the_store_was_busy_reaches_its_runner(
+    stack: Stack, takes_effect: bool
+) -> None:
+    """A claim is one transaction: all of it is told, also where only the answer to the write was lost."""
     runner = stack.one_running()
     for n in (2, 3):
         stack.drop(f"tasks/b/{n}.json", task(n))
     first = runner.claim(want=1)
-    write, refused = stack.world.store.write, iter([False, *[True] * TRIES])
+    write, refused = stack.world.store.write, iter([True, *[False] * TRIES])
 
     def troubled(*records: Record) -> None:
-        if len(records) == 2 and next(refused, False):
+        busy = len(records) > 1 and next(refused, False)
+        if not busy or takes_effect:
+            write(*records)
+        if busy:
             raise StoreBusy("throttled")
-        write(*records)
 
     stack.world.store.write = troubled  # type: ignore[method-assign,assignment]
     second = runner.claim(want=2)
     row = stack.world.store.launch(runner.launch_id)
     assert row is not None
     assert list(row.leases) == [lease["job_id"] for lease in first + second]
-    assert len(second) == 1
+    assert len(second) == (2 if takes_effect else 1)
+
+
+def test_a_store_that_stays_busy_is_said(stack: Stack) -> None:
+    runner = stack.one_running()
+    write = stack.world.store.write
+
+    def troubled(*records: Record) -> None:
+        if len(records) > 1:
+            raise StoreBusy("throttled")
+        write(*records)
+
+    stack.world.store.write = troubled  # type: ignore[method-assign,assignment]
+    with pytest.raises(StoreBusy):
+        runner.claim(want=2)
 
 
 @pytest.mark.parametrize("trouble", [StoreBusy("throttled"), Conflict("many at once")])

@@ -8,6 +8,7 @@ from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import LaunchState
 from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself
 from arcspot.services import retiring
+from arcspot.services.serving import MOST_AT_ONCE
 from tests.fakes.driving import GOOD_TASK, Runner, Stack, task
 
 
@@ -87,7 +88,7 @@ def test_two_runners_never_hold_the_same_job() -> None:
         stack.drop(f"tasks/b/{n}.json", task(n))
     runners = [stack.boot(launch_id) for launch_id in stack.scale()]
     claimed = [lease["job_id"] for runner in runners for _ in range(5) for lease in runner.claim(2)]
-    assert len(claimed) == len(set(claimed)) == 20
+    assert len(claimed) == len(set(claimed)) == 2 * MOST_AT_ONCE
 
 
 def test_a_stale_fence_commits_nothing() -> None:

@@ -12,6 +12,7 @@ from arcspot.errors import LeaseLost
 from gpu_runner.board import Board
 from gpu_runner.contract import (
     Claimed,
+    Completed,
     FileFact,
     JobConfig,
     Json,
@@ -65,6 +66,10 @@ class FakeApi:
         self.drain_after_claim = False
         self.hurried = False
         self.claims = 0
+        self.told_held: list[list[str]] = []
+        self.wanted: list[int] = []
+        self.lends_with_results = False  # a server of an earlier release lends nothing with a result
+        self.drains_with_results = False
         self.events: list[str] = []
 
     def _ask(self, verb: str) -> None:
@@ -78,12 +83,16 @@ class FakeApi:
         del self.out[one.job_id]
         self.ended.append((one.job_id, how))
 
-    def claim(self, *, want: int) -> Claimed:
+    def claim(self, *, want: int, held: Sequence[str]) -> Claimed:
         self.claims += 1
+        self.told_held.append(list(held))
         self._ask("claim")
+        return Claimed(self._lend(want), self.drain_after_claim)
+
+    def _lend(self, want: int) -> tuple[Lease, ...]:
         given = [self.queue.pop(0) for _ in range(min(want, len(self.queue)))]
         self.out |= {each.job_id: each for each in given}
-        return Claimed(tuple(given), self.drain_after_claim)
+        return tuple(given)
 
     def heartbeat(self, *, leases: Sequence[Progress], gpu_utilisation: float | None) -> Pulse:
         self._ask("heartbeat")
@@ -97,11 +106,22 @@ class FakeApi:
         self.uploaded.append((purpose, [each.name for each in files]))
         return {each.name: UploadTarget(f"http://s3/{each.name}", {"x-sum": each.sha256}) for each in files}
 
-    def complete(self, *, lease: Lease, files: Sequence[FileFact], seconds: float, summary: Json) -> str:
+    def complete(
+        self,
+        *,
+        lease: Lease,
+        files: Sequence[FileFact],
+        seconds: float,
+        summary: Json,
+        want: int,
+        held: Sequence[str],
+    ) -> Completed:
         self._ask("complete")
         self._end(lease, "done")
         self.summaries[lease.job_id] = summary
-        return f"results/{lease.job_id}/{lease.fence}/"
+        self.wanted.append(want)
+        given = self._lend(want) if self.lends_with_results else ()
+        return Completed(f"results/{lease.job_id}/{lease.fence}/", Claimed(given, self.drains_with_results))
 
     def fail(self, *, lease: Lease, error: str, message: str, seconds: float) -> str:
         self._ask("fail")

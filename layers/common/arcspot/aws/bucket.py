@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
-from arcspot.ports import Fetched, Listed
+from arcspot.ports import Fetched, Listed, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -119,6 +119,20 @@ class Bucket:
                 return None
             raise
 
+    def stored(self, key: str) -> Stored | None:
+        """Size and checksum of the object's newest version.
+
+        S3 keeps the checksum that a PUT was signed with.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+        """
+        try:
+            head = self._client.head_object(Bucket=self._name, Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
+        return Stored(head["ContentLength"], base64.b64decode(head.get("ChecksumSHA256", "")).hex())
+
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
         params: dict[str, Any] = {"Bucket": self._name, "Key": key}
         if version:
@@ -126,20 +140,27 @@ class Bucket:
         return self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
 
     def presign_put(
-        self, key: str, *, sha256_hex: str, size: int, seconds: int
+        self, key: str, *, sha256_hex: str, size: int, seconds: int, once: bool = False
     ) -> tuple[str, Mapping[str, str]]:
         """A URL that takes exactly the bytes with this checksum; S3 itself refuses any others.
 
+        `once`: it refuses these too (412) where an object is there already. The condition is signed, so
+        that nobody who has the URL can leave it out.
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
         """
         _refuse(key)
         checksum = base64.b64encode(bytes.fromhex(sha256_hex)).decode()
-        url = self._client.generate_presigned_url(
-            "put_object",
-            Params={"Bucket": self._name, "Key": key, "ChecksumSHA256": checksum, "ContentLength": size},
-            ExpiresIn=seconds,
-        )
-        return url, {"x-amz-checksum-sha256": checksum, "content-length": str(size)}
+        params: dict[str, Any] = {
+            "Bucket": self._name,
+            "Key": key,
+            "ChecksumSHA256": checksum,
+            "ContentLength": size,
+        }
+        headers = {"x-amz-checksum-sha256": checksum, "content-length": str(size)}
+        if once:
+            params["IfNoneMatch"] = headers["if-none-match"] = "*"
+        return self._client.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds), headers
 
 
 def _refuse(key: str) -> None:

@@ -19,22 +19,24 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
 from arcspot.aws.answers import busy_is_told, insistently, told, until_done
-from arcspot.aws.codec import decode, possible_key
+from arcspot.aws.codec import possible_key
 from arcspot.aws.pausing import FullJitter
 from arcspot.aws.rows import (
     IN_FILES,
     REPORT_DUE,
     TableNames,
     earlier_queues,
+    event_row,
+    in_index,
     is_job,
     item_of,
     key_of,
@@ -42,6 +44,7 @@ from arcspot.aws.rows import (
     of_batch,
     queues,
     receipt_key,
+    row_of,
     stamp,
 )
 from arcspot.domain.batches import Batch, Receipt, Sweep, whole
@@ -56,7 +59,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 T = TypeVar("T")
-KEEP_EVENTS = timedelta(days=30)
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 BATCH_GET = 100
 BATCH_WRITE = 25
@@ -66,7 +68,7 @@ WINDOW = 25
 AT_ONCE = 32
 _IS_NEW = "attribute_not_exists(pk)"
 _IS_UNCHANGED = "version = :read"
-_serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
+_deserialize = TypeDeserializer().deserialize
 
 
 @busy_is_told
@@ -136,15 +138,27 @@ class DynamoStore:
         for lane in LANES:
             if len(jobs) >= limit:
                 break
-            wide = WINDOW * (limit - len(jobs)) if rng else limit - len(jobs)
-            rows = [row for queue in queues(lane) for row in self._queued(queue, now, wide)]
-            oldest = [str(pk) for _, pk in sorted(rows)[:wide]]
-            if rng:
-                rng.shuffle(oldest)
-            jobs += self._ready(oldest, limit - len(jobs))
+            left = limit - len(jobs)
+            jobs += self._ready(
+                self._drawn(lane, now, left, rng) if rng else self._oldest(lane, now, left), left
+            )
         if len(jobs) < limit:
             jobs += self._ready(self._queued_earlier(limit), limit - len(jobs))
         return jobs
+
+    def _oldest(self, lane: int, now: datetime, limit: int) -> list[str]:
+        rows = [row for queue in queues(lane) for row in self._queued(queue, now, limit)]
+        return [pk for _, pk in sorted(rows)[:limit]]
+
+    def _drawn(self, lane: int, now: datetime, limit: int, rng: Random) -> list[str]:
+        """From the oldest of one shard, of others only where it has too few: one query is usually enough."""
+        wide, rows = WINDOW * limit, list[tuple[str, str]]()
+        for queue in rng.sample(shards := queues(lane), len(shards)):
+            if len(rows) < limit:
+                rows += self._queued(queue, now, wide)
+        oldest = [pk for _, pk in rows]
+        rng.shuffle(oldest)
+        return oldest
 
     def _ready(self, job_ids: Sequence[str], limit: int) -> list[Job]:
         """Up to `limit` of these jobs that are READY by their rows: the index lags."""
@@ -228,13 +242,11 @@ class DynamoStore:
                     yield job
 
     def job_ids_of_batch(self, batch_id: str) -> Iterator[str]:
-        condition, values = of_batch(batch_id, None)
-        rows = self._query(self._tables.jobs_table, "by_batch", condition, values)
+        rows = self._query(self._tables.jobs_table, "by_batch", *of_batch(batch_id, None))
         return (str(_deserialize(row["pk"])) for row in rows if row.get("state") != {"S": IN_FILES})
 
     def batch_count(self, batch_id: str, state: JobState, at_most: int) -> int:
-        condition, values = of_batch(batch_id, state)
-        return self._count("by_batch", condition, values, at_most, names={"#s": "state"})
+        return self._count("by_batch", *of_batch(batch_id, state), at_most, names={"#s": "state"})
 
     def batch(self, batch_id: str) -> Batch | None:
         return self._one(self._tables.jobs_table, f"BATCH#{batch_id}", Batch)
@@ -298,20 +310,16 @@ class DynamoStore:
         return self._loaded(self._scan(table), Launch, table)
 
     def record(self, *events: Event) -> None:
-        rows = [
-            {
-                "pk": {"S": event.subject},
-                "sk": {"S": f"{event.at.isoformat()}#{uuid.uuid4().hex[:8]}"},
-                "kind": {"S": event.kind},
-                "detail": {"S": event.detail},
-                "ttl": {"N": str(int((event.at + KEEP_EVENTS).timestamp()))},
-            }
-            for event in events
-        ]
+        rows = [event_row(event) for event in events]
         table = self._tables.events_table
 
         def put(left: Any) -> Sequence[Any]:
-            unsent: Any = self._client.batch_write_item(RequestItems={table: left}).get("UnprocessedItems")
+            try:
+                unsent: Any = self._client.batch_write_item(RequestItems={table: left}).get(
+                    "UnprocessedItems"
+                )
+            except ClientError as error:
+                raise told(error, sorted({event.subject for event in events})) from error
             return list((unsent or {}).get(table, []))
 
         for start in range(0, len(rows), BATCH_WRITE):
@@ -337,13 +345,13 @@ class DynamoStore:
         if not possible_key(key):
             return None  # DynamoDB refuses to look for what cannot be there
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
-        return _load(item, kind, table) if item else None
+        return row_of(item, kind, table) if item else None
 
     def _loaded(self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str) -> Iterator[T]:
         """The rows that can be read; the others raise RowUnreadable, or are kept aside."""
         for item in items:
             try:
-                yield _load(item, kind, table)
+                yield row_of(item, kind, table)
             except RowUnreadable as error:
                 if not self._skip_bad:
                     raise
@@ -379,15 +387,7 @@ class DynamoStore:
         names: Mapping[str, str] | None = None,
     ) -> int:
         """How many rows of an index of the jobs table match; reading stops at `at_most`."""
-        asked: dict[str, Any] = {
-            "TableName": self._tables.jobs_table,
-            "IndexName": index,
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeValues": {name: {"S": value} for name, value in values.items()},
-            "Select": "COUNT",
-        }
-        if names:
-            asked["ExpressionAttributeNames"] = dict(names)
+        asked = in_index(self._tables.jobs_table, index, condition, values, names) | {"Select": "COUNT"}
         asked["PaginationConfig"] = {"PageSize": max(1, min(at_most, COUNT_PAGE))}
         count = 0
         for page in self._client.get_paginator("query").paginate(**asked):
@@ -406,23 +406,7 @@ class DynamoStore:
         names: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> Iterable[Mapping[str, Any]]:
-        asked: dict[str, Any] = {
-            "TableName": table,
-            "IndexName": index,
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeValues": {name: {"S": value} for name, value in values.items()},
-        }
-        if names:
-            asked["ExpressionAttributeNames"] = dict(names)
-        if limit:
-            asked["PaginationConfig"] = {"MaxItems": limit, "PageSize": limit}
+        asked = in_index(table, index, condition, values, names)
+        asked["PaginationConfig"] = {"MaxItems": limit, "PageSize": limit} if limit else {}
         for page in self._client.get_paginator("query").paginate(**asked):
             yield from page["Items"]
-
-
-def _load(item: Mapping[str, Any], kind: type[T], table: str) -> T:
-    try:
-        return decode(kind, {name: _deserialize(value) for name, value in item.items()})
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        key = str(next(iter(item.get("pk", {}).values()), "?"))
-        raise RowUnreadable(table, key, f"{type(error).__name__}: {str(error)[:200]}") from error

@@ -103,7 +103,7 @@ class AsyncInvoke:
             self._client.invoke(
                 FunctionName=f"{self._stack}-{function}", InvocationType="Event", Payload=payload
             )
-        except ClientError:
+        except (ClientError, BotoCoreError):
             if event:
                 raise
             return  # the schedule looks within the minute anyway; a lost kick loses time only

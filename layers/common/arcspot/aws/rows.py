@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from zlib import crc32
 
-from boto3.dynamodb.types import TypeSerializer
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from arcspot.aws.codec import encode
+from arcspot.aws.codec import decode, encode
 from arcspot.domain.batches import Batch, Receipt, Sweep
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.domain.reaping import Suspects
-from arcspot.errors import StoreRefused
-from arcspot.ports import Record
+from arcspot.errors import RowUnreadable, StoreRefused
+from arcspot.ports import Event, Record
 
+T = TypeVar("T")
 KEEP_FINISHED = timedelta(days=90)
+KEEP_EVENTS = timedelta(days=30)
 # A partition of an index takes 1,000 writes a second, and whoever claims looks into all of a lane.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html
 SHARDS = 4
 REPORT_DUE = "REPORT"
 IN_FILES = "FILE"
 """What the index `by_batch` has in the place of a job's state for a receipt."""
-_serialize = TypeSerializer().serialize
+_serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
 class TableNames(Protocol):
@@ -48,6 +52,39 @@ def item_of(record: Record) -> dict[str, Any]:
         return {name: _serialize(value) for name, value in data.items()}
     except (ArithmeticError, TypeError) as error:  # more than 38 digits, NaN, infinity
         raise StoreRefused(f"{key_of(record)}: {type(error).__name__}: {error}") from error
+
+
+def row_of(item: Mapping[str, Any], kind: type[T], table: str) -> T:
+    """The record that a row holds. Raises RowUnreadable."""
+    try:
+        return decode(kind, {name: _deserialize(value) for name, value in item.items()})
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        key = str(next(iter(item.get("pk", {}).values()), "?"))
+        raise RowUnreadable(table, key, f"{type(error).__name__}: {str(error)[:200]}") from error
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """The row an event is stored as: no two have one key."""
+    return {
+        "pk": {"S": event.subject},
+        "sk": {"S": f"{event.at.isoformat()}#{uuid.uuid4().hex[:8]}"},
+        "kind": {"S": event.kind},
+        "detail": {"S": event.detail},
+        "ttl": {"N": str(int((event.at + KEEP_EVENTS).timestamp()))},
+    }
+
+
+def in_index(
+    table: str, index: str, condition: str, values: Mapping[str, str], names: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """What a query of an index asks. A placeholder that is given must be used, so no empty `names`."""
+    asked = {
+        "TableName": table,
+        "IndexName": index,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": {name: {"S": value} for name, value in values.items()},
+    }
+    return asked | ({"ExpressionAttributeNames": dict(names)} if names else {})
 
 
 def key_of(record: Record) -> str:

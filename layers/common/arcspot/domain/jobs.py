@@ -9,12 +9,29 @@ from enum import StrEnum
 from typing import Any
 
 from arcspot.domain.names import path_fault
-from arcspot.errors import LeaseLost, WrongState
+from arcspot.errors import BadRequest, LeaseLost, WrongState
 
 MAX_FAILURES = 2
-MAX_INTERRUPTIONS = 10
 MAX_SILENT_DEATHS = 2
+MAX_STALLS = 3
+# An interruption is the machine's fault and never ends a job (docs/decisions/068).
+# After so many of them it waits before it is tried again, each time twice as long.
+CALM_INTERRUPTIONS = 3
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(hours=1)
+# Words of a runner for a job that waits in its hands; what it says beyond them is work.
+NOT_BEGUN = ("", "claimed", "waiting", "waits")
+OVERRUN_GRACE_S = 300.0
+# The tasks of a file are made a microsecond apart: less than this is no wait.
+NEARLY = timedelta(seconds=1)
+# With the tenth the pause is at its longest.
+MAX_INTERRUPTIONS = 10
+# From here on spot has had its chance: such a job is worth an on-demand instance, where one is allowed.
+OFTEN_INTERRUPTED = 6
 LANES = (0, 1, 2)
+# A result is a handful of files, asked for once or, after a lost answer, a few times.
+MAX_UPLOADS = 64
+MAX_UPLOAD_BYTES = 1024 * 1024 * 1024
 # What a runner says of a task file that it cannot get or use (gpu_runner/transfer.py, work.py).
 UNREAD = ("TransferRefused: GET ", "TransferFailed: GET ", "TaskFileRefused: ")
 # An estimate of so many jobs is only written again when it moves by this share.
@@ -48,13 +65,30 @@ class TaskInput:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A runner's right to work on a job until a time, by the server's clock."""
+    """A runner's right to work on a job until a time, by the server's clock.
+
+    `since` is when it was given; None on one of an earlier release. `uploads` and `upload_bytes` count
+    the files for which URLs were asked under it.
+    """
 
     launch_id: str
     fence: int
     expires_at: datetime
     phase: str = "claimed"
     fraction: float = 0.0
+    since: datetime | None = None
+    uploads: int = 0
+    upload_bytes: int = 0
+
+    def uploading(self, *, files: int, size: int) -> Lease:
+        """Note that URLs for so many files were asked for. Raises BadRequest beyond an attempt's share."""
+        counted = replace(self, uploads=self.uploads + files, upload_bytes=self.upload_bytes + size)
+        if counted.uploads > MAX_UPLOADS or counted.upload_bytes > MAX_UPLOAD_BYTES:
+            raise BadRequest(
+                f"files: this lease has had URLs for {self.uploads} files and {self.upload_bytes:,} bytes; "
+                f"it gets at most {MAX_UPLOADS} and {MAX_UPLOAD_BYTES:,}"
+            )
+        return counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +112,7 @@ class Job:
     failures: int = 0
     interruptions: int = 0
     silent_deaths: int = 0
+    stalls: int = 0
     checkpoint: Mapping[str, Any] | None = None
     result_prefix: str = ""
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -89,6 +124,16 @@ class Job:
     @property
     def task_id(self) -> str:
         return self.input.task_id
+
+    @property
+    def often_interrupted(self) -> bool:
+        """Whether spot has had its chance with this job."""
+        return self.interruptions >= OFTEN_INTERRUPTED
+
+    def due(self, now: datetime) -> bool:
+        """Whether the job may be claimed now."""
+        waits = self.ready_at is not None and self.ready_at > now + NEARLY
+        return self.state is JobState.READY and not self.cancelled and not waits
 
     @property
     def unread(self) -> bool:
@@ -106,7 +151,8 @@ class Job:
         if self.state is not JobState.READY or self.cancelled:
             raise WrongState(f"job {self.job_id} is {self.state}, not READY")
         fence = self.fence + 1
-        lease = Lease(launch_id=launch_id, fence=fence, expires_at=now + timedelta(seconds=lease_seconds))
+        expires_at = now + timedelta(seconds=lease_seconds)
+        lease = Lease(launch_id=launch_id, fence=fence, expires_at=expires_at, since=now)
         return replace(
             self, state=JobState.LEASED, fence=fence, lease=lease, ready_at=None, reason="", updated_at=now
         )
@@ -143,6 +189,11 @@ class Job:
         )
         return replace(self, lease=longer, updated_at=now)
 
+    def uploading(self, *, launch_id: str, fence: int, files: int, size: int, now: datetime) -> Job:
+        """The job with so many files counted on its lease. Raises LeaseLost; BadRequest beyond the most."""
+        lease = self.held_by(launch_id=launch_id, fence=fence)
+        return replace(self, lease=lease.uploading(files=files, size=size), updated_at=now)
+
     def completed(
         self,
         *,
@@ -178,6 +229,7 @@ class Job:
             self,
             lease=None,
             failures=failures,
+            stalls=0,
             run_s_total=self.run_s_total + seconds,
             cost_usd_micros=self.cost_usd_micros + cost,
             updated_at=now,
@@ -217,20 +269,41 @@ class Job:
         )
         if self.cancelled:
             return replace(base, state=JobState.CANCELLED, reason="cancelled")
-        interruptions = self.interruptions + (why == "interrupted")
-        if interruptions > MAX_INTERRUPTIONS:
-            return replace(
-                base,
-                state=JobState.DEAD,
-                interruptions=interruptions,
-                reason=f"interrupted {interruptions} times",
-            )
+        interrupted = why == "interrupted"
+        interruptions = self.interruptions + interrupted
         return replace(
-            base, state=JobState.READY, ready_at=now, interruptions=interruptions, silent_deaths=0, reason=why
+            base,
+            state=JobState.READY,
+            ready_at=now + pause_after(interruptions) if interrupted else now,
+            interruptions=interruptions,
+            silent_deaths=0,
+            stalls=0,
+            reason=why,
         )
 
-    def reclaimed(self, *, now: datetime, silent: bool, why: str) -> Job:
+    def overran(self, now: datetime) -> bool:
+        """Whether its runner has been at it for far longer than the job has time.
+
+        A runner ends a job at its budget. One that is still at it long after that is kept by the job, and
+        so would the next one be, whatever ends this one at last.
+        """
+        lease, budget_s = self.lease, float(self.config.get("budget_s", 0))
+        if lease is None or lease.since is None or lease.phase in NOT_BEGUN or not budget_s:
+            return False
+        return (now - lease.since).total_seconds() > 2 * budget_s + OVERRUN_GRACE_S
+
+    def _stalled_once_more(self, now: datetime, why: str) -> Job:
+        stalls = self.stalls + 1
+        if stalls >= MAX_STALLS:
+            words = f"keeps its runner: it came to no end {stalls} times in a row, last: {why}"
+            return replace(self, state=JobState.DEAD, stalls=stalls, reason=words)
+        return replace(self, state=JobState.READY, ready_at=now, stalls=stalls, reason=why)
+
+    def reclaimed(self, *, now: datetime, silent: bool, why: str, stalled: bool = False) -> Job:
         """Take a lease away from a launch that is over. Two silent deaths in a row end the job.
+
+        So do three stalls: it was `stalled` by its launch's word, or had long outlived its time. Any other
+        end is an interruption.
 
         Raises WrongState when the job is not leased.
         """
@@ -243,15 +316,16 @@ class Job:
             return replace(base, state=JobState.CANCELLED, reason="cancelled")
         if deaths >= MAX_SILENT_DEATHS:
             return replace(base, state=JobState.DEAD, reason="kills its runner: two silent deaths in a row")
+        if stalled or (not silent and self.overran(now)):
+            return base._stalled_once_more(now, why)
         interruptions = self.interruptions + (not silent)
-        if interruptions > MAX_INTERRUPTIONS:
-            return replace(
-                base,
-                state=JobState.DEAD,
-                interruptions=interruptions,
-                reason=f"interrupted {interruptions} times",
-            )
-        return replace(base, state=JobState.READY, ready_at=now, interruptions=interruptions, reason=why)
+        return replace(
+            base,
+            state=JobState.READY,
+            ready_at=now if silent else now + pause_after(interruptions),
+            interruptions=interruptions,
+            reason=why,
+        )
 
     def revived(self, *, now: datetime) -> Job:
         """A person wants it tried again: READY, with what was counted against it forgotten.
@@ -270,6 +344,7 @@ class Job:
             failures=0,
             interruptions=0,
             silent_deaths=0,
+            stalls=0,
             cancelled=False,
             reason="retried by hand",
             updated_at=now,
@@ -284,6 +359,12 @@ class Job:
         return replace(
             self, cancelled=True, state=JobState.CANCELLED, ready_at=None, reason="cancelled", updated_at=now
         )
+
+
+def pause_after(interruptions: int) -> timedelta:
+    """How long a job waits after so many interruptions: not at all, then 1, 2, 4, … minutes, at most 60."""
+    beyond = min(interruptions, MAX_INTERRUPTIONS) - CALM_INTERRUPTIONS
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (beyond - 1)) if beyond > 0 else timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from arcspot.domain.budget import MINIMUM_BILLED_SECONDS
 from arcspot.domain.refusals import refusal as refusal
 from arcspot.errors import (
+    BadRequest,
     Conflict,
     LaunchClosed,
     LaunchMisconfigured,
@@ -19,6 +21,11 @@ from arcspot.errors import (
 )
 
 HOLD_UNKNOWN_SECONDS = 15 * 60
+# Jobs that one launch may hold: each of them is an interruption when its machine goes.
+MOST_AT_ONCE = 8
+# A log of at most 2 MiB is shipped each minute, and a launch lives for a day at most.
+MAX_LOG_UPLOADS = 2_000
+MAX_LOG_BYTES = 4 * 1024 * 1024 * 1024
 GPU_IDLE_PERCENT = 5.0
 
 
@@ -70,7 +77,8 @@ class Launch:
     lags: whoever ends a launch must see every one of them. `market` is what was asked for
     until the instance says what it is. `armed`: the one-shot schedule that ends the instance
     at its deadline exists. `price_guessed`: nobody told the spot price, so `price` is the on-demand
-    one. `vcpus` is the most the instance may have; 0 sets no limit.
+    one. `vcpus` is the most the instance may have; 0 sets no limit. `worked_s` are the seconds of
+    its life that jobs have been charged with; `log_uploads` and `log_bytes` count its log's files.
     """
 
     launch_id: str
@@ -94,6 +102,9 @@ class Launch:
     secret_sha256: str = ""
     host: str = ""
     leases: tuple[str, ...] = ()
+    worked_s: float = 0.0
+    log_uploads: int = 0
+    log_bytes: int = 0
     armed: bool = False
     gpu_idle_since: datetime | None = None
     gpu_warned: bool = False
@@ -183,14 +194,52 @@ class Launch:
             self, heartbeat_at=now, gpu_idle_since=since, gpu_warned=self.gpu_warned and since is not None
         )
 
+    @property
+    def serving(self) -> bool:
+        """Whether it may be given work."""
+        return self.state is LaunchState.ACTIVE and not self.drain
+
+    @property
+    def hands(self) -> int:
+        """How many more jobs it may hold."""
+        return max(0, MOST_AT_ONCE - len(self.leases))
+
     def lent(self, job_id: str) -> Launch:
-        """One more lease. Raises LaunchClosed unless the launch is ACTIVE."""
-        if self.state is not LaunchState.ACTIVE or self.drain:
+        """One more lease. Raises LaunchClosed unless it is ACTIVE, WrongState when its hands are full."""
+        if not self.serving:
             raise LaunchClosed(f"launch {self.launch_id} is {self.state} and gets no more work")
+        if job_id in self.leases or not self.hands:
+            raise WrongState(
+                f"launch {self.launch_id} holds {len(self.leases)} lease(s) and cannot take {job_id}"
+            )
         return replace(self, leases=(*self.leases, job_id))
 
-    def returned(self, job_id: str) -> Launch:
-        return replace(self, leases=tuple(held for held in self.leases if held != job_id))
+    def returned(self, job_id: str, seconds: float = 0.0) -> Launch:
+        """One lease less, and the seconds of this launch's life that its job is charged with."""
+        held = tuple(held for held in self.leases if held != job_id)
+        return replace(self, leases=held, worked_s=self.worked_s + seconds)
+
+    def believed(self, told: float, *, since: datetime | None, now: datetime) -> float:
+        """The seconds that a runner says it spent on a job, at most what can be true.
+
+        No job took longer than it was leased (`since` when), and all jobs of a launch together no longer
+        than its instance has lived: what they cost never exceeds what the launch cost (I16). A minute is
+        given to each, because EC2 bills at least that.
+        """
+        lived = (now - (self.started_at or self.created_at)).total_seconds()
+        leased = (now - since).total_seconds() if since is not None else lived
+        left = max(lived, MINIMUM_BILLED_SECONDS) - self.worked_s
+        return max(0.0, min(told, left, max(leased, MINIMUM_BILLED_SECONDS)))
+
+    def shipping(self, *, files: int, size: int) -> Launch:
+        """Note that URLs for so many files of its log were asked for. Raises BadRequest beyond the most."""
+        counted = replace(self, log_uploads=self.log_uploads + files, log_bytes=self.log_bytes + size)
+        if counted.log_uploads > MAX_LOG_UPLOADS or counted.log_bytes > MAX_LOG_BYTES:
+            raise BadRequest(
+                f"files: this launch has had URLs for {self.log_uploads} log files and {self.log_bytes:,} "
+                f"bytes; it gets at most {MAX_LOG_UPLOADS} and {MAX_LOG_BYTES:,}"
+            )
+        return counted
 
     def draining(self, *, reason: str, force: bool = False) -> Launch:
         """Stop giving it work. Only without leases, unless `force` (deadline, silence, fault): I12."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+MAX_STEP = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
@@ -52,7 +54,7 @@ class Pace:
     target_drain_s: float
     boot_s: float
     max_wait_s: float
-    max_step: int = 4
+    max_step: int = MAX_STEP
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from arcspot.domain.jobs import Job, JobState
 from arcspot.ports import Event, Ports
+from arcspot.services.afterwards import recorded
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
@@ -50,5 +51,5 @@ def _freed(ports: Ports, job_id: str, now: datetime) -> bool:
 
     freed = until_written(act, ports.pause)
     if freed:
-        ports.store.record(Event(f"job#{job_id}", now, "unattended", "its launch no longer had it"))
+        recorded(ports, Event(f"job#{job_id}", now, "unattended", "its launch no longer had it"))
     return freed

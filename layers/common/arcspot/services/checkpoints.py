@@ -7,7 +7,7 @@ from typing import Any
 from arcspot.domain.jobs import Job
 from arcspot.errors import BadRequest
 from arcspot.ports import Objects
-from arcspot.services.asking import sums, text
+from arcspot.services.asking import shown, sums, text
 
 
 def prefix(job_id: str, fence: int) -> str:
@@ -28,12 +28,18 @@ def accepted(objects: Objects, job_id: str, fence: int, checkpoint: object) -> d
     key = text(checkpoint, "key")
     own = prefix(job_id, fence)
     if not key.startswith(own):
-        raise BadRequest(f"checkpoint.key: expected a key under {own}, found {key[:200]!r}")
+        raise BadRequest(f"checkpoint.key: expected a key under {own}, found {shown(key)}")
     name = key.removeprefix(own)
     size, sha256 = sums({name: checkpoint})[name]
-    found = objects.size(key)
-    if found != size:
-        raise BadRequest(f"checkpoint: {size} bytes announced, {found or 'nothing'} in the bucket")
+    found = objects.stored(key)
+    if found is None or found.size != size:
+        raise BadRequest(
+            f"checkpoint: {size} bytes announced, {found.size if found else 'nothing'} in the bucket"
+        )
+    if found.sha256 != sha256:
+        raise BadRequest(
+            f"checkpoint: other bytes than announced are in the bucket (sha256 {found.sha256 or 'unknown'})"
+        )
     return {"key": key, "bytes": size, "sha256": sha256}
 
 

@@ -15,6 +15,7 @@ from arcspot.domain.jobs import DEFAULT_LANE, Job, JobState, TaskInput
 from arcspot.domain.tasks import Fault, Task
 from arcspot.errors import ObjectUnreadable, RecordMissing
 from arcspot.ports import Event, Fetched, Ports, Store
+from arcspot.services.afterwards import recorded
 from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimated_seconds
 from arcspot.settings import Settings
@@ -146,7 +147,7 @@ def _together(ports: Ports, settings: Settings, drops: Sequence[Dropped], now: d
     for batch_id in {receipt.batch_id for _, receipt in changed}:
         _due(ports, batch_id, now, files=fresh[batch_id])
     if events := [event for outcome in handled for event in _events(outcome, now)]:
-        ports.store.record(*events)
+        recorded(ports, *events)
     return [outcomes[dropped] for dropped in drops]
 
 

@@ -20,6 +20,7 @@ from arcspot.errors import (
 )
 from arcspot.ports import Event, FleetOrder, Ports
 from arcspot.services import money
+from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
@@ -50,15 +51,10 @@ def launch(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> d
         _refused(ports, row, refused, now, again=again)
         raise
     row = adopt(ports, settings, launch_id, instance, now)
-    try:
-        arm(ports, launch_id, now)
-    except (
-        Exception
-    ) as error:  # two killers are left, and the watchdog arms the third each minute until it can
-        ports.store.record(
-            Event(f"launch#{launch_id}", now, "not armed", f"{type(error).__name__}: {error}"[:500])
-        )
-    close_breaker(ports, after_launch=True)
+    # Two killers are left where this fails, and the watchdog arms the third each minute until it can.
+    if not tried("arming the timer", lambda: arm(ports, launch_id, now)):
+        recorded(ports, Event(f"launch#{launch_id}", now, "not armed", "it is left to the watchdog"))
+    tried("closing the breaker", lambda: close_breaker(ports, after_launch=True))
     return _told(row)
 
 
@@ -76,11 +72,15 @@ def adopt(ports: Ports, settings: Settings, launch_id: str, instance: Instance, 
     try:
         row, new = until_written(act, ports.pause)
     except WrongState as over:  # a lost race or a busy store says nothing against the instance
-        ports.compute.terminate(instance.instance_id)
-        raise LaunchMisconfigured(f"{over}; {instance.instance_id} was terminated") from over
+        # Where this fails the watchdog ends it: an instance that no open launch intends.
+        ended = tried(
+            f"terminating {instance.instance_id}", lambda: ports.compute.terminate(instance.instance_id)
+        )
+        words = "was terminated" if ended else "is left to the watchdog"
+        raise LaunchMisconfigured(f"{over}; {instance.instance_id} {words}") from over
     if new:
         told = f"{instance.instance_id} {instance.instance_type} {instance.zone}"
-        ports.store.record(Event(f"launch#{launch_id}", now, "launched", told))
+        recorded(ports, Event(f"launch#{launch_id}", now, "launched", told))
     return row
 
 
@@ -97,9 +97,7 @@ def arm(ports: Ports, launch_id: str, now: datetime) -> None:
             ports.store.write(replace(known, armed=True))
 
     until_written(act, ports.pause)
-    ports.store.record(
-        Event(f"launch#{launch_id}", now, "armed", f"ends at {row.hard_deadline + TIMER_GRACE}")
-    )
+    recorded(ports, Event(f"launch#{launch_id}", now, "armed", f"ends at {row.hard_deadline + TIMER_GRACE}"))
 
 
 def end(ports: Ports, row: Launch, error: str, cause: str) -> None:
@@ -179,14 +177,20 @@ def _attempt(ports: Ports, launch_id: str, now: datetime) -> tuple[Launch, bool]
 def _refused(ports: Ports, row: Launch, refused: LaunchRefused, now: datetime, *, again: bool) -> None:
     name, launch_id = type(refused).__name__, row.launch_id
     words = f"{name}: {refused}"[:500]
-    ports.store.record(Event(f"launch#{launch_id}", now, "refused", words))
-    before, after = trip_breaker(ports, refused, now)
+    recorded(ports, Event(f"launch#{launch_id}", now, "refused", words))
+    # Where the money does not come back here, the watchdog releases it once the hold is over.
     if settled_by(refused, again=again):
-        money.release(ports, launch_id, words, now)
+        tried("giving the money back", lambda: money.release(ports, launch_id, words, now))
     elif not isinstance(refused, LaunchUnknown | LaunchThrottled):
-        _note(ports, launch_id, words)
+        tried("noting the refusal", lambda: _note(ports, launch_id, words))
+    # A breaker that does not open here opens with the next refusal.
+    tried("opening the breaker", lambda: _trip_and_tell(ports, row, refused, now))
+
+
+def _trip_and_tell(ports: Ports, row: Launch, refused: LaunchRefused, now: datetime) -> None:
+    before, after = trip_breaker(ports, refused, now)
     if set(after.told) - set(before.told):  # marked before it is sent: a crash in between loses a mail
-        ports.mail.send(*refusal_mail(refused, after, market=row.market or "spot"))
+        mailed(ports, *refusal_mail(refused, after, market=row.market or "spot"))
 
 
 def settled_by(refused: LaunchRefused, *, again: bool) -> bool:
@@ -204,6 +208,13 @@ def _note(ports: Ports, launch_id: str, words: str) -> None:
             ports.store.write(replace(row, reason=words))
 
     until_written(act, ports.pause)
+
+
+def tripped(ports: Ports, error: LaunchRefused | RunnerGaveUp, now: datetime) -> list[Breaker]:
+    """The breaker to write because this happened; none where it stays as it is."""
+    before = ports.store.breaker()
+    after = before.tripped(error, now=now)
+    return [after] if after != before else []
 
 
 def trip_breaker(ports: Ports, error: LaunchRefused | RunnerGaveUp, now: datetime) -> tuple[Breaker, Breaker]:

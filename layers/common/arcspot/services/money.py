@@ -10,6 +10,7 @@ from arcspot.domain.budget import MICROS, Fleet, Leak, Ledger, Prices, cost_usd_
 from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.errors import Conflict, RecordMissing
 from arcspot.ports import Event, Ports
+from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
@@ -68,8 +69,9 @@ def reserve(
 
     # Overtaken once is overtaken: whoever decided on another fleet must decide again, not try again.
     launch = until_written(act, ports.pause) if fleet_version is None else act()
-    ports.store.record(Event(f"launch#{launch_id}", now, "reserved", f"{launch.reserve} micro-dollars held"))
-    announce(ports, launch.period, now)
+    recorded(ports, Event(f"launch#{launch_id}", now, "reserved", f"{launch.reserve} micro-dollars held"))
+    # The watchdog looks at the thresholds each minute.
+    tried("announcing a threshold", lambda: announce(ports, launch.period, now))
     return launch
 
 
@@ -85,7 +87,7 @@ def release(ports: Ports, launch_id: str, reason: str, now: datetime) -> None:
         return True
 
     if until_written(act, ports.pause):
-        ports.store.record(Event(f"launch#{launch_id}", now, "released", reason))
+        recorded(ports, Event(f"launch#{launch_id}", now, "released", reason))
 
 
 def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> int:
@@ -112,10 +114,8 @@ def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> i
 
     launch, wrote = until_written(act, ports.pause)
     if wrote:
-        ports.store.record(
-            Event(f"launch#{launch_id}", now, "settled", f"{launch.actual} micro-dollars spent")
-        )
-        announce(ports, launch.period, now)
+        recorded(ports, Event(f"launch#{launch_id}", now, "settled", f"{launch.actual} micro-dollars spent"))
+        tried("announcing a threshold", lambda: announce(ports, launch.period, now))
     return launch.actual
 
 
@@ -140,10 +140,9 @@ def book_leak(ports: Ports, settings: Settings, instance: Instance, now: datetim
         return True
 
     if until_written(act, ports.pause):
-        ports.store.record(
-            Event(f"launch#{instance.launch_id}", now, "leak", f"{instance.instance_id} {cost}")
-        )
-        ports.mail.send(
+        recorded(ports, Event(f"launch#{instance.launch_id}", now, "leak", f"{instance.instance_id} {cost}"))
+        mailed(
+            ports,
             "arcspot: an instance ran that no launch had paid for",
             f"{instance.instance_id} (launch {instance.launch_id or 'unknown'}) cost up to "
             f"{cost / MICROS:.4f} USD and is booked. "
@@ -207,14 +206,15 @@ def announce(ports: Ports, period: str, now: datetime) -> None:
     ledger, crossed = until_written(act, ports.pause)
     if crossed:
         committed = (ledger.settled + ledger.reserved) / MICROS
-        ports.mail.send(
+        mailed(
+            ports,
             f"arcspot: {max(crossed)}% of the {period} budget is committed",
             f"Settled {ledger.settled / MICROS:.2f} USD, reserved {ledger.reserved / MICROS:.2f} USD: "
             f"together {committed:.2f} of {ledger.cap / MICROS:.2f} USD.\n\n"
             "Reserved money is the worst case of running instances; most of it comes back when they end. "
             "Nothing can start once it is all committed.\n",
         )
-        ports.store.record(Event(f"ledger#{period}", now, "threshold", f"{crossed} percent"))
+        recorded(ports, Event(f"ledger#{period}", now, "threshold", f"{crossed} percent"))
 
 
 def note_waiting(ports: Ports, reason: str, now: datetime) -> None:
@@ -224,7 +224,7 @@ def note_waiting(ports: Ports, reason: str, now: datetime) -> None:
         fleet = ports.store.fleet()
         if fleet is not None and fleet.waits_for != reason:
             ports.store.write(fleet.waiting_for(reason, now))
-            ports.store.record(Event("fleet", now, "waits" if reason else "waits no more", reason))
+            recorded(ports, Event("fleet", now, "waits" if reason else "waits no more", reason))
 
     until_written(act, ports.pause)
 

@@ -14,6 +14,7 @@ from arcspot.domain.batches import Batch, refused_job
 from arcspot.domain.jobs import Job, JobState
 from arcspot.errors import AnswerRefused, Conflict
 from arcspot.ports import Event, Ports
+from arcspot.services.afterwards import mailed, recorded
 from arcspot.services.contents import Contents, Entry, contents
 from arcspot.settings import Settings
 
@@ -65,8 +66,8 @@ def report(ports: Ports, batch: Batch, found: Contents, now: datetime) -> bool:
         ports.store.write(batch.reported(len(lines), told=told))
     except Conflict:
         return False  # new jobs came in, or another report was faster: it mails
-    ports.mail.send(*reporting.batch_mail(summary, page=prefix + "index.html"))
-    ports.store.record(Event(f"batch#{batch.batch_id}", now, "reported", f"{len(lines)} tasks"))
+    mailed(ports, *reporting.batch_mail(summary, page=prefix + "index.html"))
+    recorded(ports, Event(f"batch#{batch.batch_id}", now, "reported", f"{len(lines)} tasks"))
     return True
 
 

@@ -8,12 +8,20 @@ from arcspot.domain.launching import Launch, LaunchState
 from arcspot.errors import Conflict, RecordMissing, RunnerGaveUp, StillServing
 from arcspot.ports import Event, Ports
 from arcspot.services import launching, money
+from arcspot.services.afterwards import recorded, tried
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
 
 def reclaim(
-    ports: Ports, launch_id: str, *, reason: str, silent: bool, now: datetime, unless_heard_s: float = 0.0
+    ports: Ports,
+    launch_id: str,
+    *,
+    reason: str,
+    silent: bool,
+    now: datetime,
+    unless_heard_s: float = 0.0,
+    stalled: bool = False,
 ) -> int:
     """Close the launch to new work and take every lease back. Returns how many jobs are READY again or ended.
 
@@ -24,28 +32,55 @@ def reclaim(
     seconds keeps its work, and StillServing is raised. It may have spoken after the judgement.
     """
 
-    def drain() -> bool:
+    def drain() -> None:
         row = _row(ports, launch_id)
         if row.state is LaunchState.ACTIVE and row.heartbeat_at and unless_heard_s:
             quiet = (now - row.heartbeat_at).total_seconds()
             if quiet < unless_heard_s:
                 raise StillServing(f"launch {launch_id} was heard {quiet:.0f} s ago; it keeps its work")
         drained = row.draining(reason=reason, force=True)
-        if drained != row:
+        if drained == row:
+            return
+        if row.state is LaunchState.LAUNCHED:
+            # In one write: nobody comes back here for a breaker that did not open.
+            error = RunnerGaveUp(f"the instance of {launch_id} never said hello: {reason}")
+            ports.store.write(drained, *launching.tripped(ports, error, now))
+        else:
             ports.store.write(drained)
-        return drained != row and row.state is LaunchState.LAUNCHED
 
-    if until_written(drain, ports.pause):
-        error = RunnerGaveUp(f"the instance of {launch_id} never said hello: {reason}")
-        launching.trip_breaker(ports, error, now)
-    held = _row(ports, launch_id).leases
-    return sum(
-        reclaim_job(ports, job_id, launch_id, reason=reason, silent=silent, now=now) for job_id in held
-    )
+    until_written(drain, ports.pause)
+    return reclaim_jobs(ports, _row(ports, launch_id), reason=reason, silent=silent, now=now, stalled=stalled)
+
+
+def reclaim_jobs(
+    ports: Ports, row: Launch, *, reason: str, silent: bool, now: datetime, stalled: bool = False
+) -> int:
+    """Take back every job that a launch holds; how many. One that fails keeps no other with it.
+
+    Raises the first fault once all were tried: whoever calls comes again.
+    """
+    taken, fault = 0, None
+    for job_id in row.leases:
+        try:
+            taken += reclaim_job(
+                ports, job_id, row.launch_id, reason=reason, silent=silent, now=now, stalled=stalled
+            )
+        except Exception as error:
+            fault = fault or error
+    if fault is not None:
+        raise fault
+    return taken
 
 
 def reclaim_job(
-    ports: Ports, job_id: str, launch_id: str, *, reason: str, silent: bool, now: datetime
+    ports: Ports,
+    job_id: str,
+    launch_id: str,
+    *,
+    reason: str,
+    silent: bool,
+    now: datetime,
+    stalled: bool = False,
 ) -> bool:
     """Take one job back from a launch; False when the launch no longer has it."""
 
@@ -53,12 +88,13 @@ def reclaim_job(
         job, row = ports.store.job(job_id), _row(ports, launch_id)
         if job is None or job.lease is None or job.lease.launch_id != launch_id:
             return False
-        ports.store.write(job.reclaimed(now=now, silent=silent, why=reason), row.returned(job_id))
+        reclaimed = job.reclaimed(now=now, silent=silent, why=reason, stalled=stalled)
+        ports.store.write(reclaimed, row.returned(job_id))
         return True
 
     taken = until_written(act, ports.pause)
     if taken:
-        ports.store.record(Event(f"job#{job_id}", now, "reclaimed", f"from {launch_id}: {reason}"))
+        recorded(ports, Event(f"job#{job_id}", now, "reclaimed", f"from {launch_id}: {reason}"))
     return taken
 
 
@@ -67,15 +103,17 @@ def terminate(ports: Ports, launch_id: str, now: datetime) -> str:
     row = _row(ports, launch_id)
     if not row.instance_id or not row.state.open:
         return ""
-    try:
-        console = ports.compute.console(row.instance_id)
-        if console:
-            ports.objects.write(f"logs/{launch_id}/console.txt", console.encode(), content_type="text/plain")
-    finally:
-        # Evidence is worth having, but never worth an instance that goes on costing.
-        ports.compute.terminate(row.instance_id)
-    ports.store.record(Event(f"launch#{launch_id}", now, "terminate", row.instance_id))
+    # Evidence is worth having, but never worth an instance that goes on costing.
+    tried("saving the console", lambda: _save_console(ports, row))
+    ports.compute.terminate(row.instance_id)
+    recorded(ports, Event(f"launch#{launch_id}", now, "terminate", row.instance_id))
     return row.instance_id
+
+
+def _save_console(ports: Ports, row: Launch) -> None:
+    console = ports.compute.console(row.instance_id)
+    if console:
+        ports.objects.write(f"logs/{row.launch_id}/console.txt", console.encode(), content_type="text/plain")
 
 
 def gone(ports: Ports, launch_id: str, now: datetime) -> bool:
@@ -110,14 +148,12 @@ def settle(ports: Ports, settings: Settings, launch_id: str, *, silent: bool, no
         return 0
     if row.state not in (LaunchState.GONE, LaunchState.SETTLED):
         raise Conflict(f"launch {launch_id} is {row.state}: EC2 has not said that {row.instance_id} is gone")
-    for job_id in row.leases:
-        reclaim_job(
-            ports, job_id, launch_id, reason=row.reason or "its instance is gone", silent=silent, now=now
-        )
-    _place(ports, settings, row, now)
+    reclaim_jobs(ports, row, reason=row.reason or "its instance is gone", silent=silent, now=now)
+    tried("looking for its zone", lambda: _place(ports, settings, row, now))
     actual = money.settle(ports, settings, launch_id, now)
-    ports.timers.disarm(launch_id)
-    ports.kick("report")
+    # A timer that stays fires once at the deadline, on an instance that is gone, and deletes itself.
+    tried("disarming the timer", lambda: ports.timers.disarm(launch_id))
+    tried("kicking report", lambda: ports.kick("report"))
     return actual
 
 

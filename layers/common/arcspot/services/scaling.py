@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from arcspot.domain.batches import Batch
 from arcspot.domain.hours import allowed
-from arcspot.domain.jobs import JobState
+from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
+from arcspot.domain.preferring import wants_on_demand
 from arcspot.domain.quotas import most_each, vcpus
-from arcspot.domain.scaling import Backlog, Decision, Pace, Room, cannot_meet, how_many
+from arcspot.domain.scaling import MAX_STEP, Backlog, Decision, Pace, Room, cannot_meet, how_many
 from arcspot.errors import Conflict, FleetPaused, NoMoney, NoSlot
 from arcspot.ports import Event, Ports
 from arcspot.services import money, waking
+from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.settings import Settings
 
 LOOKS = 3
+# Of the jobs that wait so many are looked at: for how long, and whether spot is too hard for them.
+SAMPLE = 16
 # An outage of everything but the instances that must cost no healthy runner its work (L3).
 OUTAGE_SECONDS = 30 * 60
 LONGEST_POLL_SECONDS = 10 * 60
@@ -45,12 +50,15 @@ def scale(
     """
     started: list[str] = []
     for look in range(1, LOOKS + 1):
-        room, market = _room(ports, settings, now)
-        backlog = _backlog(ports, settings, now, room)
-        if room.asleep and (kicked or backlog.jobs):
+        waiting = ports.store.ready_jobs(SAMPLE, now)
+        wanted = settings.on_demand_fallback and wants_on_demand(waiting)
+        room, market, steady = _room(ports, settings, now, steady=wanted)
+        if room.asleep and (kicked or waiting):
             waking.wake(ports, now, "kicked" if kicked else "jobs")
-            room, market = _room(ports, settings, now)
-        decision = how_many(backlog, room, _pace(settings))
+            room, market, steady = _room(ports, settings, now, steady=wanted)
+        backlog = _backlog(ports, settings, now, room, waiting)
+        # One instance that nobody takes away is enough to try with; the next round starts spot ones again.
+        decision = how_many(backlog, room, _pace(settings, max_step=1 if steady else MAX_STEP))
         try:
             waits_for = _reserve_and_start(ports, settings, now, decision, room, new_id, started, market)
         except Conflict:
@@ -58,7 +66,7 @@ def scale(
             continue
         # Jobs that wait while an instance for them boots wait for that, and are told so.
         on_its_way = "boot" if backlog.jobs and not waits_for and (room.spare or started) else ""
-        money.note_waiting(ports, waits_for or on_its_way, now)
+        tried("noting why jobs wait", partial(money.note_waiting, ports, waits_for or on_its_way, now))
         break
     return decision, started
 
@@ -92,8 +100,9 @@ def _reserve_and_start(
             )
         except (NoMoney, NoSlot, FleetPaused) as refused:
             return {NoMoney: "budget", NoSlot: "slots", FleetPaused: "paused"}[type(refused)]
-        start(ports, settings, launch.launch_id)
         started.append(launch.launch_id)
+        # A launch that no execution took up is started by the watchdog, each minute until its hold is over.
+        tried(f"starting {launch.launch_id}", partial(start, ports, settings, launch.launch_id))
     return decision.waits_for
 
 
@@ -132,15 +141,14 @@ def estimated_seconds(ports: Ports, settings: Settings) -> float:
     return known.seconds if known else settings.task_budget_s / 2
 
 
-def _backlog(ports: Ports, settings: Settings, now: datetime, room: Room) -> Backlog:
-    first = ports.store.ready_jobs(1, now)
-    if not first:
+def _backlog(ports: Ports, settings: Settings, now: datetime, room: Room, waiting: Sequence[Job]) -> Backlog:
+    if not waiting:
         return Backlog(jobs=0, work_s=0.0, oldest_wait_s=0.0)
     each = max(0.1, estimated_seconds(ports, settings))
     # Work beyond what every slot can chew in one drain time changes nothing: stop counting there.
     enough = int((room.slots + room.live + 1) * max(settings.target_drain_s, 2 * settings.boot_s) / each) + 1
     jobs = max(1, ports.store.ready_count(enough, now))
-    since = first[0].ready_at or now
+    since = min(job.ready_at or now for job in waiting)
     return Backlog(
         jobs=jobs,
         work_s=jobs * each,
@@ -181,15 +189,19 @@ def _say_late(ports: Ports, batch: Batch, work_s: float, instances: int, now: da
         f"{work_s / 60:.0f} minutes of work are left, at most {instances} instance(s) can run "
         f"within slots and budget, and the deadline is {batch.deadline:%Y-%m-%d %H:%M} UTC."
     )
-    ports.store.record(Event(f"batch#{batch.batch_id}", now, "late", told))
-    ports.mail.send(
+    recorded(ports, Event(f"batch#{batch.batch_id}", now, "late", told))
+    mailed(
+        ports,
         f"arcspot: batch {batch.batch_id} will miss its deadline",
         f"{told}\n\nNothing is overspent to meet it: the work goes on as fast as the limits allow.\n",
     )
 
 
-def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
-    """What limits the fleet, and the market the next launch is asked for in."""
+def _room(ports: Ports, settings: Settings, now: datetime, *, steady: bool) -> tuple[Room, str, bool]:
+    """What limits the fleet, and the market the next launch is asked for in.
+
+    With `steady` that is on-demand unless such a launch is open already; the last value says whether it is.
+    """
     ledger, fleet = money.open_books(ports, settings, now)
     breaker = ports.store.breaker()
     launches = ports.store.open_launches()
@@ -207,7 +219,9 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
     ]
     # The index may not show a launch whose slot is taken already: each such may be of the largest type.
     unseen = max(0, fleet.slots_total - fleet.slots_available - len(launches))
-    market, quota = _market(settings, launches, unseen, breaker.market(fallback=settings.on_demand_fallback))
+    steady = steady and all(launch.market != "on-demand" for launch in launches)
+    wanted = "on-demand" if steady else breaker.market(fallback=settings.on_demand_fallback)
+    market, quota = _market(settings, launches, unseen, wanted)
     room = Room(
         live=len(launches),
         spare=len(booting) + len(idle),
@@ -221,7 +235,7 @@ def _room(ports: Ports, settings: Settings, now: datetime) -> tuple[Room, str]:
         asleep=fleet.asleep,
         breaker=_BREAKER_REASONS.get(breaker.error, "capacity") if breaker.open(now) else "",
     )
-    return room, market
+    return room, market, steady and market == "on-demand"
 
 
 def _quota_room(
@@ -274,7 +288,10 @@ _BREAKER_REASONS = {
 }
 
 
-def _pace(settings: Settings) -> Pace:
+def _pace(settings: Settings, *, max_step: int = MAX_STEP) -> Pace:
     return Pace(
-        target_drain_s=settings.target_drain_s, boot_s=settings.boot_s, max_wait_s=settings.max_wait_s
+        target_drain_s=settings.target_drain_s,
+        boot_s=settings.boot_s,
+        max_wait_s=settings.max_wait_s,
+        max_step=max_step,
     )

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from arcspot.domain.budget import Fleet
 from arcspot.errors import Conflict
 from arcspot.ports import Event, Ports
+from arcspot.services.afterwards import recorded
 from arcspot.services.retry import until_written
 
 LATER = timedelta(days=366)
@@ -37,7 +38,7 @@ def wake(ports: Ports, now: datetime, why: str, *, sure: bool = False) -> bool:
 
     woken = until_written(act, ports.pause)
     if woken:
-        ports.store.record(Event("fleet", now, "wakes", why))
+        recorded(ports, Event("fleet", now, "wakes", why))
     return woken
 
 
@@ -58,7 +59,7 @@ def tend(ports: Ports, now: datetime, *, live: int, minute: bool, slow: bool) ->
             ports.store.write(fleet.asleep_now())
         except Conflict:
             return "changed"  # somebody reserves: the next round looks again
-        ports.store.record(Event("fleet", now, "sleeps", "nothing is open"))
+        recorded(ports, Event("fleet", now, "sleeps", "nothing is open"))
         _turn_off(ports, now, live)
     elif minute:
         _turn_off(ports, now, live)  # the row was written, and then somebody stopped

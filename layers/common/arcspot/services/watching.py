@@ -10,9 +10,10 @@ from functools import partial
 from arcspot.domain.hours import allowed
 from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.domain.reaping import Act, Patience, Step, Suspects, orphan, steps, stranger
-from arcspot.errors import BootTimedOut, InstanceGone, ItemsFailed, RunnerSilent, StillServing
+from arcspot.errors import BootTimedOut, GpuIdle, InstanceGone, ItemsFailed, RunnerSilent, StillServing
 from arcspot.ports import Event, Ports
 from arcspot.services import attending, launching, money, retiring, scaling, waking
+from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
@@ -110,7 +111,7 @@ def each(items: Iterable[tuple[str, Callable[[], object]]]) -> dict[str, str]:
 
 def take(ports: Ports, settings: Settings, step: Step, seen: dict[str, Instance], now: datetime) -> None:
     """Do one step of the plan."""
-    ports.store.record(Event(f"launch#{step.launch_id}", now, f"watchdog {step.act}", step.reason))
+    recorded(ports, Event(f"launch#{step.launch_id}", now, f"watchdog {step.act}", step.reason))
     match step.act:
         case Act.ADOPT:
             launching.adopt(ports, settings, step.launch_id, seen[step.instance_id], now)
@@ -141,10 +142,10 @@ def _settle(ports: Ports, settings: Settings, step: Step, instance: Instance | N
     retiring.reclaim(ports, step.launch_id, reason=step.reason, silent=False, now=now)
     retiring.mark_gone(ports, step.launch_id, ended_at=instance.ended_at if instance else None, now=now)
     retiring.settle(ports, settings, step.launch_id, silent=False, now=now)
-    # An execution that still waits for this runner would wait until its heartbeat is overdue.
-    # One that knows of the end already waits for no answer, and this one is lost.
+    # An execution that still waits for this runner would wait until its heartbeat is overdue: it does
+    # where this word is lost. One that knows of the end already waits for no answer.
     if row is not None:
-        launching.end(ports, row, InstanceGone.__name__, step.reason)
+        tried("ending the execution", lambda: launching.end(ports, row, InstanceGone.__name__, step.reason))
 
 
 def _retire(ports: Ports, settings: Settings, step: Step, now: datetime) -> None:
@@ -156,15 +157,16 @@ def _retire(ports: Ports, settings: Settings, step: Step, now: datetime) -> None
             step.launch_id,
             reason=step.reason,
             silent=step.silent,
+            stalled=step.error == GpuIdle.__name__,
             now=now,
             unless_heard_s=settings.silence_s / 2 if unheard else 0.0,
         )
     except StillServing as heard:
-        ports.store.record(Event(f"launch#{step.launch_id}", now, "heard after all", str(heard)))
+        recorded(ports, Event(f"launch#{step.launch_id}", now, "heard after all", str(heard)))
         return
     retiring.terminate(ports, step.launch_id, now)
     if row is not None and step.error:
-        launching.end(ports, row, step.error, step.reason)
+        tried("ending the execution", lambda: launching.end(ports, row, step.error, step.reason))
 
 
 def _drain(ports: Ports, launch_id: str, reason: str) -> bool:
@@ -189,7 +191,8 @@ def _warn_of_idle_gpu(ports: Ports, step: Step, now: datetime) -> None:
         return True
 
     if until_written(act, ports.pause):
-        ports.mail.send(
+        mailed(
+            ports,
             "arcspot: a GPU idles while its runner holds work",
             f"{step.instance_id} (launch {step.launch_id}) has leased jobs, but its GPU does nothing. "
             f"Look at logs/{step.launch_id}/ in the bucket. It ends at its deadline at the latest; with "
@@ -203,7 +206,7 @@ def warn(ports: Ports, instance_id: str, reason: str, now: datetime) -> bool:
     if instance is None or not instance.launch_id:
         return False
     if _drain(ports, instance.launch_id, reason):
-        ports.store.record(Event(f"launch#{instance.launch_id}", now, "warned", reason))
+        recorded(ports, Event(f"launch#{instance.launch_id}", now, "warned", reason))
     return True
 
 

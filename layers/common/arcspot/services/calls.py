@@ -1,0 +1,92 @@
+"""One call of a runner: what it may touch, and the reads and sums that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from arcspot.domain.budget import share_usd_micros
+from arcspot.domain.jobs import Job
+from arcspot.domain.launching import Launch
+from arcspot.errors import LaunchClosed, LeaseLost
+from arcspot.ports import Ports, Random
+from arcspot.services import launching
+from arcspot.services.afterwards import tried
+from arcspot.services.retry import until_written
+from arcspot.settings import Settings
+
+# A heartbeat is written down once in this share of the time after which a runner counts as silent.
+NOTED_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`new_secret` gives fresh randomness; `now` is the server's clock.
+
+    `rng` draws the jobs that are offered: of many calls at once each tries others first. None: the oldest.
+    """
+
+    ports: Ports
+    settings: Settings
+    now: datetime
+    new_secret: Callable[[], str]
+    rng: Random | None = None
+
+    def row(self, launch_id: str) -> Launch:
+        """The launch as it is now. Raises LaunchClosed where there is none."""
+        row = self.ports.store.launch(launch_id)
+        if row is None:
+            raise LaunchClosed(f"there is no launch {launch_id}")
+        return row
+
+    def rows(self, known: Launch) -> Iterator[Launch]:
+        """The launch as it was read, then, for whoever lost a race on it, as it is each time."""
+        yield known
+        while True:
+            yield self.row(known.launch_id)
+
+    def job(self, job_id: str) -> Job:
+        """The job as it is now. Raises LeaseLost where there is none."""
+        job = self.ports.store.job(job_id)
+        if job is None:
+            raise LeaseLost(f"there is no job {job_id}")
+        return job
+
+    def left(self, row: Launch) -> float:
+        """Seconds until the launch's hard deadline."""
+        return max(0.0, (row.hard_deadline - self.now).total_seconds())
+
+    def believed(self, told: float, job: Job, row: Launch) -> float:
+        """The seconds that are charged for a job, of those its runner tells."""
+        return row.believed(told, since=job.lease.since if job.lease else None, now=self.now)
+
+    def cost(self, row: Launch, seconds: float) -> int:
+        """A job's share of what its launch costs, micro-dollars."""
+        return share_usd_micros(
+            price_usd_micros_per_hour=row.price, seconds=seconds, disk_gb=self.settings.disk_gb
+        )
+
+    def heard(self, row: Launch, gpu_utilisation: float | None = None) -> None:
+        """Note the sign of life, and pass it on; the next heartbeat does what fails here."""
+        tried("noting a sign of life", lambda: self._heard(row, gpu_utilisation))
+
+    def _heard(self, row: Launch, gpu_utilisation: float | None) -> None:
+        rows = self.rows(row)
+
+        def act() -> Launch:
+            known = next(rows)
+            heard = known.heard(
+                now=self.now,
+                every_s=self.settings.silence_s * NOTED_SHARE,
+                gpu_utilisation=gpu_utilisation,
+            )
+            if heard is not known:
+                self.ports.store.write(heard)
+            return heard
+
+        heard = until_written(act, self.ports.pause)
+        if heard.task_token and heard.token_phase == "serve":
+            tried("a heartbeat to Step Functions", lambda: self.ports.workflow.beat(heard.task_token))
+        else:
+            launching.answer(self.ports, heard)

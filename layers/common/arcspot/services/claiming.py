@@ -1,0 +1,156 @@
+"""Give a launch work: as many jobs as it may hold, in one transaction with its row.
+
+Whoever comes second to a job goes on to the next one: only a launch row that changed, or a job that is
+still READY, is worth another try. Everything that the answer needs is made before the write, so that no
+lease is given that its runner does not learn of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from arcspot.domain.jobs import Job
+from arcspot.domain.launching import MOST_AT_ONCE, Launch
+from arcspot.domain.preferring import preferred
+from arcspot.errors import Conflict, Overlapped, StoreBusy
+from arcspot.services import checkpoints
+from arcspot.services.afterwards import tried
+from arcspot.services.asking import held_of, whole
+from arcspot.services.calls import Call
+
+DOWNLOAD_SECONDS = 60 * 60
+# More than wanted are read: some are claimed by others meanwhile.
+SPARE = 3
+# How often a launch tries to write what it chose, each time without the jobs that others were faster with.
+ROUNDS = 12
+
+
+@dataclass(slots=True)
+class Offers:
+    """READY jobs to choose from, each read once. Empty once it has nothing left."""
+
+    call: Call
+    jobs: list[Job] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, call: Call, row: Launch, want: int) -> Offers:
+        found = call.ports.store.ready_jobs(want + SPARE, call.now, call.rng)
+        jobs = [job for job in found if job.due(call.now) and job.job_id not in row.leases]
+        return cls(call, preferred(jobs, on_demand=row.market == "on-demand"))
+
+    def choose(self, row: Launch, want: int) -> tuple[list[Job], Launch, list[dict[str, Any]]]:
+        """The next jobs as claimed, the launch that holds them, and the words its runner gets for each.
+
+        A job for which no words can be found is left to others.
+        """
+        claimed: list[Job] = []
+        told: list[dict[str, Any]] = []
+        for job in list(self.jobs):
+            if len(claimed) == want or not row.hands:
+                break
+            taken = job.claimed(
+                launch_id=row.launch_id, now=self.call.now, lease_seconds=self.call.settings.lease_s
+            )
+            if not tried(f"offering job {job.job_id}", partial(self._tell, taken, told)):
+                self.jobs.remove(job)
+                continue
+            row = row.lent(job.job_id)
+            claimed.append(taken)
+        return claimed, row, told
+
+    def _tell(self, taken: Job, told: list[dict[str, Any]]) -> None:
+        told.append(lease(self.call, taken))
+
+    def without_taken(self, chosen: Collection[str]) -> None:
+        """After a lost race: of the chosen ones keep those that are READY still, as they are now.
+
+        They come last: somebody may be writing one of them at this moment.
+        """
+        fresh = self.call.ports.store.jobs(list(chosen))
+        kept = [job for job in fresh.values() if job.due(self.call.now)]
+        self.jobs = [*(job for job in self.jobs if job.job_id not in chosen), *kept]
+
+
+def claim(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Up to `want` leases: first those whose answer was lost, then new ones."""
+    want = max(1, min(MOST_AT_ONCE, whole(request, "want")))
+    held = held_of(request)
+    if not row.serving:
+        return {"leases": [], "drain": True}
+    told = untold(call, row, held)
+    leases, drain = take(call, row, want - len(told)) if len(told) < want else ([], False)
+    if not drain:
+        call.heard(row)
+    return {"leases": told + leases, "drain": drain}
+
+
+def take(call: Call, row: Launch, want: int) -> tuple[list[dict[str, Any]], bool]:
+    """Claim up to `want` jobs. Their leases, and whether the launch is to leave instead."""
+    want = min(want, row.hands)
+    if want < 1:
+        return [], False
+    offers, raced, most = Offers.read(call, row, want), False, want
+    busy: StoreBusy | None = None
+    for tries in range(1, ROUNDS + 1):
+        claimed, lender, told = offers.choose(row, most)
+        if not claimed and raced:
+            # Others were faster with all of them: there may be more.
+            offers, raced = Offers.read(call, row, want), False
+            claimed, lender, told = offers.choose(row, most)
+        if not claimed:
+            return [], False
+        try:
+            call.ports.store.write(*claimed, lender)
+            return told, False
+        except (Conflict, StoreBusy) as lost:
+            busy = lost if isinstance(lost, StoreBusy) else None
+            if isinstance(lost, StoreBusy | Overlapped):
+                call.ports.pause(tries if busy else 1)
+        row = call.row(row.launch_id)
+        if {job.job_id for job in claimed} <= set(row.leases):
+            return told, False  # a write whose answer was lost
+        if not row.serving:
+            return [], True
+        # Of fewer jobs others are less likely to be writing one.
+        raced, most = True, max(1, most // 2)
+        offers.without_taken([job.job_id for job in claimed])
+    if busy is not None:
+        raise busy
+    return [], False
+
+
+def untold(call: Call, row: Launch, held: frozenset[str] | None) -> list[dict[str, Any]]:
+    """Leases that the launch holds and its runner does not know of: the answer that told of them was lost.
+
+    `held` is what the runner knows of; nothing is told again to one that does not say.
+    """
+    if held is None or not (unknown := [job_id for job_id in row.leases if job_id not in held]):
+        return []
+    jobs = call.ports.store.jobs(unknown)
+    return [
+        lease(call, job)
+        for job in jobs.values()
+        if job.lease and job.lease.launch_id == row.launch_id and not job.cancelled
+    ]
+
+
+def lease(call: Call, job: Job) -> dict[str, Any]:
+    """What a runner is told of a job that is leased to it."""
+    assert job.lease is not None, "a job is claimed before it is told of"
+    objects = call.ports.objects
+    return {
+        "job_id": job.job_id,
+        "task_id": job.task_id,
+        "fence": job.fence,
+        "expires_in_s": max(0.0, (job.lease.expires_at - call.now).total_seconds()),
+        "config": dict(job.config),
+        "input_key": job.input.key,
+        "input_url": objects.presign_get(
+            job.input.key, version=job.input.object_version or None, seconds=DOWNLOAD_SECONDS
+        ),
+        **checkpoints.offered(objects, job, seconds=DOWNLOAD_SECONDS),
+        "budget_s": float(job.config.get("budget_s", call.settings.task_budget_s)),
+    }
