@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from arcspot.aws.bucket import AT_ONCE
 from arcspot.domain import scoring, tasks
 from arcspot.domain.jobs import Job
+from arcspot.domain.reporters import report_folder
 from arcspot_cli import faults, unpacking
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.faults import Fault
@@ -70,7 +71,7 @@ def _is_told_whole(target: Target, batch: str | None) -> bool:
 
 def _reported(target: Target, batch: str | None, name: str, failed: Failed) -> bytes | None:
     """A file of the batch's report; None where there is none, or it is told that it cannot be read."""
-    key = f"reports/{batch}/{name}"
+    key = f"{report_folder(batch or '')}{name}"
     try:
         if batch is None or target.bucket.size(key) is None:
             return None

@@ -35,6 +35,7 @@ GUARDS = (
     "vcpus-by-type",
     "wake",
     "heartbeat-below-timeout",
+    "pinned-version",
     "lease-count",
 )
 

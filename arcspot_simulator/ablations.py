@@ -21,8 +21,8 @@ from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
 from arcspot.errors import NoMoney, NoSlot
 from arcspot.ports import Event, Ports
+from arcspot.services import ingesting, money, scaling, waking, watching
 from arcspot.services import launching as launching_service
-from arcspot.services import money, scaling, waking, watching
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 from arcspot_simulator import stack
@@ -249,6 +249,16 @@ def _wake() -> Patches:
     ]
 
 
+def _pinned_version() -> Patches:
+    """A job names its file and no version of it: whatever lies there when a runner reads is its task."""
+    job = ingesting._job
+    return [
+        patch.object(
+            ingesting, "_job", lambda settings, dropped, version, *rest: job(settings, dropped, "", *rest)
+        )
+    ]
+
+
 def _heartbeat_below_timeout() -> Patches:
     """The service's heartbeat follows the silence allowed, however short a life is."""
     made = scaling.lifecycle_input
@@ -280,6 +290,7 @@ GUARDS: Mapping[str, Callable[[], Patches]] = {
     "vcpus-by-type": _vcpus_by_type,
     "wake": _wake,
     "heartbeat-below-timeout": _heartbeat_below_timeout,
+    "pinned-version": _pinned_version,
     "lease-count": _lease_count,
 }
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
 from arcspot.ports import Fetched, Listed, Stored
-from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse
+from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse, stored_key_fault
 
 # Of these every version is kept, as in S3; of the rest the newest alone.
 VERSIONED = ("tasks", "recurring")
+VERSION = "?versionId="
 
 
 @dataclass
@@ -23,22 +24,28 @@ class MemoryObjects:
     versions: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
     newest: dict[str, str] = field(default_factory=dict, repr=False)
     unreadable: set[str] = field(default_factory=set)
+    trouble: Callable[[str, str], Exception | None] = lambda verb, key: None
     written: int = 0
     modified_at: dict[str, datetime] = field(default_factory=dict, repr=False)
     clock: Callable[[], datetime] = lambda: datetime.fromtimestamp(0, UTC)
     _listed: dict[str, tuple[int, list[str]]] = field(default_factory=dict, repr=False)
     _counts: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def read(self, key: str, *, version: str | None = None) -> bytes:
-        found = self._fetch(key, version)
+    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
+        found = self._fetch(key, version, last)
         if isinstance(found, Exception):
             raise found
         return found.body
 
-    def fetch_many(self, wanted: Sequence[tuple[str, str | None]]) -> list[Fetched | Exception]:
-        return [self._fetch(key, version) for key, version in wanted]
+    def fetch_many(
+        self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
+    ) -> list[Fetched | Exception]:
+        return [self._fetch(key, version, last) for key, version in wanted]
 
-    def _fetch(self, key: str, version: str | None) -> Fetched | Exception:
+    def _fetch(self, key: str, version: str | None, last: int | None = None) -> Fetched | Exception:
+        return self.trouble("read", key) or self._found(key, version, last)
+
+    def _found(self, key: str, version: str | None, last: int | None = None) -> Fetched | Exception:
         if key in self.unreadable:
             return ObjectUnreadable(f"{key}: it is archived")
         if version and (key, version) in self.versions:
@@ -47,7 +54,7 @@ class MemoryObjects:
             body, version = self.bodies[key], self.newest.get(key, "")
         else:
             return RecordMissing(key)
-        return Fetched(body, version or "", _etag(body))
+        return Fetched(body if last is None else body[-last:], version or "", _etag(body))
 
     def listing(self, prefix: str, after: str = "") -> Iterable[Listed]:
         for key in self.keys(prefix):
@@ -60,10 +67,20 @@ class MemoryObjects:
         return {asked: each.body for asked, each in found.items() if isinstance(each, Fetched)}
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
+        refuse(object_key_fault(key), error=KeyRefused)
+        if failed := self.trouble("write", key):
+            raise failed
         self._store(key, body)
 
+    def dropped(self, key: str, body: bytes) -> None:
+        """What a person put there: S3 itself takes `.` and `..` from whoever sends them as they are."""
+        refuse(stored_key_fault(key), error=KeyRefused)
+        self._store(key, body)
+
+    def write_parts(self, key: str, parts: Iterable[bytes], *, content_type: str) -> None:
+        self.write(key, b"".join(parts), content_type=content_type)
+
     def _store(self, key: str, body: bytes) -> None:
-        refuse(object_key_fault(key), error=KeyRefused)
         if key not in self.bodies:
             self._changed(key)
         self.bodies[key] = body
@@ -103,7 +120,15 @@ class MemoryObjects:
 
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
         refuse(presigned_fault(seconds))
-        return f"memory://{key}"
+        return f"memory://{key}{VERSION if version else ''}{version or ''}"
+
+    def get(self, url: str) -> bytes:
+        """What a runner does with a presigned URL. Raises RecordMissing, ObjectUnreadable."""
+        key, _, version = url.removeprefix("memory://").partition(VERSION)
+        found = self._found(key, version or None)
+        if isinstance(found, Exception):
+            raise found
+        return found.body
 
     def presign_put(
         self, key: str, *, sha256_hex: str, size: int, seconds: int, once: bool = False

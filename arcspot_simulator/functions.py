@@ -7,9 +7,8 @@ event loop inside itself, so another invocation really happens between a read an
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, tzinfo
 from functools import cache
@@ -18,9 +17,10 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from arcspot.errors import ArcspotError, Conflict, StoreBusy
-from arcspot.ports import Ports
+from arcspot.ports import Fetched, Ports
 from arcspot.settings import Settings
 from arcspot_simulator.cloud import AwsError
+from arcspot_simulator.latency import LISTINGS, PAGE_KEYS, seconds
 from arcspot_simulator.loop import Loop
 from arcspot_simulator.metering import Meter
 from arcspot_simulator.weather import Sky
@@ -30,11 +30,12 @@ DEEPEST = 3
 # As template.yaml sets them (tests/contract/test_simulated_times.py).
 TIMEOUT_S = 60.0
 TIMEOUTS_S = {"ingest": 120.0, "report": 300.0, "runner_api": 30.0}
-# What a call takes, in seconds: an assumption. Several things at once take more.
-CALL_S = 0.01
-TABLE_S, PUT_S, TRANSACTION_S = 0.005, 0.006, 0.012
-CALLS_S = {"compute.launch": 1.5, "objects.read": 0.02, "objects.write": 0.03, "mail.send": 0.05}
-AT_ONCE = 32
+MEMORY_MB = 512
+MEMORIES_MB = {"ingest": 1024, "report": 1024}
+# What Python, boto3 and the handler take of it, and what a byte of JSON and a row become once they are parsed
+# (tracemalloc's peak: 6.7 to 16.5 bytes for a byte of a task file, by the size of its grids; 1.9 kB a Job).
+OWN_MB = 110
+PARSED_BYTES, ROW_BYTES = 17, 2_000
 # What never leaves the process is no call.
 LOCAL = frozenset({"presign_get", "presign_put"})
 
@@ -73,6 +74,11 @@ class Context:
 
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
+
+    @property
+    def aws_request_id(self) -> str:
+        current = self._functions.running[-1]
+        return f"{current.function} of {current.started}"
 
     def get_remaining_time_in_millis(self) -> int:
         current = self._functions.running[-1]
@@ -180,9 +186,22 @@ class Functions:
                 took = seconds(name, args, result)
                 self.meter.called(current.function, name, args, result, seconds=took)
             self._takes(current, name, args, result)
-            return result
+            self._holds(current, name, result)
+            return self._listed(current, name, args, result) if name in LISTINGS else result
 
         return call
+
+    def _listed(
+        self, current: Invocation, name: str, args: tuple[Any, ...], found: Iterable[Any]
+    ) -> Iterator[Any]:
+        """A listing page by page: each further one is a call of its own, and takes its time."""
+        for number, item in enumerate(found):
+            if number and number % PAGE_KEYS == 0:
+                self.calls[name] += 1
+                if self.meter is not None:
+                    self.meter.called(current.function, name, args, (), seconds=seconds(name, args, ()))
+                self._takes(current, name, args, ())
+            yield item
 
     def _struck(
         self, current: Invocation, name: str, real: Callable[..., Any], args: Any, kwargs: Any
@@ -228,6 +247,13 @@ class Functions:
             return
         self.loop.run(self.loop.now + seconds(name, args, result))
         self._cut_off(current)
+
+    def _holds(self, current: Invocation, name: str, result: Any) -> None:
+        """Beyond its memory a function is killed, by what one call has brought."""
+        limit = MEMORIES_MB.get(current.function, MEMORY_MB) - OWN_MB
+        if brought(result) > limit * 2**20:
+            self.trace(f"  {current.function}: {name} brought more than its memory holds")
+            raise PowerCut
 
     def _cut_off(self, current: Invocation) -> None:
         if self.loop.now > current.ends:
@@ -291,20 +317,17 @@ class Functions:
             return f"secret-{self._given}"
 
 
-def seconds(name: str, args: tuple[Any, ...], result: Any) -> float:
-    """How long one call of a port takes."""
-    once = CALLS_S.get(name, TABLE_S if name.startswith("store.") else CALL_S)
-    if name == "store.write":
-        return PUT_S if len(args) == 1 else TRANSACTION_S
-    if name == "store.add":
-        return once * (1 + max(1, math.ceil(len(args[0]) / AT_ONCE)))  # read, then put, so many at once
-    if name == "store.write_each":
-        return once * math.ceil(len(args[0]) / AT_ONCE)
-    if name in ("objects.read_many", "objects.fetch_many"):
-        return CALLS_S["objects.read"] * max(1, math.ceil(len(args[0]) / AT_ONCE))
-    if isinstance(result, list | dict):
-        return once * max(1, math.ceil(len(result) / 100))  # pages of BatchGet and Query
-    return once
+def brought(result: Any) -> int:
+    """Bytes of memory that a call's answer takes once it is parsed."""
+    if isinstance(result, bytes):
+        return PARSED_BYTES * len(result)
+    if isinstance(result, Fetched):
+        return PARSED_BYTES * len(result.body)
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    if isinstance(result, list):
+        return sum(brought(each) if isinstance(each, bytes | Fetched) else ROW_BYTES for each in result)
+    return 0
 
 
 class Broken(AssertionError):

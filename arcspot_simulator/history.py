@@ -191,6 +191,13 @@ class History:
                 "upload",
                 lambda key=key, body=body: self.stack.drop(key, body),  # type: ignore[misc]
             )
+            if self.sky.strikes(self.sky.weather.overwritten):
+                other = task_bytes(next(self.numbers))
+                self.loop.after(
+                    spread + HOUR * rng.random() ** 3,
+                    "overwrite",
+                    lambda key=key, body=other: self.stack.drop(key, body),  # type: ignore[misc]
+                )
 
     def _person(self) -> None:
         """Somebody looks every few hours: closes a breaker that waits for a person, ends a pause."""
@@ -328,7 +335,7 @@ class History:
             and not self.invariants.open
             and not self.stack.queue
             and all(job.state.terminal for job in self.stack.jobs())
-            and not self.stack.store.batches_due()
+            and all(f"reports/{b.batch_id}/" == self.stack.cursed for b in self.stack.store.batches_due())
             and self.loop.now > self.span_s + 2 * HOUR
         )
 

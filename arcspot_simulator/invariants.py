@@ -1,4 +1,4 @@
-"""What must hold: I1 to I18 after every step of a history, L1 to L3 at its end.
+"""What must hold: I1 to I20 after every step of a history, L1 to L3 at its end.
 
 The checks look at rows as they are written and at the world as it is; they share nothing with the
 code they judge but the records themselves. Each is described in docs/guarantees.md.
@@ -11,13 +11,15 @@ import re
 from collections import Counter
 from typing import NoReturn
 
+from arcspot.domain import results, tasks
 from arcspot.domain.budget import Fleet, Leak, Ledger
 from arcspot.domain.jobs import Job, JobState
-from arcspot.domain.launching import MOST_AT_ONCE, Breaker, Launch, LaunchState
+from arcspot.domain.launching import Breaker, Launch, LaunchState
 from arcspot.ports import Record
 from arcspot.settings import MARGIN_SECONDS
 from arcspot_simulator.cloud import FOREIGN, Machine
 from arcspot_simulator.loop import START
+from arcspot_simulator.runners import result
 from arcspot_simulator.stack import Stack
 from arcspot_simulator.weather import HOUR
 
@@ -27,6 +29,8 @@ LEGAL = {
 }
 # How long a fault may be felt after it is over: a lease, a silence, a round or two.
 ECHO_S = 15 * 60.0
+# Jobs that one launch may hold, whatever its runner asks for (docs/runner-contract.md).
+MOST_LEASES = 8
 # When an instance has ended, its launch is settled by the state machine or, at the latest, the watchdog.
 SETTLED_WITHIN_S = 45 * 60.0
 # A launch that nobody can find is released after 15 minutes (section 4), by a round of the watchdog.
@@ -146,9 +150,17 @@ class Invariants:
         if not after.result_prefix.endswith(f"/{before.lease.fence if before.lease else 0}/"):
             self.double_commits += 1
             self._fail("I8", f"{after.job_id} committed {after.result_prefix} under lease {before.lease}")
-        for name in ("prediction.json", "metrics.json", "manifest.json"):
-            if after.result_prefix + name not in self.stack.objects.bodies:
-                self._fail("I8", f"{after.job_id}: {name} of its result is not in the bucket")
+        fence = before.lease.fence if before.lease else 0
+        self._own_task(after, self.stack.read_by_runners.get((after.job_id, fence)))
+        body = self.stack.objects.bodies.get(after.result_prefix + results.RESULT)
+        if body != result(after.job_id, after.fence):
+            self._fail("I8", f"{after.job_id}: {'another' if body else 'no'} result is in the bucket")
+
+    def _own_task(self, job: Job, body: bytes | None) -> None:
+        """I19: the task a runner has read is the one the job is for."""
+        found = tasks.read_task_file(job.input.key, body).tasks if body is not None else ()
+        if job.job_id not in {tasks.job_id(task, job.config, job.solver_version) for task in found}:
+            self._fail("I19", f"{job.job_id} is answered by another task: {job.input.key} as it is now")
 
     def _lost(self, before: Job, after: Job) -> None:
         """I11: who takes a lease from a runner that is well?"""
@@ -174,6 +186,8 @@ class Invariants:
         moved = before is not None and after.state is not before.state
         if before is not None and moved and after.state not in FORWARD.get(before.state, ()):
             self._fail("I4", f"{after.launch_id}: {before.state} → {after.state}")
+        if len(after.leases) > MOST_LEASES:
+            self._fail("I20", f"{after.launch_id} holds {len(after.leases)} jobs at once")
         given = set(after.leases) - set(before.leases if before else ())
         if given and (after.state is not LaunchState.ACTIVE or after.drain):
             self._fail("I12", f"{after.launch_id} is {after.state} (drain: {after.drain}) and got {given}")
@@ -188,8 +202,6 @@ class Invariants:
             self.open[after.launch_id] = after
         else:
             self.open.pop(after.launch_id, None)
-        if len(after.leases) > MOST_AT_ONCE:
-            self._fail("I7", f"{after.launch_id} holds {len(after.leases)} jobs, {MOST_AT_ONCE} are allowed")
         if len(set(after.leases)) != len(after.leases):
             self._fail("I7", f"{after.launch_id} holds a job twice: {after.leases}")
 
@@ -341,7 +353,11 @@ class Invariants:
                 f"{len(waiting)} job(s) never ended; {first.job_id} is {first.state}, {first.reason!r}, "
                 f"fleet {stack.store.fleet()}, breaker {stack.store.breaker()}",
             )
-        due = [batch.batch_id for batch in stack.store.batches_due()]
+        due = [
+            batch.batch_id
+            for batch in stack.store.batches_due()
+            if f"reports/{batch.batch_id}/" != stack.cursed
+        ]
         if due:
             self._fail("L1", f"batches {due} were never reported")
         if stack.ec2.live or self.open:
@@ -357,6 +373,8 @@ class Invariants:
     def _accepted(self, key: str, body: bytes) -> bool:
         receipt = self.stack.store.receipts([key]).get(key)
         if receipt is None:
+            return False
+        if receipt.etag and receipt.etag != hashlib.md5(body, usedforsecurity=False).hexdigest():
             return False
         return bool(receipt.refusals) or bool(
             receipt.entries and all(self.stack.store.job(job_id) for _, job_id in receipt.entries)

@@ -218,13 +218,18 @@ def _rough(value: Any, depth: int) -> int:
 # S3 -------------------------------------------------------------------------------------------------------
 
 
-def object_key_fault(key: str) -> str:
-    """A key of 1 to 1,024 bytes of UTF-8, without `.` and `..` as parts, which SDKs and proxies resolve."""
+def stored_key_fault(key: str) -> str:
+    """A key of 1 to 1,024 bytes of UTF-8: more S3 itself does not ask for."""
     if not 1 <= size(key) <= OBJECT_KEY_BYTES:
         return f"{key!r:.60}: a key of {size(key)} bytes, expected 1 to 1,024"
+    return text_fault(key)
+
+
+def object_key_fault(key: str) -> str:
+    """The same without `.` and `..` as parts, of which URLs, SDKs and proxies make another key."""
     if {".", ".."} & set(key.split("/")):
         return f"{key!r:.60}: `.` or `..` as a part of a key"
-    return text_fault(key)
+    return stored_key_fault(key)
 
 
 def presigned_fault(seconds: float) -> str:

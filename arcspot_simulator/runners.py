@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
+from arcspot.domain import results
 from arcspot.domain.launching import MOST_AT_ONCE
+from arcspot.errors import ArcspotError
 from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import Machine, SimEc2
 from arcspot_simulator.functions import FunctionFailed, Functions
@@ -31,8 +33,10 @@ RETRY_S = 5.0
 # An answer that takes longer is a fault of the world, not of the runner.
 PROMPT_S = 15.0
 FAILURES_IN_A_ROW = 3
-FILES = ("prediction.json", "adapted.safetensors", "metrics.json", "picture.svg", "manifest.json")
 ANSWER = json.dumps([{"attempt_1": [[0]], "attempt_2": [[1]]}]).encode()
+PACKED = results.pack(
+    {results.PREDICTION: ANSWER, results.METRICS: b"{}", results.MANIFEST: b"{}"},
+)
 
 
 class Unreachable(Exception):
@@ -74,6 +78,7 @@ class Room(Protocol):
     on_lease: Callable[[], object]
 
     def nature(self, job_id: str) -> Nature: ...
+    def worked_on(self, job_id: str, fence: int, body: bytes) -> None: ...
     def trace(self, text: str) -> None: ...
 
 
@@ -230,6 +235,13 @@ class SimRunner:
         work = Work(lease, self.room.loop.now)
         self.hands.append(work)
         self.room.on_lease()  # it reads the task's file
+        try:
+            body = self.room.objects.get(lease["input_url"])
+        except ArcspotError as unread:
+            words = f"GET {lease['input_key']}: {unread}"
+            self._after(1.0, "cannot be read", lambda: self._unread(work, words))
+            return
+        self.room.worked_on(lease["job_id"], lease["fence"], body)
         nature = self.room.nature(lease["job_id"])
         if nature.deadly:
             self._after(nature.seconds / 2, "deadly job", self._freezes)
@@ -277,11 +289,11 @@ class SimRunner:
 
     def _deliver(self, work: Work) -> None:
         if self.room.sky.strikes(self.room.sky.weather.half_uploads):
-            self._upload(work, FILES[:1])
+            self._upload(work, b"half of it")
             self.sick()
             self._release([work], "interrupted")
             return
-        files = self._upload(work, FILES)
+        files = self._upload(work, result(**_names(work)))
         more: dict[str, Any] = {}
         if self.asks_for_next and not self.leaving and self.room.loop.now < self.deadline - 60:
             more = {"want": 0 if self.waiting else 1, "held": self._held()}
@@ -301,20 +313,20 @@ class SimRunner:
         known = {(x["job_id"], x["fence"]) for x in [*(w.lease for w in self.hands), *self.waiting]}
         self.waiting += [x for x in answer.get("leases", []) if (x["job_id"], x["fence"]) not in known]
 
-    def _upload(self, work: Work, names: tuple[str, ...]) -> dict[str, Any]:
-        bodies = {name: ANSWER if name == FILES[0] else f"{name} {_names(work)}".encode() for name in names}
-        files = {
-            name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-            for name, body in bodies.items()
-        }
-        wanted = [{"name": name, **sums} for name, sums in files.items()]
-        urls = self.ask("uploads", **_names(work), purpose="result", files=wanted)["urls"]
-        for name, body in bodies.items():
-            self.room.objects.put(urls[name]["url"], urls[name]["headers"], body)
-        return files
+    def _upload(self, work: Work, body: bytes) -> dict[str, Any]:
+        sums = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        wanted = [{"name": results.RESULT, **sums}]
+        url = self.ask("uploads", **_names(work), purpose="result", files=wanted)["urls"][results.RESULT]
+        self.room.objects.put(url["url"], url["headers"], body)
+        return {results.RESULT: sums}
 
-    def _fail(self, work: Work) -> None:
-        self.ask("fail", **_names(work), error="ValueError", message="", seconds=self._spent(work))
+    def _fail(self, work: Work, error: str = "ValueError", message: str = "") -> None:
+        self.ask("fail", **_names(work), error=error, message=message, seconds=self._spent(work))
+
+    def _unread(self, work: Work, words: str) -> None:
+        """A task file that S3 does not give out: the job fails, the runner goes on."""
+        began = self.room.loop.now
+        self._tell(work, began, lambda: self._fail(work, "TransferRefused", words))
 
     def _release(self, works: list[Work], why: str) -> None:
         leases = [{**_names(work), "seconds": self._spent(work)} for work in works]
@@ -455,6 +467,11 @@ class SimRunner:
 
     def _after_all(self, seconds: float, name: str, act: Callable[[], object]) -> None:
         self.room.loop.after(seconds, name, act)
+
+
+def result(job_id: str, fence: int) -> bytes:
+    """`result.zip` of an attempt: no two attempts' are alike. What is before a ZIP file is no part of it."""
+    return f"{job_id}/{fence}".encode() + PACKED
 
 
 def _names(work: Work) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from arcspot.settings import MARGIN_SECONDS, Settings
 from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import (
     FOREIGN,
+    AwsError,
     Machine,
     Prices,
     SimClock,
@@ -88,6 +89,7 @@ class Stack:
         self.store = MemoryStore(lag=self._lag, clock=lambda: loop.now)
         self.store.on_event = lambda event: self.trace(f"{event.subject} {event.kind}: {event.detail}")
         self.objects = MemoryObjects(clock=lambda: self.loop.moment)
+        self.objects.trouble = self._trouble
         self._patience = Random(f"pauses of {seed}")  # its own: a pause draws nothing from the weather
         self.prices = Prices(seed, jumpy=jumpy)
         self.ec2 = SimEc2(loop, sky, self.prices, max_lifetime_s=lambda: self.settings.max_lifetime_s)
@@ -121,6 +123,8 @@ class Stack:
         self.natures: dict[str, Nature] = {}
         self.draw_nature: Callable[[Random], Nature] = lambda rng: Nature(60.0)
         self.dropped: dict[str, bytes] = {}
+        self.read_by_runners: dict[tuple[str, int], bytes] = {}
+        self.cursed = ""
         self.log: list[str] | None = None
         self.missed: Counter[str] = Counter()
         self.sweeps = 0
@@ -163,7 +167,14 @@ class Stack:
         """A person uploads a file; S3 tells the queue: once, twice or never."""
         self.dropped[key] = body
         self.on_drop(key, body)
-        self.objects.write(key, body, content_type="application/json")
+        self.objects.dropped(key, body)
+        self.objects.unreadable.discard(key)
+        if self.sky.strikes(self.sky.weather.archived):
+            self.trace(f"{key} is archived")
+            self.objects.unreadable.add(key)
+        if self.sky.weather.cursed_batch and not self.cursed:
+            self.cursed = f"reports/{key.split('/')[1]}/"
+            self.trace(f"nothing below {self.cursed} can be written")
         self._sequence += 1
         record = {
             "eventName": "ObjectCreated:Put",
@@ -210,6 +221,18 @@ class Stack:
         self._polling = bool(self.queue)
         if self.queue:
             self.loop.after(0.2, "poll queue", self._poll)
+
+    def _trouble(self, verb: str, key: str) -> Exception | None:
+        """What S3 says of one object, whatever becomes of the others."""
+        if verb == "write" and self.cursed and key.startswith(self.cursed):
+            return AwsError(f"{key}: AccessDenied")
+        if verb == "read" and self.sky.strikes(self.sky.weather.reads_fail):
+            return AwsError(f"{key}: InternalError")
+        return None
+
+    def worked_on(self, job_id: str, fence: int, body: bytes) -> None:
+        """What a runner has read for a lease."""
+        self.read_by_runners[job_id, fence] = body
 
     # Schedules and events --------------------------------------------------------------------------------
     def start(self) -> None:

@@ -19,8 +19,9 @@ from typing import Any, TypeVar, cast
 from arcspot.domain.batches import Batch, Receipt, Sweep, whole
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
+from arcspot.domain.reporters import Reporter
 from arcspot.errors import Conflict, RowUnreadable, StoreRefused
 from arcspot.ports import Event, Record
 from arcspot_simulator.limits import (
@@ -45,7 +46,9 @@ _NAMES: dict[type, Callable[[Any], Key]] = {
     Batch: lambda r: ("batch", r.batch_id),
     Receipt: lambda r: ("receipt", receipt_name(r)),
     Sweep: lambda r: ("sweep", ""),
+    Reporter: lambda r: ("reporter", ""),
     Launch: lambda r: ("launch", r.launch_id),
+    Token: lambda r: ("token", r.launch_id),
     Ledger: lambda r: ("ledger", r.period),
     Estimate: lambda r: ("estimate", r.key),
     Leak: lambda r: ("leak", r.instance_id),
@@ -239,6 +242,9 @@ class MemoryStore:
     def sweep_row(self) -> Sweep:
         return self._one(Sweep, "sweep") or Sweep()
 
+    def reporter(self) -> Reporter:
+        return self._one(Reporter, "reporter") or Reporter()
+
     def receipts_of_batch(self, batch_id: str) -> Iterable[Receipt]:
         names = self._arrive().receipts.get(batch_id, {})
         rows = (self._one(Receipt, "receipt", name) for name in names)
@@ -260,12 +266,15 @@ class MemoryStore:
     def batch(self, batch_id: str) -> Batch | None:
         return self._one(Batch, "batch", batch_id)
 
-    def batches_due(self) -> list[Batch]:
+    def batches_due(self, bad: dict[str, str] | None = None) -> list[Batch]:
         fresh = (self.batch(i) for i in list(self._arrive().due))
         return [batch for batch in fresh if batch and batch.report_due_at]
 
     def launch(self, launch_id: str) -> Launch | None:
         return self._one(Launch, "launch", launch_id)
+
+    def token(self, launch_id: str) -> Token | None:
+        return self._one(Token, "token", launch_id)
 
     def launches(self) -> list[Launch]:
         return self.every(Launch)

@@ -42,6 +42,11 @@ class Weather:
     # Messages
     events_lost: float = 0.0
     events_doubled: float = 0.0
+    # The bucket
+    overwritten: float = 0.0
+    archived: float = 0.0
+    reads_fail: float = 0.0
+    cursed_batch: float = 0.0  # a batch whose report cannot be written, for as long as the history lasts
     tokens_lost: float = 0.0
     executions_aborted: float = 0.0
     steps_repeated: float = 0.0
@@ -119,6 +124,10 @@ def draw(rng: Random, span_s: float, *, storm: float | None = None) -> Weather:
         scheduler_down=windows(rng, count=1, span_s=span_s, longest_s=0.5 * HOUR),
         events_lost=sometimes(0.1),
         events_doubled=sometimes(0.3),
+        overwritten=sometimes(0.3),
+        archived=sometimes(0.1),
+        reads_fail=sometimes(0.05),
+        cursed_batch=float(rng.random() < 0.1),
         tokens_lost=sometimes(0.1),
         executions_aborted=sometimes(0.3),
         steps_repeated=sometimes(0.1),

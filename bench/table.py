@@ -15,7 +15,8 @@ def table(results: Results) -> str:
     """One row for each figure, and under them what each group was measured on."""
     rows = ["| figure | limit | measured | |", "|---|---|---|---|"]
     rows += [f"| {what} | {limit} | {found} | {met} |" for what, limit, found, met in _rows(results)]
-    return "\n".join([*rows, "", *_provenance(results)]) + "\n"
+    grown = ["", str(results["growth"]["table"]).rstrip()] if "growth" in results else []
+    return "\n".join([*rows, "", *_provenance(results), *grown]) + "\n"
 
 
 def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
@@ -50,11 +51,41 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
         verdict = _met(took, 60) if found["jobs"] == files and not found["jobs_twice"] else "**wrong**"
         what = f"invocations of `ingest` for {files} files dropped at once"
         yield what, "60", f"{took}, {found['jobs']} jobs, {found['jobs_twice']} of them twice", verdict
+    if found := results.get("report"):
+        for each in found["sizes"]:
+            what = f"report of {each['tasks']:,} tasks, modelled: longest of {each['rounds']} call(s)"
+            yield (
+                what,
+                f"{found['limit_s']:.0f} s",
+                f"{each['longest_s']:.0f} s",
+                _met(each["longest_s"], found["limit_s"]),
+            )
+            memory = f"peak memory of a report of {each['tasks']:,} tasks"
+            yield (
+                memory,
+                f"{found['memory_mb']:,} MB",
+                f"{each['peak_mb']:,} MB",
+                _met(each["peak_mb"], found["memory_mb"]),
+            )
     if found := results.get("cost"):
         per = found["usd"] * 1000 / found["tasks"]
         month = found["standing_usd_a_month"]
         yield "control plane, 1,000 tasks, all included", "$0.031", f"${per:.4f}", _met(per, 0.031)
         yield "a month in which nothing happens, at list prices", "$1", f"${month:.2f}", _met(month, 1)
+    if found := results.get("dropping"):
+        took = found["seconds"]
+        about = (
+            f"{found['cpu_ms_a_file']:.1f} ms of a processor a file, {found['files_a_second']} files a second"
+        )
+        yield (
+            f"{found['files']:,} files dropped at once, modelled",
+            "600 s",
+            f"{took:.0f} s, {about}",
+            _met(took, 600),
+        )
+    if found := results.get("growth"):
+        wrong = len(found["faults"])
+        yield "rounds that grow faster than they may (below)", "0", str(wrong), _met(wrong, 0)
     if found := results.get("simulate"):
         yield from _simulated(found)
     if found := results.get("claims"):

@@ -1,4 +1,4 @@
-"""report: a page, a submission file and a mail for each batch whose jobs are all over."""
+"""report: pages, a submission file and a mail for each batch whose jobs are all over."""
 
 from __future__ import annotations
 
@@ -10,16 +10,28 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
-from arcspot.services.reporting import report_finished
+from arcspot.errors import ItemsFailed
+from arcspot.services.reporting import report_round
 
 logger = Logger()
+# Kept for one more page of 1,000 tasks, or for putting a report's parts together.
+ENOUGH_MS = 90_000
 
 
 @logger.inject_lambda_context
 @told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Raises ItemsFailed when a batch failed or an answer could not be read; the others were reported."""
     settings, ports = from_environment()
-    reported = report_finished(ports, settings, datetime.now(UTC))
-    if reported:
-        logger.info("reported", extra={"batches": reported})
-    return {"batches": reported}
+    found = report_round(
+        ports,
+        settings,
+        datetime.now(UTC),
+        owner=context.aws_request_id,
+        enough_time=lambda: context.get_remaining_time_in_millis() >= ENOUGH_MS,
+    )
+    if found.batches:
+        logger.info("reported", extra={"batches": found.batches})
+    if found.failures or found.faults:
+        raise ItemsFailed(found.failures | found.faults, found.batches)
+    return {"batches": found.batches}

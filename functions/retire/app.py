@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
-from arcspot.errors import ConfigurationError
+from arcspot.errors import ConfigurationError, GpuIdle
 from arcspot.services import retiring
 from arcspot.services.afterwards import tried
 
@@ -48,6 +48,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 launch_id,
                 reason=reason,
                 silent=silent,
+                stalled=error == GpuIdle.__name__,
                 now=now,
                 unless_heard_s=settings.silence_s / 2 if silent else 0.0,
             )

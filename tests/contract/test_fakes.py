@@ -27,7 +27,7 @@ an index shows a change later          at once                            test_p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
@@ -39,7 +39,7 @@ import requests
 from arcspot.aws.compute import Ec2
 from arcspot.domain.launching import Instance
 from arcspot.errors import RecordMissing
-from arcspot.ports import Compute, FleetOrder, Objects, Stored
+from arcspot.ports import Compute, Fetched, FleetOrder, Objects, Stored
 from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import Prices, SimEc2
 from arcspot_simulator.loop import Loop
@@ -195,6 +195,37 @@ def test_deleting_twice_is_deleting_once(objects: Objects) -> None:
         objects.read("a")
     put(objects, "a")
     assert objects.read("a") == b"a"
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [3], [9 << 20], [9 << 20, 1], [1, 5 << 20, 5 << 20, 3]])
+def test_an_object_of_many_parts_is_their_bytes_one_after_another(objects: Objects, sizes: list[int]) -> None:
+    parts = [bytes([65 + n]) * size for n, size in enumerate(sizes)]
+    objects.write_parts("reports/b/large", iter(parts), content_type="text/plain")
+    assert objects.read("reports/b/large") == b"".join(parts)
+
+
+@pytest.mark.parametrize("size", [1, 9 << 20])
+def test_an_object_whose_parts_break_off_is_not_there(objects: Objects, size: int) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"x" * size
+        yield b"x" * size
+        raise RuntimeError("no more of it can be read")
+
+    put(objects, "reports/b/old")
+    for key in ("reports/b/new", "reports/b/old"):
+        with pytest.raises(RuntimeError, match="no more"):
+            objects.write_parts(key, parts(), content_type="text/plain")
+    assert objects.size("reports/b/new") is None
+    assert objects.read("reports/b/old") == b"reports/b/old"
+
+
+def test_the_last_bytes_of_many_objects_come_in_order_and_each_fails_alone(objects: Objects) -> None:
+    put(objects, "a/long", "a/b")
+    objects.write("a/empty", b"", content_type="x")
+    wanted = [("a/long", None), ("a/none", None), ("a/empty", None), ("a/b", None)]
+    found = objects.fetch_many(wanted, last=4)
+    bodies = [each.body if isinstance(each, Fetched) else type(each).__name__ for each in found]
+    assert bodies == [b"long", "RecordMissing", b"", b"a/b"]
 
 
 def promised(objects: Objects, body: bytes) -> tuple[str, Mapping[str, str]]:

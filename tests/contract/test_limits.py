@@ -419,6 +419,20 @@ def test_the_bucket_in_memory_keeps_what_s3_keeps(
             assert watch.calls == [] or watch.calls[-1].params["Key"] == inside
 
 
+@pytest.mark.parametrize(
+    ("key", "taken"),
+    [("k" * 1024, True), ("a/../b", True), ("k" * 1025, False), ("", False), ("\ud83d", False)],
+)
+def test_a_person_can_put_there_what_s3_itself_takes(key: str, taken: bool) -> None:
+    objects = MemoryObjects()
+    if taken:
+        objects.dropped(key, b"x")
+        assert objects.read(key) == b"x"
+    else:
+        with pytest.raises(KeyRefused):
+            objects.dropped(key, b"x")
+
+
 @pytest.mark.refused_by_aws
 @pytest.mark.parametrize("seconds", [0, 7 * 24 * 3600 + 1])
 def test_a_url_lives_for_a_week_at_most(seconds: int) -> None:

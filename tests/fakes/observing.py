@@ -31,6 +31,8 @@ def _signature(use: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> st
         return f"{use} {sorted({(str(key).partition('/')[0], bool(version)) for key, version in args[0]})}"
     if use == "store.write_each":
         return f"{use} {sorted({type(record).__name__ for record in args[0]})}"
+    if use == "objects.write_parts":
+        return f"{use} {type(args[1]).__name__}"
     if use.startswith("objects."):
         return f"{use} {str(args[0]).partition('/')[0]} {kwargs.get('version') is not None}"
     return f"{use} {args[0]}" if use == "kick" else use
@@ -73,8 +75,12 @@ LAZY = (
 JOB, LAUNCH = adapters.the_longest_job(), adapters.the_longest_launch()
 # What a function's code comes to and these histories do not, each with the case it is for.
 RARE: dict[str, list[Use]] = {
-    # A launch that was closed while EC2 answered: its instance is ended at once.
-    "launch": [("compute.terminate", (adapters.INSTANCE,), ())],
+    # A launch that was closed while EC2 answered: its instance is ended at once. A runner that was faster
+    # than the state machine: it is answered as soon as it waits.
+    "launch": [
+        ("compute.terminate", (adapters.INSTANCE,), ()),
+        ("workflow.succeed", ("T" * 2048, {"instance_id": adapters.INSTANCE}), ()),
+    ],
     "runner_api": [("compute.terminate", (adapters.INSTANCE,), ())],
     # A runner that fell silent or was interrupted with work in hand; a threshold that settling crosses.
     "retire": [
@@ -106,19 +112,20 @@ RARE: dict[str, list[Use]] = {
         ("store.job", (JOB.job_id,), ()),
         ("store.write", (JOB,), ()),
     ],
+    # Files and answers, wherever they lie, and parts of a large report.
     "report": [
-        ("objects.read", (f"{folder}/a/x.json",), (("version", version),))
-        for folder in ("tasks", "recurring")
+        ("objects.fetch_many", ([(f"{folder}/a/x.json", version)],), ())
+        for folder in ("tasks", "recurring", "results", "reports")
         for version in ("v", None)
+        if folder in ("tasks", "recurring") or version is None
     ],
 }
-# The same, for a report that reads many at once.
 RARE["report"] += [
-    ("objects.read_many", ([(f"{folder}/a/x.json", version)],), ())
-    for folder in ("tasks", "recurring", "results")
-    for version in ("v", None)
-    if folder != "results" or version is None
+    ("objects.write_parts", ("reports/a/submission.json", parts), (("content_type", "application/json"),))
+    for parts in ([adapters.LARGE, adapters.LARGE], adapters.BreaksOff())
 ]
+# A batch that was told of already, or changed while its report was written; a mail that was refused.
+RARE["report"] += [("store.batch", ("b",), ())]
 # A job of a recurring submission has its input below recurring/; every job may have a version.
 RARE["runner_api"] += [
     ("objects.presign_get", (f"{folder}/a/x.json",), (("version", version), ("seconds", 60)))

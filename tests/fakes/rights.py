@@ -286,6 +286,9 @@ def _needs(service: str, operation: str, params: Mapping[str, Any], site: str) -
                 # Without it a key that is not there is a 403 instead of a 404, and absence is an answer.
                 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
                 yield Need("s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}")
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
+        case "s3", "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":
+            yield Need("s3:PutObject", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
         case "s3", _:
             yield Need(f"s3:{operation}", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
         case "ec2", "CreateFleet":

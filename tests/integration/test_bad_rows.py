@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
 
 from arcspot.aws.dynamo import DynamoStore
-from arcspot.domain.batches import Batch, Receipt
+from arcspot.domain.batches import MAX_LAG, Batch, Receipt
+from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import Launch
-from arcspot.errors import RowUnreadable
+from arcspot.errors import ItemsFailed, RowUnreadable
+from arcspot.services import attending
+from arcspot.services.reporting import report_round
 from tests.fakes.memory import START
 
 from .conftest import Cloud
@@ -97,6 +104,17 @@ def test_a_bad_row_of_a_batch_hides_no_other(three: Cloud) -> None:
     assert list(store.bad_rows) == ["bad"]
 
 
+@pytest.mark.parametrize("rng", [None, Random(1)], ids=["oldest first", "drawn"])
+def test_a_bad_row_keeps_nobody_from_the_work_behind_it(rng: Random | None, three: Cloud) -> None:
+    """The functions' own store, which else raises what it cannot read."""
+    bad = three.ports.store.job("bad")
+    assert bad is not None
+    three.ports.store.write(replace(bad, ready_at=START - timedelta(days=1)))
+    spoil(three, three.settings.jobs_table, "bad", SPOILT["no estimate"])
+    (ready,) = three.ports.store.ready_jobs(1, START, rng)
+    assert ready.job_id in ("a", "c")
+
+
 def test_a_bad_receipt_hides_no_other(three: Cloud) -> None:
     three.ports.store.write(receipt("two"))
     spoil(three, three.settings.jobs_table, "FILE#tasks/b/two.json", lambda item: item.pop("handled_at"))
@@ -127,3 +145,30 @@ def test_a_bad_launch_hides_no_other(cloud: Cloud) -> None:
 
 def test_one_job_that_is_asked_for_twice_is_read_once(three: Cloud) -> None:
     assert set(three.ports.store.jobs(["a"] * 150 + ["c"])) == {"a", "c"}
+
+
+def test_a_bad_row_of_a_batch_that_is_due_hides_no_other_from_the_report(three: Cloud) -> None:
+    store = three.ports.store
+    store.write(Batch(batch_id="odd", created_at=START, report_due_at=START))
+    spoil(three, three.settings.jobs_table, "BATCH#odd", lambda item: item.update(files={"S": "many"}))
+    bad: dict[str, str] = {}
+    assert [batch.batch_id for batch in store.batches_due(bad)] == ["b"]
+    assert "row 'BATCH#odd'" in bad["BATCH#odd"]
+    found = report_round(three.ports, three.settings, START)
+    assert list(found.failures) == ["BATCH#odd"]
+    with pytest.raises(ItemsFailed, match="BATCH#odd"):
+        attending.attend(three.ports, three.settings, START)
+
+
+def test_a_bad_row_of_a_job_is_a_line_of_its_batch_and_hides_no_other(three: Cloud) -> None:
+    store = three.ports.store
+    for name in ("a", "bad", "c"):
+        known = store.job(name)
+        assert known is not None
+        store.write(replace(known, state=JobState.DEAD, ready_at=None, reason="no"))
+    spoil(three, three.settings.jobs_table, "bad", SPOILT["no estimate"])
+    found = report_round(three.ports, three.settings, START + MAX_LAG)
+    assert (found.batches, list(found.failures)) == (["b"], [])
+    summary = json.loads(three.ports.objects.read("reports/b/summary.json"))
+    assert summary["counts"] == {"DEAD": 2, "UNREADABLE": 1}
+    assert "row 'bad'" in summary["faults"][0]["why"]

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arcspot.aws.codec import encode
-from arcspot.errors import ArcspotError, BadRequest, RunnerRefused
+from arcspot.errors import ArcspotError, BadRequest, NotYourself, RunnerRefused
 from arcspot.services.asking import MAX_DEPTH, MAX_VALUES, read, shown
 from tests.fakes.driving import Runner, Stack, task
 from tests.fakes.memory import MemoryStore
@@ -255,6 +255,14 @@ def test_each_of_these_is_a_bad_request(verb: str, field: str, value: object) ->
     with pytest.raises(BadRequest):
         stack.door().handle({**valid(runner, lease)[verb], field: value})
     assert stack.world.store.rows == before
+
+
+@pytest.mark.parametrize("url", ["sts://", "sts://a", "sts://a/b/c/d/e", "https://sts", "sts://\x00/b/c/d"])
+def test_a_proof_that_cannot_be_read_proves_nothing(url: str) -> None:
+    stack, runner, lease = serving()
+    whole = valid(runner, lease)["hello"]
+    with pytest.raises(NotYourself):
+        stack.door().handle({**whole, "proof": {**whole["proof"], "url": url}})
 
 
 def nested(depth: int) -> Any:

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from arcspot.domain.report_pages import PageLink, Rows, index_page, page_name, tasks_page
 from arcspot.domain.reporting import (
     BatchSummary,
     JobLine,
@@ -212,3 +213,54 @@ def test_the_page_says_who_answered_where_that_is_known() -> None:
     page = batch_page(summary(), [replace(RIGHT, by="network beside rules"), WRONG])
     assert page.count("Tesla T4 · by network beside rules<") == 1
     assert page.count("Tesla T4<") == 1
+
+
+EVIL = '"><script>alert(1)</script>'
+
+
+def paged(lines: Sequence[JobLine] = ALL, batch_id: str = "batch-1") -> tuple[str, list[str]]:
+    """An index and its pages, of one line each."""
+    links, pages = [], []
+    for number, line in enumerate(lines, start=1):
+        rows = Rows()
+        rows.add(line)
+        links.append(PageLink(number, *rows.ids, 1, dict(rows.verdicts)))
+        pages.append(tasks_page(batch_id, links[-1], len(lines), rows))
+    return index_page(summary(lines, batch_id), links), pages
+
+
+def test_an_index_leads_to_every_page_and_each_page_to_its_neighbours() -> None:
+    index, pages = paged()
+    assert re.findall(r'href="(page-\d{4}\.html)"', index) == [page_name(n) for n in range(1, len(ALL) + 1)]
+    for number, page in enumerate(pages, start=1):
+        ends = {number - 1, number + 1} & set(range(1, len(ALL) + 1))
+        assert set(re.findall(r'href="([^"]*)"', page)) == {"index.html", *map(page_name, ends)}
+        assert Outline(page).stack == []
+        assert ALL[number - 1].task_id in Outline(page).text
+    assert Outline(index).stack == []
+    assert "50.0%" in Outline(index).text
+
+
+def test_foreign_text_stays_text_on_every_page() -> None:
+    line = replace(RIGHT, task_id=EVIL, job_id=EVIL, reason=EVIL, note=EVIL, fault=EVIL)
+    for page in (lambda index, pages: [index, *pages])(*paged([line, WRONG], EVIL)):
+        assert "script" not in {tag for tag, _ in Outline(page).tags}
+        assert Outline(page).stack == []
+
+
+def test_pictures_stop_where_a_page_would_grow_too_large() -> None:
+    size = len(batch_page(summary([RIGHT]), [RIGHT]))
+    rows = Rows(max_bytes=size // 3)
+    for n in range(50):
+        rows.add(replace(RIGHT, task_id=f"t{n:02}"))
+    assert 0 < rows.html().count("<svg") < 50
+    assert rows.left_out == 50 - rows.html().count("<svg")
+    assert f"{rows.left_out} more pictures" in rows.note()
+
+
+def test_both_scores_are_told_only_where_they_differ() -> None:
+    unanswered = replace(RIGHT, task_id="none", state="DEAD", attempts=(), score=Score(1, 0, 0))
+    assert "Of those answered" not in batch_page(summary([RIGHT]), [RIGHT])
+    page = Outline(batch_page(summary([RIGHT, unanswered]), [RIGHT, unanswered])).text
+    assert "of all 2 given with solutions" in page
+    assert "of 1 with solutions" in page

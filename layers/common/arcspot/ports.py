@@ -17,11 +17,25 @@ from arcspot.domain.batches import Batch, Receipt, Sweep
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.identity import Caller
 from arcspot.domain.jobs import Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Instance, Launch
+from arcspot.domain.launching import Breaker, Instance, Launch, Token
 from arcspot.domain.reaping import Suspects
+from arcspot.domain.reporters import Reporter
 
 Record = (
-    Job | Batch | Receipt | Launch | Ledger | Fleet | Breaker | Estimate | Suspects | Leak | Prices | Sweep
+    Job
+    | Batch
+    | Receipt
+    | Launch
+    | Token
+    | Ledger
+    | Fleet
+    | Breaker
+    | Estimate
+    | Suspects
+    | Leak
+    | Prices
+    | Sweep
+    | Reporter
 )
 
 
@@ -70,6 +84,10 @@ class Store(Protocol):
         ...
 
     def sweep_row(self) -> Sweep: ...
+    def reporter(self) -> Reporter:
+        """Whose turn it is to write reports."""
+        ...
+
     def receipts_of_batch(self, batch_id: str) -> Iterable[Receipt]:
         """A batch's receipts, whole, by an index that may lag by seconds."""
         ...
@@ -87,8 +105,15 @@ class Store(Protocol):
         ...
 
     def batch(self, batch_id: str) -> Batch | None: ...
-    def batches_due(self) -> list[Batch]: ...
+    def batches_due(self, bad: dict[str, str] | None = None) -> list[Batch]:
+        """Batches with a report due.
+
+        A row that cannot be read goes to `bad`, key and reason, and hides no other; without it, it raises.
+        """
+        ...
+
     def launch(self, launch_id: str) -> Launch | None: ...
+    def token(self, launch_id: str) -> Token | None: ...
     def open_launches(self) -> list[Launch]: ...
     def ledger(self, period: str) -> Ledger | None: ...
     def fleet(self) -> Fleet | None: ...
@@ -132,9 +157,12 @@ class Listed:
 class Objects(Protocol):
     """The bucket."""
 
-    def fetch_many(self, wanted: Sequence[tuple[str, str | None]]) -> list[Fetched | Exception]:
-        """Each of these (key, version), several at once, in their order; each fails alone.
+    def fetch_many(
+        self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
+    ) -> list[Fetched | Exception]:
+        """Each of these (key, version), or at most its `last` bytes, several at once and in their order.
 
+        Each fails alone.
         A failure is RecordMissing, ObjectUnreadable (it stays so until somebody acts) or whatever else came.
         """
         ...
@@ -143,12 +171,22 @@ class Objects(Protocol):
         """What lies below a prefix, by key, from the first key behind `after` on."""
         ...
 
-    def read(self, key: str, *, version: str | None = None) -> bytes: ...
+    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
+        """The object's bytes, or at most its `last` ones. Raises RecordMissing, ObjectUnreadable."""
+        ...
+
     def read_many(self, wanted: Sequence[tuple[str, str | None]]) -> Mapping[tuple[str, str | None], bytes]:
         """The bytes of many (key, version), several at once; what does not exist is left out."""
         ...
 
     def write(self, key: str, body: bytes, *, content_type: str) -> None: ...
+    def write_parts(self, key: str, parts: Iterable[bytes], *, content_type: str) -> None:
+        """Write one object of these parts, one after another: it is never whole in memory.
+
+        It is there when the last part is, or not at all.
+        """
+        ...
+
     def delete(self, key: str) -> None: ...
     def keys(self, prefix: str) -> Iterable[str]: ...
     def size(self, key: str) -> int | None: ...

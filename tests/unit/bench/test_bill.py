@@ -212,3 +212,10 @@ def test_the_counted_lines_are_those_of_json() -> None:
     assert counted.units["CloudWatch logs taken in, bytes"] == metering.LINE_BYTES + len(
         json.dumps({"message": "x", "y": "z"})
     )
+
+
+def test_without_a_template_the_indexes_are_those_that_anything_is_written_to() -> None:
+    told = standing.shape(TEMPLATE).indexes
+    for table, indexes in metering.INDEXES.items():
+        earlier = [Index(("due", "due_at"), whole=True)] if table == "jobs" else []
+        assert sorted(map(str, [*indexes, *earlier])) == sorted(map(str, told[table]))

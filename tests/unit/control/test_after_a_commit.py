@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import Estimate
 from arcspot.domain.launching import Breaker, Launch
 from arcspot.errors import ArcspotError, ItemsFailed, LaunchUnknown, NoCapacity
@@ -106,7 +107,9 @@ def hello(stack: Stack) -> Act:
 
 
 def claim(stack: Stack) -> Act:
-    return ask(stack, many(stack), "claim", want=3, held=[])
+    runner = many(stack)
+    stack.world.wait(60)  # so that a sign of life is due
+    return ask(stack, runner, "claim", want=3, held=[])
 
 
 def heartbeat(stack: Stack) -> Act:
@@ -242,7 +245,10 @@ def breaking(
     def refused(name: str, args: tuple[Any, ...]) -> bool:
         return name == "compute.launch"
 
-    commits: dict[Any, Any] = {launch: launched, scale: reserved}
+    def told(name: str, args: tuple[Any, ...]) -> bool:
+        return name == "store.write" and any(isinstance(r, Batch) for r in args)
+
+    commits: dict[Any, Any] = {launch: launched, scale: reserved, report: told}
     commits |= {refused_launch: refused, unclear_launch: refused}
     found = Breaking(stack.ports, fail_at, takes_effect)
     found.commit = commits.get(service, found.commit)
@@ -331,12 +337,13 @@ def told(stack: Stack) -> list[tuple[str, str, str]]:
     return stack.world.workflow.told
 
 
-def test_a_boot_that_step_functions_did_not_hear_of_is_told_by_the_next_heartbeat() -> None:
+def test_a_boot_that_step_functions_did_not_hear_of_is_told_by_the_next_heartbeat_that_is_noted() -> None:
     stack = Stack()
     act = hello(stack)
     secret = outage(stack, act, "workflow.succeed")["secret"]
     assert told(stack) == []
     (row,) = stack.world.store.open_launches()
+    stack.world.wait(2 * stack.settings.beat_s)
     beat = ask(stack, Runner(stack, row.launch_id, row.instance_id, secret), "heartbeat", leases=[])
     beat(stack.ports)
     assert told(stack) == [("booting", "succeed", "")]

@@ -14,7 +14,7 @@ from arcspot.domain.batches import Batch, Sweep
 from arcspot.domain.budget import Fleet, Prices
 from arcspot.domain.launching import Launch
 from arcspot.domain.pausing import TRIES
-from arcspot.errors import Conflict, NoMoney, Overlapped, StoreBusy, StoreRefused, WrongState
+from arcspot.errors import Conflict, ItemsFailed, NoMoney, Overlapped, StoreBusy, StoreRefused, WrongState
 from arcspot.ports import FleetOrder, Record
 from arcspot.services import launching, money, reporting, scaling, sweeping, watching
 from arcspot.services.retry import until_written
@@ -105,7 +105,7 @@ def test_a_report_that_cannot_be_noted_is_no_report_of_somebody_else(stack: Stac
     runner, lease = one_answered(stack)
     runner.complete(lease)
     store_of(stack).trouble(Batch, StoreBusy("throttled"))
-    with pytest.raises(StoreBusy):
+    with pytest.raises(ItemsFailed, match="batch b: StoreBusy: throttled"):
         reporting.report_finished(stack.ports, stack.settings, stack.world.now)
     assert stack.world.mail.sent == []
     assert reporting.report_finished(stack.ports, stack.settings, stack.world.now) == ["b"]

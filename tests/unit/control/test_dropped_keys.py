@@ -13,7 +13,6 @@ from arcspot.errors import TaskFileRefused
 from arcspot.services import ingesting, notices
 from arcspot.services.ingesting import Dropped, rejected_key
 from arcspot.services.sweeping import submit_again, sweep
-from arcspot_simulator import bucket
 from tests.fakes.driving import GOOD_TASK, Stack, task
 
 BAD_KEYS = [
@@ -33,19 +32,6 @@ BAD_KEYS = [
 ]
 
 
-def put(stack: Stack, key: str, body: bytes) -> None:
-    """What another program put there: S3 takes keys that we never write."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bucket, "object_key_fault", lambda key: "")
-        stack.world.objects.write(key, body, content_type="application/json")
-
-
-def drop(stack: Stack, key: str, document: object) -> ingesting.Outcome:
-    body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    put(stack, key, body)
-    return ingesting.ingest(stack.ports, stack.settings, Dropped(key, len(body)), stack.world.now)
-
-
 def jobs(stack: Stack) -> list[Job]:
     return [row for row in stack.world.store.rows.values() if isinstance(row, Job)]
 
@@ -57,7 +43,7 @@ def short(key: str) -> str:
 @pytest.mark.parametrize("key", BAD_KEYS, ids=short)
 def test_a_bad_key_is_one_refusal_and_no_job(key: str) -> None:
     stack = Stack()
-    receipt = drop(stack, key, GOOD_TASK)
+    receipt = stack.drop(key, GOOD_TASK)
     assert (receipt.jobs, len(receipt.refusals)) == ((), 1)
     refused = json.loads(stack.world.objects.bodies[rejected_key(key)])
     assert refused["key"] == key
@@ -70,7 +56,7 @@ def test_a_bad_key_is_one_refusal_and_no_job(key: str) -> None:
 @pytest.mark.parametrize("key", BAD_KEYS, ids=short)
 def test_the_same_task_under_a_good_key_is_a_new_job_that_can_be_fetched(key: str) -> None:
     stack = Stack()
-    drop(stack, key, GOOD_TASK)
+    stack.drop(key, GOOD_TASK)
     good = stack.drop("tasks/monday/x.json", GOOD_TASK)
     assert good.new_jobs == 1
     (job,) = jobs(stack)
@@ -80,7 +66,7 @@ def test_the_same_task_under_a_good_key_is_a_new_job_that_can_be_fetched(key: st
 @pytest.mark.parametrize("key", BAD_KEYS, ids=short)
 def test_a_key_that_was_told_is_not_told_again_by_the_sweep(key: str) -> None:
     stack = Stack()
-    drop(stack, key, GOOD_TASK)
+    stack.drop(key, GOOD_TASK)
     stack.drop("tasks/b/good.json", task(3))
     assert sweep(stack.ports, stack.settings, stack.world.now).outcomes == ()
 
@@ -91,7 +77,7 @@ def test_a_key_that_was_told_is_not_told_again_by_the_sweep(key: str) -> None:
 def test_a_folder_marker_of_the_console_is_silence(key: str) -> None:
     stack = Stack()
     for receipt in (
-        drop(stack, key, b""),
+        stack.drop(key, b""),
         *sweep(stack.ports, stack.settings, stack.world.now).outcomes,
     ):
         assert (receipt.jobs, receipt.refusals) == ((), ())
@@ -123,7 +109,7 @@ def test_what_does_not_end_in_json_is_read_like_any_other() -> None:
 def test_a_bad_key_of_a_recurring_submission_is_told_once_a_turn(key: str) -> None:
     stack = Stack()
     for each in (key, "recurring/a/good.json"):
-        put(stack, each, json.dumps(GOOD_TASK).encode())
+        stack.world.objects.dropped(each, json.dumps(GOOD_TASK).encode())
 
     def turn() -> list[bool]:
         receipts, _ = submit_again(

@@ -161,6 +161,15 @@ def test_the_sweep_finds_an_overwritten_file_whose_event_was_lost() -> None:
     assert (outcome.key, outcome.new_jobs) == (KEYS[2], 1)
 
 
+def test_the_first_sweep_finds_a_refused_file_that_was_mended_though_its_refusal_lies_in_the_bucket() -> None:
+    stack = Stack()
+    stack.drop(KEYS[0], b"not json")
+    put(stack, KEYS[0], task(1))  # and its event is lost
+    (outcome,) = sweep(stack.ports, stack.settings, stack.world.now).outcomes
+    assert outcome.new_jobs == 1
+    assert contents(stack.world.store, "b").refused == ()
+
+
 def test_what_a_sweep_could_not_handle_is_tried_by_the_next_and_told() -> None:
     stack = Stack()
     four(stack)

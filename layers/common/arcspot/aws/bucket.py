@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -29,6 +31,11 @@ _UNREADABLE = {
 }
 
 
+# A part of a multipart upload has at least 5 MiB, unless it is the last.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+PIECE_BYTES = 8 * 1024 * 1024
+
+
 class Bucket:
     """`ports.Objects` over one bucket."""
 
@@ -36,12 +43,14 @@ class Bucket:
         self._client = client
         self._name = name
 
-    def read(self, key: str, *, version: str | None = None) -> bytes:
-        """The object's bytes. Raises RecordMissing, ObjectUnreadable."""
-        return self._fetch(key, version).body
+    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
+        """The object's bytes, or at most its `last` ones. Raises RecordMissing, ObjectUnreadable."""
+        return self._fetch(key, version, last).body
 
-    def _fetch(self, key: str, version: str | None) -> Fetched:
+    def _fetch(self, key: str, version: str | None, last: int | None = None) -> Fetched:
         extra: dict[str, Any] = {"VersionId": version} if version else {}
+        if last is not None:
+            extra["Range"] = f"bytes=-{last}"
         try:
             found = self._client.get_object(Bucket=self._name, Key=key, **extra)
             body = found["Body"].read()
@@ -49,6 +58,8 @@ class Bucket:
             code = error.response["Error"]["Code"]
             if code in _MISSING:
                 raise RecordMissing(f"s3://{self._name}/{key} does not exist") from error
+            if last is not None and code == "InvalidRange":
+                return Fetched(b"", version or "")  # an empty object has no last byte
             if code in _UNREADABLE or code.startswith("KMS."):
                 words = _UNREADABLE.get(code, "its encryption key cannot be used")
                 raise ObjectUnreadable(f"s3://{self._name}/{key}: {words} ({code})") from error
@@ -57,10 +68,12 @@ class Bucket:
         version = "" if told == "null" else told
         return Fetched(body=body, version=version, etag=str(found.get("ETag", "")).strip('"'))
 
-    def fetch_many(self, wanted: Sequence[tuple[str, str | None]]) -> list[Fetched | Exception]:
+    def fetch_many(
+        self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
+    ) -> list[Fetched | Exception]:
         def one(asked: tuple[str, str | None]) -> Fetched | Exception:
             try:
-                return self._fetch(*asked)
+                return self._fetch(*asked, last)
             except Exception as error:  # each object fails alone
                 return error
 
@@ -100,6 +113,30 @@ class Bucket:
     def write(self, key: str, body: bytes, *, content_type: str) -> None:
         _refuse(key)
         self._client.put_object(Bucket=self._name, Key=key, Body=body, ContentType=content_type)
+
+    def write_parts(self, key: str, parts: Iterable[bytes], *, content_type: str) -> None:
+        """A small object is one PUT; a large one is a multipart upload, which ends whole or not at all."""
+        _refuse(key)
+        pieces = _pieces(parts)
+        first, second = next(pieces, b""), next(pieces, None)
+        if second is None:
+            self.write(key, first, content_type=content_type)
+            return
+        place: Any = {"Bucket": self._name, "Key": key}
+        upload = {
+            **place,
+            "UploadId": self._client.create_multipart_upload(**place, ContentType=content_type)["UploadId"],
+        }
+        try:
+            sent: list[Any] = []
+            for number, body in enumerate(chain((first, second), pieces), start=1):
+                etag = self._client.upload_part(**upload, PartNumber=number, Body=body)["ETag"]
+                sent.append({"PartNumber": number, "ETag": etag})
+            self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": sent})
+        except Exception:
+            with suppress(Exception):  # the bucket's lifecycle rule finds what is left of it
+                self._client.abort_multipart_upload(**upload)
+            raise
 
     def delete(self, key: str) -> None:
         _refuse(key)
@@ -176,3 +213,17 @@ def _refuse(key: str) -> None:
         raise KeyRefused(
             f"S3 keeps nothing under {key!r:.100}: expected 1 to 1,024 bytes, no `.` or `..` part"
         )
+
+
+def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces large enough for a multipart upload."""
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= PIECE_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)

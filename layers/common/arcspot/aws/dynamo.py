@@ -6,7 +6,7 @@ Every item is the record as plain data plus the few attributes its indexes need:
 table      key                              indexes
 =========  ===============================  =============================================
 jobs       ``pk``: job id, ``BATCH#id``,    ``queue`` (queue, queued_at), sparse;
-           ``FILE#key``                     ``by_batch`` (in_batch, state); both keys only
+           ``FILE#key``, ``REPORTER``       ``by_batch`` (in_batch, state); both keys only
 launches   ``pk``: launch id                ``open`` (open, created_at), sparse
 ledger     ``pk``: ``PERIOD#``, ``FLEET``…  –
 events     ``pk``: subject, ``sk``          –
@@ -50,8 +50,9 @@ from arcspot.aws.rows import (
 from arcspot.domain.batches import Batch, Receipt, Sweep, whole
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
+from arcspot.domain.reporters import Reporter
 from arcspot.errors import Conflict, RowUnreadable
 from arcspot.ports import Event, Pause, Record
 
@@ -61,8 +62,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 BATCH_GET = 100
+# About 1 MB of an index of keys: what a page of a query holds at most.
+COUNT_PAGE = 10_000
 BATCH_WRITE = 25
-COUNT_PAGE = 1_000
 # Rows that one READY job is drawn from: whoever claims at the same time draws another.
 WINDOW = 25
 AT_ONCE = 32
@@ -147,8 +149,9 @@ class DynamoStore:
         return jobs
 
     def _oldest(self, lane: int, now: datetime, limit: int) -> list[str]:
-        rows = [row for queue in queues(lane) for row in self._queued(queue, now, limit)]
-        return [pk for _, pk in sorted(rows)[:limit]]
+        wide = limit + WINDOW
+        rows = [row for queue in queues(lane) for row in self._queued(queue, now, wide)]
+        return [pk for _, pk in sorted(rows)[:wide]]
 
     def _drawn(self, lane: int, now: datetime, limit: int, rng: Random) -> list[str]:
         """From the oldest of one shard, of others only where it has too few: one query is usually enough."""
@@ -167,7 +170,9 @@ class DynamoStore:
             if len(ready) >= limit:
                 break
             some = job_ids[start : start + limit]
-            found = self.jobs(some)
+            # A row that cannot be read must not keep everybody from the others.
+            rows = self._many(self._tables.jobs_table, some, Job, {})
+            found = {job.job_id: job for job in rows}
             ready += [found[i] for i in some if i in found and found[i].state is JobState.READY]
         return ready[:limit]
 
@@ -218,6 +223,9 @@ class DynamoStore:
     def sweep_row(self) -> Sweep:
         return self._one(self._tables.jobs_table, "SWEEP", Sweep) or Sweep()
 
+    def reporter(self) -> Reporter:
+        return self._one(self._tables.jobs_table, "REPORTER", Reporter) or Reporter()
+
     def receipts_of_batch(self, batch_id: str) -> Iterator[Receipt]:
         rows = self._query(
             self._tables.jobs_table,
@@ -251,18 +259,21 @@ class DynamoStore:
     def batch(self, batch_id: str) -> Batch | None:
         return self._one(self._tables.jobs_table, f"BATCH#{batch_id}", Batch)
 
-    def batches_due(self) -> list[Batch]:
+    def batches_due(self, bad: dict[str, str] | None = None) -> list[Batch]:
         table = self._tables.jobs_table
         rows = [
             *self._query(table, "queue", "#q = :v", {":v": REPORT_DUE}, names={"#q": "queue"}),
             *self._query(table, "due", "due = :v", {":v": REPORT_DUE}),
         ]
         ids = list(dict.fromkeys(str(_deserialize(row["pk"])) for row in rows))
-        found = {key_of(batch): batch for batch in self._many(table, ids, Batch)}
+        found = {key_of(batch): batch for batch in self._many(table, ids, Batch, bad)}
         return [found[i] for i in ids if i in found and found[i].report_due_at]
 
     def launch(self, launch_id: str) -> Launch | None:
         return self._one(self._tables.launches_table, launch_id, Launch)
+
+    def token(self, launch_id: str) -> Token | None:
+        return self._one(self._tables.ledger_table, f"TOKEN#{launch_id}", Token)
 
     def open_launches(self) -> list[Launch]:
         table = self._tables.launches_table
@@ -337,7 +348,7 @@ class DynamoStore:
         return put
 
     def _table(self, record: Record) -> str:
-        if isinstance(record, Job | Batch | Receipt | Sweep):
+        if isinstance(record, Job | Batch | Receipt | Sweep | Reporter):
             return self._tables.jobs_table
         return self._tables.launches_table if isinstance(record, Launch) else self._tables.ledger_table
 
@@ -347,17 +358,24 @@ class DynamoStore:
         item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
         return row_of(item, kind, table) if item else None
 
-    def _loaded(self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str) -> Iterator[T]:
-        """The rows that can be read; the others raise RowUnreadable, or are kept aside."""
+    def _loaded(
+        self, items: Iterable[Mapping[str, Any]], kind: type[T], table: str, bad: dict[str, str] | None = None
+    ) -> Iterator[T]:
+        """The rows that can be read; the others raise RowUnreadable, or go to `bad` or aside."""
         for item in items:
             try:
                 yield row_of(item, kind, table)
             except RowUnreadable as error:
-                if not self._skip_bad:
+                if bad is not None:
+                    bad[error.key] = str(error)
+                elif self._skip_bad:
+                    self.bad_rows[error.key] = error
+                else:
                     raise
-                self.bad_rows[error.key] = error
 
-    def _many(self, table: str, keys: Iterable[str], kind: type[T]) -> Iterator[T]:
+    def _many(
+        self, table: str, keys: Iterable[str], kind: type[T], bad: dict[str, str] | None = None
+    ) -> Iterator[T]:
         """The rows of these keys, each once, in no order; what does not, or cannot, exist is left out."""
         wanted = [key for key in dict.fromkeys(keys) if possible_key(key)]
         for start in range(0, len(wanted), BATCH_GET):
@@ -371,7 +389,7 @@ class DynamoStore:
                 return list(unread.get(table, {}).get("Keys", []))
 
             until_done([{"pk": {"S": key}} for key in wanted[start : start + BATCH_GET]], read, self._pause)
-            yield from self._loaded(found, kind, table)
+            yield from self._loaded(found, kind, table, bad)
 
     def _scan(self, table: str) -> Iterator[Mapping[str, Any]]:
         for page in self._client.get_paginator("scan").paginate(TableName=table):

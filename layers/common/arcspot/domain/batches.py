@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from arcspot.domain.jobs import DEFAULT_LANE, Job, JobState, TaskInput
 
@@ -17,6 +17,8 @@ from arcspot.domain.jobs import DEFAULT_LANE, Job, JobState, TaskInput
 ENTRIES_A_PART = 1_000
 MAX_REFUSALS = 20
 MAX_REFUSAL_CHARACTERS = 500
+# An index shows a change within seconds: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html
+MAX_LAG = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,13 @@ def in_parts(receipt: Receipt) -> list[Receipt]:
 
 def whole(rows: Iterable[Receipt]) -> Iterator[Receipt]:
     """Receipts from their rows in any order. A row of an earlier content is passed over, and so is a receipt
-    of which a row is not seen yet."""
+    of which a row is not seen yet. Only those in several parts are held until all rows are read."""
     firsts: dict[str, Receipt] = {}
     rest: dict[tuple[str, str], dict[int, Receipt]] = {}
     for row in rows:
-        if row.part == 0:
+        if row.part == 0 and row.parts == 1:
+            yield row
+        elif row.part == 0:
             firsts[row.key] = row
         else:
             rest.setdefault((row.key, row.content), {})[row.part] = row
@@ -112,8 +116,9 @@ class Batch:
     """The tasks that came together: a view with a report due, never a unit that fails.
 
     `lane` is what its jobs are made with; `deadline` is when its owner wants them done, and `late_said` that
-    they were told it cannot be met. `files` is a lower bound of its receipts: an index that shows fewer lags.
-    `told` is the digest of what its last mail told; `waits_for` a job seen unfinished.
+    they were told it cannot be met. `files` is a lower bound of its receipts: an index that shows fewer
+    soon after `touched_at` lags. `told` is the digest of what its last mail told; `waits_for` is a job that
+    was seen unfinished.
     """
 
     batch_id: str
@@ -126,11 +131,24 @@ class Batch:
     files: int = 0
     told: str = ""
     waits_for: str = ""
+    touched_at: datetime | None = None
     version: int = 0
 
     def due(self, now: datetime, files: int = 0) -> Batch:
         """With a report due, and so many files more."""
-        return replace(self, report_due_at=self.report_due_at or now, files=self.files + files)
+        due_at = self.report_due_at or now
+        return replace(self, report_due_at=due_at, files=self.files + files, touched_at=now)
+
+    def fresh(self, now: datetime) -> bool:
+        """Whether files came in so lately that an index may not show all of them yet."""
+        return now - (self.touched_at or self.report_due_at or self.created_at) < MAX_LAG
+
+    def lags(self, files: int, now: datetime) -> bool:
+        """Whether an index that shows so many receipts has not shown all of them yet.
+
+        Receipts expire, so that fewer are no reason to wait for ever.
+        """
+        return files < self.files and self.fresh(now)
 
     def reported(self, jobs: int, told: str = "") -> Batch:
         return replace(self, report_due_at=None, reported_jobs=jobs, told=told, waits_for="")

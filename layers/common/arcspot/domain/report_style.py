@@ -14,11 +14,11 @@ main{max-width:1040px;margin:0 auto;padding:32px 20px 64px}
 h1{margin:2px 0 0;font-size:1.7rem;line-height:1.25;overflow-wrap:anywhere}
 .note{margin:4px 0 0;color:var(--soft);font-size:.85rem}
 code{font:.95em ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:12px;margin:24px 0 20px}
-.tiles div{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 16px}
-dt{color:var(--soft);font-size:.82rem}
-dd{margin:0;font-size:1.6rem;font-weight:650;line-height:1.3;font-variant-numeric:tabular-nums}
-dd small{display:block;color:var(--soft);font-size:.8rem;font-weight:400}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:24px 0 20px}
+.tiles div{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 13px}
+dt{color:var(--soft);font-size:.78rem}
+dd{margin:0;font-size:1.22rem;white-space:nowrap;font-weight:650;line-height:1.3;font-variant-numeric:tabular-nums}
+dd small{display:block;white-space:normal;color:var(--soft);font-size:.8rem;font-weight:400}
 .bar{display:flex;gap:2px;height:12px;border-radius:6px;overflow:hidden;background:var(--line)}
 .bar i{min-width:4px}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:10px 0 0;padding:0;list-style:none;font-size:.85rem;
@@ -27,7 +27,23 @@ color:var(--soft)}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:6px}
 .s-done{background:var(--done)}.s-leased{background:var(--leased)}.s-ready{background:var(--ready)}
 .s-dead{background:var(--dead)}.s-rejected{background:var(--rejected)}.s-cancelled{background:var(--cancelled)}
-.s-other{background:var(--other)}
+.s-other,.s-expired,.s-unreadable{background:var(--other)}
+.b-right{background:var(--done)}.b-partly-right{background:var(--rejected)}.b-wrong{background:var(--dead)}
+.b-answered{background:var(--leased)}.b-no-answer{background:var(--ready)}
+.legend+.bar,.note+.bar{margin-top:18px}
+h2{margin:32px 0 0;font-size:1.1rem}
+a{color:var(--accent)}
+.pages{display:flex;flex-wrap:wrap;gap:8px 20px;margin:18px 0;font-size:.9rem}
+.index{margin:12px 0 0;padding:0;list-style:none;background:var(--card);border:1px solid var(--line);
+border-radius:10px;overflow:hidden}
+.index li{display:grid;grid-template-columns:minmax(0,1fr) minmax(90px,220px);gap:2px 20px;align-items:center;
+padding:10px 16px}
+.index li+li{border-top:1px solid var(--line)}
+.index a{overflow-wrap:anywhere;text-decoration:none}
+.index a:hover b{text-decoration:underline}
+.index a b{margin-right:10px}
+.index a span,.index small{color:var(--soft)}
+.index small{grid-column:1/-1;font-size:.82rem;font-variant-numeric:tabular-nums}
 .filters{display:flex;flex-wrap:wrap;gap:8px;margin:28px 0 0;padding:0;border:0}
 .filters legend{float:left;margin-right:6px;padding:5px 0;color:var(--soft);font-size:.85rem}
 .filters input{position:absolute;opacity:0}
@@ -59,7 +75,8 @@ body:has(#show-right:checked) .job:not(.v-right),
 body:has(#show-partly-right:checked) .job:not(.v-partly-right),
 body:has(#show-wrong:checked) .job:not(.v-wrong),body:has(#show-answered:checked) .job:not(.v-answered),
 body:has(#show-no-answer:checked) .job:not(.v-no-answer){display:none}
-@media(max-width:560px){main{padding:20px 12px 48px}.facts{margin-left:calc(1.1em + 12px);flex-basis:80%}
+@media(max-width:560px){main{padding:20px 12px 48px}.index li{grid-template-columns:1fr}
+.facts{margin-left:calc(1.1em + 12px);flex-basis:80%}
 .facts:empty{display:none}
 .job>.reason,.job>.note{padding-left:16px}.picture svg{min-width:520px;max-width:none}}
 @media(prefers-reduced-motion:reduce){summary::after{transition:none}}

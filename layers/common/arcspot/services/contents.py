@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from arcspot.domain.batches import Receipt
+from arcspot.domain.batches import Receipt, refused_job
 from arcspot.domain.jobs import Job
+from arcspot.errors import RowUnreadable
 from arcspot.ports import Store
 
-# An index shows what was written within seconds; a count may be too high by a call that was repeated.
-LAG = timedelta(minutes=10)
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One task of a batch: in which version of which file it lies, and the job that stands for it.
+
+    `first`: of the batch's tasks with this job, the one that pays for it; `twin` is that one's id for the
+    others. `latest`: of those with this id, the one dropped last, whose answer is submitted.
+    """
+
+    task_id: str
+    job_id: str
+    key: str
+    object_version: str
+    dropped_at: datetime
+    first: bool = True
+    twin: str = ""
+    latest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file of a batch that has faults, as one line."""
+
+    task_id: str
+    key: str
+    refused_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A batch by its receipts, in the order of its files' keys; no job is read for it."""
+
+    places: tuple[Place, ...]
+    refused: tuple[Refusal, ...]
+    files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +72,6 @@ class Contents:
     receipts: tuple[Receipt, ...]
     expired: tuple[tuple[str, str], ...]
 
-    def seen_by(self, now: datetime, files: int) -> bool:
-        """Whether the index shows all of a batch's receipts: so many, or those of some time ago alone."""
-        return len(self.receipts) >= files or all(now - r.handled_at > LAG for r in self.receipts)
-
     @property
     def refused(self) -> tuple[Receipt, ...]:
         return tuple(receipt for receipt in self.receipts if receipt.refused)
@@ -50,24 +82,110 @@ class Contents:
 
 
 def contents(store: Store, batch_id: str) -> Contents:
-    """Read a batch whole: its receipts, and each of their jobs fresh.
+    """Read a batch whole: its receipts, and each of their jobs fresh."""
+    receipts: list[Receipt] = []
+    plan = planned(store, batch_id, receipts)
+    jobs = store.jobs([place.job_id for place in plan.places if place.first])
+    return Contents(
+        entries=tuple(
+            Entry(place.task_id, job, ours=place.first and job.batch_id == batch_id)
+            for place in plan.places
+            if (job := jobs.get(place.job_id))
+        ),
+        receipts=tuple(sorted(receipts, key=lambda receipt: receipt.key)),
+        expired=tuple((p.task_id, p.job_id) for p in plan.places if p.job_id not in jobs),
+    )
+
+
+def planned(store: Store, batch_id: str, receipts: list[Receipt] | None = None) -> Plan:
+    """What lies in a batch. The same task dropped twice is one place, in the file dropped last.
 
     A job that the batch brought and no receipt names is in it too: its file was overwritten since, or an
-    earlier release made it, which left no receipts in the table.
+    earlier release made it, which left no receipts in the table. `receipts` takes them all.
     """
-    receipts = sorted(store.receipts_of_batch(batch_id), key=lambda receipt: receipt.key)
-    named = [entry for receipt in receipts for entry in receipt.entries]
-    ids = dict.fromkeys(job_id for _, job_id in named)
-    brought = [job_id for job_id in store.job_ids_of_batch(batch_id) if job_id not in ids]
-    jobs = store.jobs([*ids, *brought])
-    named += [(jobs[job_id].task_id, job_id) for job_id in brought if job_id in jobs]
-    entries, paid = [], set[str]()
-    for task_id, job_id in named:
-        if job := jobs.get(job_id):
-            entries.append(Entry(task_id, job, ours=job.batch_id == batch_id and job_id not in paid))
-            paid.add(job_id)
-    return Contents(
-        entries=tuple(entries),
-        receipts=tuple(receipts),
-        expired=tuple((task_id, job_id) for task_id, job_id in named if job_id not in jobs),
-    )
+    places: dict[tuple[str, str], Place] = {}
+    refused: list[Refusal] = []
+    files = 0
+    for receipt in store.receipts_of_batch(batch_id):
+        files += 1
+        if receipts is not None:
+            receipts.append(receipt)
+        if receipt.refused:
+            line = refused_job(receipt)
+            refused.append(Refusal(line.task_id, receipt.key, receipt.handled_at, line.reason))
+        for place in _places(receipt):
+            known = places.get((place.task_id, place.job_id))
+            if known is None or (known.dropped_at, known.key) < (place.dropped_at, place.key):
+                places[place.task_id, place.job_id] = place
+    # In the order of keys, and within a file in the file's: sorting keeps what is equal as it was.
+    ordered = sorted(places.values(), key=lambda place: place.key)
+    known_jobs = {place.job_id for place in ordered}
+    brought = [job_id for job_id in store.job_ids_of_batch(batch_id) if job_id not in known_jobs]
+    ordered += _brought(store, brought, ordered)
+    refused.sort(key=lambda refusal: refusal.key)
+    return Plan(tuple(_told_apart(ordered)), tuple(refused), files)
+
+
+def _places(receipt: Receipt) -> Iterable[Place]:
+    # One text for all of a file's tasks, not one each: a batch may have 100,000.
+    key, version, at = receipt.object_key, receipt.object_version, receipt.handled_at
+    return (Place(task_id, job_id, key, version, at) for task_id, job_id in receipt.entries)
+
+
+def _brought(store: Store, job_ids: list[str], others: Iterable[Place]) -> list[Place]:
+    read = _read(store, sorted(job_ids))
+    found = sorted(read.jobs.values(), key=lambda job: (job.input.key, job.task_id, job.job_id))
+    places = [
+        Place(job.task_id, job.job_id, job.input.key, job.input.object_version, job.created_at)
+        for job in found
+    ]
+    # Of what cannot be read nothing is known but its name: it stands behind all others.
+    moments = [place.dropped_at for place in (*others, *places)]
+    if read.unread and not moments:
+        raise next(iter(read.unread.values()))
+    return places + [Place(job_id, job_id, "", "", max(moments)) for job_id in read.unread]
+
+
+def _told_apart(places: list[Place]) -> Iterable[Place]:
+    """Each with what it is among the others: who pays for a job, and whose answer has the id."""
+    payers: dict[str, str] = {}
+    latest: dict[str, Place] = {}
+    for place in places:
+        other = latest.get(place.task_id)
+        if other is None or (other.dropped_at, other.key) <= (place.dropped_at, place.key):
+            latest[place.task_id] = place
+    for place in places:
+        first = place.job_id not in payers
+        payer = payers.setdefault(place.job_id, place.task_id)
+        last = latest[place.task_id] is place
+        if first and last:
+            yield place
+        else:
+            yield replace(place, first=first, twin="" if first else payer, latest=last)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Jobs as they were read; `unread` has why others could not be. Expired ones are in neither."""
+
+    jobs: Mapping[str, Job]
+    unread: Mapping[str, RowUnreadable]
+
+
+def jobs_of(store: Store, places: Iterable[Place]) -> Read:
+    """The jobs of these places, each read once. A row that cannot be read hides no other."""
+    return _read(store, [place.job_id for place in places])
+
+
+def _read(store: Store, job_ids: Sequence[str]) -> Read:
+    ids = dict.fromkeys(job_ids)
+    unread: dict[str, RowUnreadable] = {}
+    while ids:
+        try:
+            return Read(store.jobs(list(ids)), unread)
+        except RowUnreadable as error:
+            if error.key not in ids:
+                raise
+            unread[error.key] = error
+            del ids[error.key]
+    return Read({}, unread)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -59,12 +59,8 @@ def sweep(ports: Ports, settings: Settings, now: datetime, *, enough_time: Enoug
     after, more = row.after, False
     listed = iter(ports.objects.listing(TASKS_PREFIX, after))
     while page := list(islice(listed, PAGE)):
-        wanted = [
-            item
-            for item in page
-            if item.key not in earlier and not (row.done_until and item.modified_at < row.done_until - YOUNG)
-        ]
-        outcomes += _ingest(ports, settings, _untold(ports, wanted), now)
+        wanted = [item for item in page if not (row.done_until and item.modified_at < row.done_until - YOUNG)]
+        outcomes += _ingest(ports, settings, _untold(ports, wanted, earlier), now)
         after = page[-1].key
         if not enough_time():
             more = next(listed, None) is not None
@@ -85,13 +81,15 @@ def _remember(ports: Ports, row: Sweep) -> None:
         return  # another sweep: what it remembers is as true
 
 
-def _untold(ports: Ports, items: Sequence[Listed]) -> list[Dropped]:
+def _untold(ports: Ports, items: Sequence[Listed], earlier: Collection[str]) -> list[Dropped]:
+    """Files without a receipt of their content. What an `earlier` release left tells of no content."""
     told = ports.store.receipts([item.key for item in items]) if items else {}
-    return [
-        Dropped(key=item.key, size=item.size)
-        for item in items
-        if item.key not in told or (told[item.key].etag and told[item.key].etag != item.etag)
-    ]
+    untold = []
+    for item in items:
+        receipt = told.get(item.key)
+        if (receipt.etag and receipt.etag != item.etag) if receipt else item.key not in earlier:
+            untold.append(Dropped(key=item.key, size=item.size))
+    return untold
 
 
 def _receipted_by_objects(ports: Ports) -> frozenset[str]:
