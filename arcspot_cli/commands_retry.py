@@ -45,6 +45,8 @@ def retry(
     retries = retrying.plan(target, job_ids, batch=batch, dead=dead, through=rows.counted)
     if not dry_run:
         retries = retrying.carry_out(target, retries, datetime.now(UTC))
+        if retries.again:
+            retrying.kick(target)
     if as_json:
         emit({"dry_run": dry_run, **retries.as_json()})
     else:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-LONGEST_STACK_NAME = 51
-"""What the narrowest name leaves: a schedule has 64 characters, and `clock-<stack>-report` is one."""
+LONGEST_STACK_NAME = 52
+"""What the narrowest name leaves: a schedule has 64 characters, and `clock-<stack>-sweep` is one."""
 
 
 def too_long(stack: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -78,6 +79,16 @@ def carry_out(target: Target, planned: Retries, now: datetime) -> Retries:
             continue
         (again if revived else left).append(now_is)
     return Retries(tuple(again), tuple(left), tuple(bad))
+
+
+def kick(target: Target) -> None:
+    """Have the stack look now: its minute's rounds may sleep, and a slow one may be five minutes away."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from arcspot.aws.messages import AsyncInvoke
+
+    with suppress(ClientError, BotoCoreError):
+        AsyncInvoke(target.client("lambda"), target.stack)("scale")
 
 
 def _revive(target: Target, job: Job, now: datetime) -> tuple[Job, bool]:

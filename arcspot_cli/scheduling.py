@@ -69,6 +69,8 @@ def add(target: Target, name: str, prefix: str, expression: str) -> Recurring:
                 "RoleArn": target.output("ScheduleRoleArn"),
                 "Input": json.dumps({"submit_again": again}),
                 "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 10},
+                # A turn that cannot be told is a dead letter, and an alarm says so.
+                "DeadLetterConfig": {"Arn": target.output("DeadLettersArn")},
             },
         )
     except ClientError as error:

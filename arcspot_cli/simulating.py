@@ -33,6 +33,7 @@ GUARDS = (
     "late-zone",
     "forgotten-instance",
     "vcpus-by-type",
+    "wake",
     "heartbeat-below-timeout",
     "pinned-version",
     "lease-count",

@@ -16,11 +16,12 @@ from unittest.mock import patch
 
 from arcspot.aws.compute import Ec2
 from arcspot.domain import launching, quotas, reaping, refusals
+from arcspot.domain.budget import Fleet
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
 from arcspot.errors import NoMoney, NoSlot
 from arcspot.ports import Event, Ports
-from arcspot.services import ingesting, money, scaling, watching
+from arcspot.services import ingesting, money, scaling, waking, watching
 from arcspot.services import launching as launching_service
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
@@ -235,6 +236,19 @@ def _vcpus_by_type() -> Patches:
     return [patch.object(module, "vcpus", lambda name: 4) for module in (quotas, scaling)]
 
 
+def _wake() -> Patches:
+    """Nobody wakes the minute's rounds once they sleep, and launches are reserved all the same."""
+    take = Fleet.take
+
+    def asleep(self: Fleet) -> Fleet:
+        return replace(take(self.woken()), asleep=self.asleep)
+
+    return [
+        patch.object(waking, "wake", lambda *args, **kwargs: False),
+        patch.object(Fleet, "take", asleep),
+    ]
+
+
 def _pinned_version() -> Patches:
     """A job names its file and no version of it: whatever lies there when a runner reads is its task."""
     job = ingesting._job
@@ -274,6 +288,7 @@ GUARDS: Mapping[str, Callable[[], Patches]] = {
     "late-zone": _late_zone,
     "forgotten-instance": _forgotten_instance,
     "vcpus-by-type": _vcpus_by_type,
+    "wake": _wake,
     "heartbeat-below-timeout": _heartbeat_below_timeout,
     "pinned-version": _pinned_version,
     "lease-count": _lease_count,

@@ -450,6 +450,19 @@ class SimTimers:
             self.loop.after(60, "schedule again", lambda: self._fire(launch_id, instance_id))
 
 
+class SimClock:
+    """`ports.Clock`: the rule that calls each minute, on or off."""
+
+    def __init__(self) -> None:
+        self.awake = True
+
+    def wake(self) -> None:
+        self.awake = True
+
+    def sleep(self) -> None:
+        self.awake = False
+
+
 class SimSts:
     """`ports.Identity`: the URL is `sts://account/role/role id/session`."""
 

@@ -22,7 +22,7 @@ from arcspot.settings import Settings
 from arcspot_simulator.cloud import AwsError
 from arcspot_simulator.latency import LISTINGS, PAGE_KEYS, seconds
 from arcspot_simulator.loop import Loop
-from arcspot_simulator.tariff import Meter
+from arcspot_simulator.metering import Meter
 from arcspot_simulator.weather import Sky
 
 NAMES = ("ingest", "launch", "report", "retire", "runner_api", "scale", "watchdog")
@@ -85,11 +85,22 @@ class Context:
         return int(1000 * (current.ends - self._functions.loop.now))
 
 
+LOG_LEVELS = ("info", "warning", "error", "exception")
+
+
 class Silent:
-    """A logger that says nothing."""
+    """A logger that says nothing, and has its lines counted where somebody counts."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None
+        def said(*args: Any, **kwargs: Any) -> None:
+            meter = self._functions.meter
+            if meter is not None and name in LOG_LEVELS:
+                meter.logged(str(args[0]), kwargs.get("extra", {}))
+
+        return said
 
 
 class Functions:
@@ -118,7 +129,7 @@ class Functions:
             raise FunctionFailed("Lambda.ServiceException", "the service does not answer")
         self.invocations[function] += 1
         if self.meter is not None:
-            self.meter.invoked(function)
+            self.meter.invoked(function, self.loop.now)
         current = self._drawn(function)
         self.running.append(current)
         try:
@@ -172,7 +183,8 @@ class Functions:
             else:
                 result = real(*args, **kwargs)
             if self.meter is not None:
-                self.meter.called(current.function, name, args, result)
+                took = seconds(name, args, result)
+                self.meter.called(current.function, name, args, result, seconds=took)
             self._takes(current, name, args, result)
             self._holds(current, name, result)
             return self._listed(current, name, args, result) if name in LISTINGS else result
@@ -187,7 +199,7 @@ class Functions:
             if number and number % PAGE_KEYS == 0:
                 self.calls[name] += 1
                 if self.meter is not None:
-                    self.meter.called(current.function, name, args, ())
+                    self.meter.called(current.function, name, args, (), seconds=seconds(name, args, ()))
                 self._takes(current, name, args, ())
             yield item
 
@@ -272,7 +284,7 @@ class Functions:
         context = {
             "from_environment": lambda: (self._settings(), self.faulty),
             "datetime": Clock,
-            "logger": Silent(),
+            "logger": Silent(self),
         }
         handler = module.handler
         while hasattr(handler, "__wrapped__"):
@@ -280,12 +292,16 @@ class Functions:
         for attribute, value in context.items():
             setattr(module, attribute, value)
         if name == "watchdog":
-            module._publish = lambda *args, **kwargs: None  # type: ignore[attr-defined]
+            module._publish = self._published  # type: ignore[attr-defined]
         if name == "scale":
             module.new_launch_id = self._launch_id  # type: ignore[attr-defined]
         if name == "runner_api":
             module.secrets = self._Secrets(self)  # type: ignore[attr-defined]
         return lambda event: handler(event, Context(self))
+
+    def _published(self, *args: Any, **kwargs: Any) -> None:
+        if self.meter is not None:
+            self.meter.published()
 
     def _launch_id(self, now: datetime) -> str:
         return f"L{self.calls.total():07d}"

@@ -16,6 +16,7 @@ from arcspot_simulator import stack as stacks
 from arcspot_simulator.functions import Broken, FunctionFailed
 from arcspot_simulator.invariants import Invariants, Violation, digest
 from arcspot_simulator.loop import Loop
+from arcspot_simulator.metering import Meter, Shape
 from arcspot_simulator.runners import Nature
 from arcspot_simulator.stack import Stack
 from arcspot_simulator.weather import CALM, HOUR, Sky, draw
@@ -137,6 +138,12 @@ class History:
     def every_minute(self) -> None:
         """Skip no schedule that changes nothing."""
         self.stack.exact = True
+
+    def meter(self, shape: Shape) -> Meter:
+        """Have everything counted from now on, as a bill of a template of this shape counts it."""
+        meter = self.stack.functions.meter = Meter(shape)
+        self.stack.metered(meter)
+        return meter
 
     # People ----------------------------------------------------------------------------------------------
     def _plan(self) -> None:

@@ -292,6 +292,8 @@ class Invariants:
                 self._fail(
                     "I3", f"{fleet.slots_total - fleet.slots_available} slots taken by {self.taken} launches"
                 )
+            if fleet and fleet.asleep and self.taken:
+                self._fail("I4", f"{self.taken} launches are open, and the minute's rounds sleep")
         if name in ("execution starts", "retry", "callback"):
             self._count_live()
         elif name == "tick":

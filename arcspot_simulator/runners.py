@@ -75,6 +75,8 @@ class Room(Protocol):
     ec2: SimEc2
     rng: Random
 
+    on_lease: Callable[[], object]
+
     def nature(self, job_id: str) -> Nature: ...
     def worked_on(self, job_id: str, fence: int, body: bytes) -> None: ...
     def trace(self, text: str) -> None: ...
@@ -232,6 +234,7 @@ class SimRunner:
     def _begin(self, lease: Mapping[str, Any]) -> None:
         work = Work(lease, self.room.loop.now)
         self.hands.append(work)
+        self.room.on_lease()  # it reads the task's file
         try:
             body = self.room.objects.get(lease["input_url"])
         except ArcspotError as unread:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 from typing import Any
+from urllib.parse import quote_plus
 
 from arcspot.domain.jobs import JobState
 from arcspot.domain.pausing import pause_seconds
@@ -20,6 +21,7 @@ from arcspot_simulator.cloud import (
     AwsError,
     Machine,
     Prices,
+    SimClock,
     SimEc2,
     SimPriceList,
     SimSts,
@@ -29,11 +31,14 @@ from arcspot_simulator.functions import FunctionFailed, Functions
 from arcspot_simulator.lifecycle import SimStepFunctions
 from arcspot_simulator.limits import EVENT_BYTES, document_fault, refuse
 from arcspot_simulator.loop import Loop
+from arcspot_simulator.metering import Meter
 from arcspot_simulator.runners import Nature, SimRunner
 from arcspot_simulator.tables import MemoryStore
 from arcspot_simulator.weather import Sky
 
 TICK_S = 60.0
+MINUTE = {"clock": "minute"}
+SLOW_S = 300.0
 SWEEP_S = 3600.0
 VISIBILITY_S = 720.0
 MAX_RECEIVES = 5
@@ -89,6 +94,7 @@ class Stack:
         self.prices = Prices(seed, jumpy=jumpy)
         self.ec2 = SimEc2(loop, sky, self.prices, max_lifetime_s=lambda: self.settings.max_lifetime_s)
         self.timers = SimTimers(loop, sky, self.ec2)
+        self.clock = SimClock()
         self.workflow = SimStepFunctions(loop, sky)
         self.mail = FakeMail(loop)
         self.price_list = SimPriceList(self.prices, lambda: not sky.strikes(sky.weather.call_errors))
@@ -101,6 +107,7 @@ class Stack:
             kick=self._kick,
             identity=SimSts(),
             timers=self.timers,
+            clock=self.clock,
             price_list=self.price_list,
             bell=self._bell,
             pause=self._pause,
@@ -122,11 +129,28 @@ class Stack:
         self.missed: Counter[str] = Counter()
         self.sweeps = 0
         self.ticks: Counter[str] = Counter()
+        self.scheduled: Counter[str] = Counter()  # calls of EventBridge Scheduler, which are charged
+        self.on_drop: Callable[[str, bytes], object] = lambda key, body: None
+        self.on_poll: Callable[[int], object] = lambda messages: None
+        self.on_lease: Callable[[], object] = lambda: None
         self.exact = False  # every minute, even when nothing can happen: what a bill is made of
         self._polling = False
         self._sequence = 0
 
     # History ---------------------------------------------------------------------------------------------
+    def metered(self, meter: Meter) -> None:
+        """Count what people and runners ask of the bucket, and what the queue does."""
+        put = self.objects.put
+
+        def counted(url: str, headers: Mapping[str, str], body: bytes) -> int:
+            meter.stored(url, len(body))
+            return put(url, headers, body)
+
+        self.objects.put = counted  # type: ignore[method-assign]
+        self.on_drop = lambda key, body: meter.stored(key, len(body))
+        self.on_poll = meter.polled
+        self.on_lease = meter.fetched
+
     def trace(self, text: str) -> None:
         """A line of the history, when somebody wants to read it."""
         if self.log is not None:
@@ -140,8 +164,9 @@ class Stack:
 
     # The bucket and its queue ----------------------------------------------------------------------------
     def drop(self, key: str, body: bytes) -> None:
-        """A person uploads a file; S3 tells EventBridge, which tells the queue: once, twice or never."""
+        """A person uploads a file; S3 tells the queue: once, twice or never."""
         self.dropped[key] = body
+        self.on_drop(key, body)
         self.objects.dropped(key, body)
         self.objects.unreadable.discard(key)
         if self.sky.strikes(self.sky.weather.archived):
@@ -151,14 +176,17 @@ class Stack:
             self.cursed = f"reports/{key.split('/')[1]}/"
             self.trace(f"nothing below {self.cursed} can be written")
         self._sequence += 1
-        version = self.objects.newest.get(key, "null")
-        detail = {
-            "object": {
-                "key": key,
-                "size": len(body),
-                "sequencer": f"{self._sequence:016X}",
-                "version-id": version,
-            }
+        record = {
+            "eventName": "ObjectCreated:Put",
+            "s3": {
+                "bucket": {"name": self.settings.bucket},
+                "object": {
+                    "key": quote_plus(key, safe="/"),
+                    "size": len(body),
+                    "sequencer": f"{self._sequence:016X}",
+                    "versionId": self.objects.newest.get(key, "null"),
+                },
+            },
         }
         weather, rng = self.sky.weather, self.rng
         if self.sky.strikes(weather.events_lost):
@@ -166,7 +194,7 @@ class Stack:
             return
         for _ in range(2 if self.sky.strikes(weather.events_doubled) else 1):
             delay = 0.5 + 4 * rng.random() + (300 * rng.random() if rng.random() < 0.02 else 0.0)
-            message = Message(json.dumps({"detail": detail}))
+            message = Message(json.dumps({"Records": [record]}))
             self.loop.after(delay, "message", lambda message=message: self._enqueue(message))  # type: ignore[misc]
 
     def _enqueue(self, message: Message) -> None:
@@ -177,6 +205,7 @@ class Stack:
 
     def _poll(self) -> None:
         taken, self.queue = self.queue[:QUEUE_BATCH], self.queue[QUEUE_BATCH:]
+        self.on_poll(len(taken))
         records = [{"messageId": str(n), "body": m.body} for n, m in enumerate(taken)]
         failed = set(range(len(taken)))
         try:
@@ -208,6 +237,7 @@ class Stack:
     # Schedules and events --------------------------------------------------------------------------------
     def start(self) -> None:
         self.loop.after(1.0, "tick", self._tick)
+        self.loop.after(SLOW_S, "slow round", self._slow_round)
         self.loop.after(SWEEP_S, "sweep", self._sweep)
 
     def call(self, function: str, event: Mapping[str, Any]) -> Any:
@@ -220,11 +250,11 @@ class Stack:
             return None
 
     def _tick(self) -> None:
-        """The minute's three functions, each a little later than the one before."""
+        """The minute's three functions while the clock runs, each a little later than the one before."""
         for delay, function in ((0.0, "scale"), (3.0, "watchdog"), (6.0, "report")):
-            if not self.sky.strikes(self.sky.weather.ticks_skipped):
+            if self.clock.awake and not self.sky.strikes(self.sky.weather.ticks_skipped):
                 self.ticks[function] += 1
-                self.loop.after(delay, function, lambda f=function: self.call(f, {}))  # type: ignore[misc]
+                self.loop.after(delay, function, lambda f=function: self.call(f, MINUTE))  # type: ignore[misc]
         self.loop.after(TICK_S if self.busy or self.exact else IDLE_TICK_S, "tick", self._tick)
 
     @property
@@ -234,11 +264,19 @@ class Stack:
             return True
         return bool(self.store.indexes.ready) and self.loop.now - self._last_write() < IDLE_TICK_S
 
+    def _slow_round(self) -> None:
+        """The watchdog's own, whether the clock runs or sleeps."""
+        if not self.sky.strikes(self.sky.weather.ticks_skipped):
+            self.scheduled["slow round"] += 1
+            self.call("watchdog", {"clock": "slow"})
+        self.loop.after(SLOW_S if self.busy or self.exact else IDLE_TICK_S, "slow round", self._slow_round)
+
     def _last_write(self) -> float:
         return self.store.written_at
 
     def _sweep(self) -> None:
         self.sweeps += 1
+        self.scheduled["sweep"] += 1
         self.call("ingest", {"sweep": True})
         self.loop.after(SWEEP_S, "sweep", self._sweep)
 
@@ -246,7 +284,7 @@ class Stack:
         refuse(document_fault(dict(event or {}), EVENT_BYTES, "an asynchronous event"))
         # An event of its own is taken by Lambda or refused in words, never lost.
         if event or not self.sky.strikes(self.sky.weather.events_lost):
-            self.loop.after(0.3, f"kick {function}", lambda: self.call(function, event or {}))
+            self.loop.after(0.3, f"kick {function}", lambda: self.call(function, event or {"kicked": True}))
 
     def _pause(self, tries: int) -> None:
         self.loop.run(self.loop.now + pause_seconds(tries, self._patience.random()))

@@ -1,174 +1,90 @@
-"""What the control plane's own calls cost: counted in a history, priced by AWS's lists.
+"""What the control plane costs: AWS's list prices, and a bill of units counted elsewhere.
 
-us-east-1, on-demand DynamoDB, read on 2026-11. Instances, results in S3 and data transfer are not the
-control plane; requests for receipts and reports are.
-https://aws.amazon.com/dynamodb/pricing/on-demand/ https://aws.amazon.com/lambda/pricing/
-https://aws.amazon.com/step-functions/pricing/ https://aws.amazon.com/s3/pricing/
-https://aws.amazon.com/sqs/pricing/ https://aws.amazon.com/eventbridge/pricing/
+us-east-1, on demand, without any free tier. Each line says where its price stands. The pricing pages were
+read in 2026-11; those marked `told` load their figures by a script, so that their price was read at second
+hand (AWS's announcements and others' pages) and not on the page itself.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from arcspot.aws.codec import encode
-from arcspot.domain.batches import Receipt
-from arcspot.domain.jobs import Job, JobState
-from arcspot.domain.launching import Launch
-from arcspot.ports import Record
-from arcspot_simulator.latency import QUEUES
-from arcspot_simulator.tables import key_of
+from dataclasses import dataclass
 
 MILLION = 1_000_000
-# Micro-dollars a unit.
-PRICES: Mapping[str, float] = {
-    "DynamoDB write units": 0.625,
-    "DynamoDB read units": 0.125,
-    "Lambda requests": 0.20,
-    "Lambda GB-seconds": 16.6667,
-    "Step Functions transitions": 25.0,
-    "S3 PUT and LIST requests": 5.0,
-    "S3 GET requests": 0.4,
-    "SQS requests": 0.40,
-    "EventBridge Scheduler invocations": 1.0,
+GB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Micro-dollars a unit, and where that is said."""
+
+    usd_micros: float
+    source: str
+    told: bool = False
+
+
+def _aws(page: str) -> str:
+    return f"https://aws.amazon.com/{page}/"
+
+
+LAMBDA, S3, CLOUDWATCH = _aws("lambda/pricing"), _aws("s3/pricing"), _aws("cloudwatch/pricing")
+DYNAMODB = _aws("dynamodb/pricing/on-demand")
+
+PRICES: Mapping[str, Price] = {
+    "Lambda requests": Price(0.20, LAMBDA),
+    "Lambda GB-seconds, x86": Price(16.6667, LAMBDA),
+    "Lambda GB-seconds, arm64": Price(13.3334, LAMBDA),
+    "DynamoDB write units": Price(0.625, DYNAMODB, told=True),
+    "DynamoDB read units": Price(0.125, DYNAMODB, told=True),
+    "S3 PUT and LIST requests": Price(5.0, S3, told=True),
+    "S3 GET and HEAD requests": Price(0.4, S3, told=True),
+    # A request that is not charged at all; the line says that it was counted.
+    "S3 DELETE requests": Price(0.0, S3, told=True),
+    "S3 events through EventBridge": Price(1.0, _aws("eventbridge/pricing"), told=True),
+    "EventBridge Scheduler invocations": Price(1.0, _aws("eventbridge/pricing"), told=True),
+    "SQS requests": Price(0.40, _aws("sqs/pricing"), told=True),
+    "Step Functions transitions": Price(25.0, _aws("step-functions/pricing")),
+    "SNS mails": Price(20.0, _aws("sns/pricing"), told=True),
+    "CloudWatch logs taken in, bytes": Price(0.5 * MILLION / GB, CLOUDWATCH),
+    "CloudWatch custom metrics, months": Price(0.30 * MILLION, CLOUDWATCH),
+    "CloudWatch alarms, months": Price(0.10 * MILLION, CLOUDWATCH),
+    "KMS requests": Price(3.0, _aws("kms/pricing"), told=True),
+    "S3 kept, byte-months": Price(0.023 * MILLION / GB, S3, told=True),
+    "DynamoDB kept, byte-months": Price(0.25 * MILLION / GB, DYNAMODB, told=True),
+    "DynamoDB recovery to any moment, byte-months": Price(0.20 * MILLION / GB, DYNAMODB, told=True),
+    "CloudWatch logs kept, byte-months": Price(0.03 * MILLION / GB, CLOUDWATCH),
 }
-MEMORY_GB = {"ingest": 1.0, "report": 1.0}
-USUAL_GB = 0.5
-# A handler's own work and each of its calls, warm: an assumption, to be replaced by a bill.
-LAMBDA_OWN_S, LAMBDA_CALL_S = 0.015, 0.008
-READS = {
-    "job",
-    "batch",
-    "launch",
-    "ledger",
-    "fleet",
-    "breaker",
-    "suspects",
-    "estimate",
-    "leak",
-    "prices",
-    "sweep_row",
-    "reporter",
-    "token",
-}
-QUERIES = {
-    "receipts_of_batch",
-    "ready_jobs",
-    "ready_count",
-    "jobs_of_batch",
-    "batch_count",
-    "batches_due",
-    "open_launches",
-    "job_ids_of_batch",
-}
-COUNTS = {"ready_count", "batch_count", "job_ids_of_batch"}
 
-
-@dataclass
-class Meter:
-    """Counts units as the functions call. One for each history."""
-
-    units: Counter[str] = field(default_factory=Counter)
-    lambda_s: Counter[str] = field(default_factory=Counter)
-    _states: dict[str, JobState] = field(default_factory=dict)
-    _sizes: dict[tuple[str, int], int] = field(default_factory=dict)
-
-    def invoked(self, function: str) -> None:
-        self.units["Lambda requests"] += 1
-        self._works(function, LAMBDA_OWN_S)
-
-    def called(self, function: str, name: str, args: tuple[Any, ...], result: Any) -> None:
-        """One call of one port by one function."""
-        self._works(function, LAMBDA_CALL_S)
-        port, _, verb = name.partition(".")
-        if port == "store":
-            self._table(verb, args, result)
-        elif port == "objects":
-            self._bucket(verb, args, result)
-
-    def _works(self, function: str, seconds: float) -> None:
-        self.units["Lambda GB-seconds"] += seconds * MEMORY_GB.get(function, USUAL_GB)  # type: ignore[assignment]
-
-    def _table(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
-        if verb == "write":
-            twice = 2 if len(args) > 1 else 1
-            for record in args:
-                self.units["DynamoDB write units"] += twice * self._kilobytes(record) + self._indexed(record)
-        elif verb == "add":
-            for job in args[0]:
-                self.units["DynamoDB write units"] += self._kilobytes(job) + self._indexed(job)
-            self.units["DynamoDB read units"] += len(args[0])
-        elif verb == "write_each":
-            for record in args[0]:
-                self.units["DynamoDB write units"] += self._kilobytes(record) + self._indexed(record)
-        elif verb == "record":
-            self.units["DynamoDB write units"] += len(args)
-        elif verb in ("jobs", "receipts"):
-            self.units["DynamoDB read units"] += len(args[0])
-        elif verb in READS:
-            self.units["DynamoDB read units"] += 1
-        elif verb in QUERIES:
-            # Rows of keys, 34 of them in 4 KB, read eventually; those that are fetched then, consistently.
-            rows = result if isinstance(result, int) else len(result)
-            fetched = 0 if verb in COUNTS else rows
-            queries = QUEUES if verb in ("ready_jobs", "ready_count") else 1
-            units = 0.5 * (queries - 1 + max(1, math.ceil(rows / 34)))
-            self.units["DynamoDB read units"] += units + fetched  # type: ignore[assignment]
-
-    def _bucket(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
-        if verb in ("write", "write_parts"):
-            self.units["S3 PUT and LIST requests"] += 1
-        elif verb == "delete":
-            self.units["S3 DELETE requests"] += 1  # free, and a marker in a bucket with versions
-        elif verb in ("keys", "listing"):
-            self.units["S3 PUT and LIST requests"] += 1  # told of each page by itself
-        elif verb in ("read_many", "fetch_many"):
-            self.units["S3 GET requests"] += len(set(args[0]))
-        elif verb in ("read", "size"):
-            self.units["S3 GET requests"] += 1
-
-    def _kilobytes(self, record: Record) -> int:
-        """Write units of a row; rows of one kind and about one version are of one size."""
-        kind = (key_of(record)[0], min(record.version, 3))
-        if kind not in self._sizes:
-            self._sizes[kind] = math.ceil(len(json.dumps(encode(record), default=str)) / 1024)
-        return self._sizes[kind]
-
-    def _indexed(self, record: Record) -> int:
-        """Write units of the indexes: both hold keys alone and change with the state."""
-        if isinstance(record, Launch):
-            return 1 if record.version == 0 or not record.state.open else 0
-        if isinstance(record, Receipt):
-            return 1 if record.version == 0 else 0
-        if not isinstance(record, Job):
-            return 0
-        before, after = self._states.get(record.job_id), record.state
-        self._states[record.job_id] = after
-        if before is after:
-            return 0
-        queued = (before is JobState.READY) + (after is JobState.READY)
-        return queued + (1 if before is None else 2)
+LEFT_OUT = (
+    "instances, their disks and public addresses: the ledger's",
+    "adapted weights kept in S3: 2 KB to 9 MB a task, up to 0.2 USD a month for 1,000 tasks",
+    "what people ask for themselves: results get, status, Logs Insights, the console",
+    "data that leaves the region, mostly results that are downloaded (100 GB a month are free)",
+    "the bucket that sam deploy keeps its packages in (some MB), and AWS Budgets (free without its reports)",
+    "cold starts beyond one for each function and pause, and retries of AWS calls",
+    "taxes, and every free tier: with it an idle stack and the first tasks of a month cost less",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Units and micro-dollars by service."""
+    """Units by line of the tariff. Raises KeyError for a line that has no price."""
 
     units: Mapping[str, float]
 
     @property
     def usd_micros(self) -> dict[str, float]:
-        return {name: self.units.get(name, 0) * price for name, price in PRICES.items()}
+        found = {name: units * PRICES[name].usd_micros for name, units in self.units.items()}
+        return dict(sorted(found.items(), key=lambda line: -line[1]))
 
     @property
     def total_usd(self) -> float:
         return sum(self.usd_micros.values()) / MILLION
 
     def without(self, other: Bill) -> Bill:
-        """What this bill has beyond another: the work beyond the standing round."""
-        return Bill({name: self.units.get(name, 0) - other.units.get(name, 0) for name in PRICES})
+        """What this bill has beyond another: the work beyond what stands anyway."""
+        names = [*self.units, *(name for name in other.units if name not in self.units)]
+        return Bill({name: self.units.get(name, 0) - other.units.get(name, 0) for name in names})
+
+    def times(self, factor: float) -> Bill:
+        return Bill({name: units * factor for name, units in self.units.items()})

@@ -28,8 +28,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.bill import cost, lines
 from bench.claims import claims
-from bench.control_plane import cost, simulate
+from bench.control_plane import simulate
 from bench.dropping import dropping
 from bench.growth import growth
 from bench.ingest import ingest
@@ -77,7 +78,7 @@ def main() -> None:
         "report": lambda: report(say),
         "dropping": dropping,
         "claims": claims,
-        "cost": cost,
+        "cost": lambda: cost(PROJECT),
         "growth": growth,
         "simulate": lambda: simulate(PROJECT, say),
         "demo": lambda: demo(PROJECT, say),
@@ -90,6 +91,8 @@ def main() -> None:
             about = {"machine": machine(), "commit": commit(PROJECT), "date": today()}
             found = about | measurements[name]()
             (OUT / f"{name}.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    if "cost" in wanted:
+        print(lines(_read("cost")))
     results = {name: _read(name) for name in ORDER if (OUT / f"{name}.json").exists()}
     print(table(results), end="")
     if wrong := results.get("growth", {}).get("faults") if "growth" in wanted else None:

@@ -1,4 +1,4 @@
-"""ingest: S3 → EventBridge → SQS → jobs. Also swept hourly for what no event told of,
+"""ingest: S3 → SQS → jobs. Also swept hourly for what no event told of,
 and asked by schedules that submit a prefix again."""
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot import attention
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ItemsFailed
 from arcspot.ports import Ports
 from arcspot.services.afterwards import tried
-from arcspot.services.ingesting import Dropped, Outcome, drops_in, groups, ingest_together
+from arcspot.services.ingesting import Dropped, Outcome, groups, ingest_together
+from arcspot.services.notices import drops_in
 from arcspot.services.sweeping import submit_again, sweep
 from arcspot.settings import Settings
 
@@ -27,6 +29,7 @@ SENT_ANEW_BYTES = 200_000
 
 
 @logger.inject_lambda_context
+@attention.told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Returns the ids of the messages that failed; only those come again."""
     settings, ports = from_environment()
@@ -51,24 +54,25 @@ def _take(
     told: dict[Dropped, dict[str, Any]] = {}
     for record in records:
         try:
-            told |= dict.fromkeys(drops_in(json.loads(record["body"])), record)
+            told |= dict.fromkeys(drops_in(json.loads(record["body"]), settings.bucket), record)
         except Exception as error:  # one poisoned message must not send its neighbours round again
-            logger.exception("message failed", extra={"message_id": record["messageId"]})
+            logger.exception("message failed", extra={**attention.MARK, "message_id": record["messageId"]})
             failed[record["messageId"]] = f"{type(error).__name__}: {error}"
-    new_jobs = 0
+    something = False
     waiting = groups(told)
     while waiting:
         group = waiting.pop(0)
         for dropped, outcome in zip(
             group, ingest_together(ports, settings, group, datetime.now(UTC)), strict=True
         ):
-            new_jobs += outcome.new_jobs
+            something = something or not outcome.stale
             _log(outcome)
             if outcome.error is not None:
                 failed[told[dropped]["messageId"]] = f"{type(outcome.error).__name__}: {outcome.error}"
         if waiting and context.get_remaining_time_in_millis() < ENOUGH_MS:
             break
-    if new_jobs:
+    # Refusals and answers of before too: their batch is to be reported, and the rounds that do it may sleep.
+    if something:
         tried("kicking scale", lambda: ports.kick("scale"))
     left = [told[dropped] for group in waiting for dropped in group]
     for some in _sized(left):
@@ -96,7 +100,8 @@ def _sized(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _log(outcome: Outcome) -> None:
     if outcome.error is not None:
-        logger.error("file failed", extra={"key": outcome.key}, exc_info=outcome.error)
+        about = {**attention.MARK, "key": outcome.key}
+        logger.error("file failed", extra=about, exc_info=outcome.error)
         return
     extra = {"key": outcome.key, "jobs": len(outcome.jobs), "new": outcome.new_jobs}
     logger.info("ingested", extra={**extra, "refused": len(outcome.refusals)})
@@ -146,7 +151,7 @@ def _told(ports: Ports, outcomes: list[Outcome]) -> dict[str, Any]:
         new_jobs += outcome.new_jobs
         if outcome.error is not None:
             _log(outcome)
-    if new_jobs:
+    if outcomes:
         tried("kicking scale", lambda: ports.kick("scale"))
     return {"files": len(outcomes), "new_jobs": new_jobs}
 

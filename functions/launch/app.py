@@ -8,6 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ConfigurationError
 from arcspot.services.launching import launch, wait_for
@@ -16,6 +17,7 @@ logger = Logger()
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """`step` is launch, boot or serve; the last two bring `token`. Raises LaunchRefused subclasses."""
     settings, ports = from_environment()

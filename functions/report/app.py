@@ -8,6 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ItemsFailed
 from arcspot.services.reporting import report_round
@@ -18,6 +19,7 @@ ENOUGH_MS = 90_000
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Raises ItemsFailed when a batch failed or an answer could not be read; the others were reported."""
     settings, ports = from_environment()
@@ -28,7 +30,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         owner=context.aws_request_id,
         enough_time=lambda: context.get_remaining_time_in_millis() >= ENOUGH_MS,
     )
-    logger.info("reported", extra={"batches": found.batches, "failed": found.failures | found.faults})
+    if found.batches:
+        logger.info("reported", extra={"batches": found.batches})
     if found.failures or found.faults:
         raise ItemsFailed(found.failures | found.faults, found.batches)
     return {"batches": found.batches}

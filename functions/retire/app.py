@@ -8,6 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ConfigurationError, GpuIdle
 from arcspot.services import retiring
@@ -31,6 +32,7 @@ REASONS = {
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """`step` is reclaim, terminate, gone or settle; `error` is what ended the service, if anything did."""
     settings, ports = from_environment()

@@ -10,6 +10,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.errors import Conflict, RunnerRefused, StoreBusy
 from arcspot.services.asking import shown
@@ -19,6 +20,7 @@ logger = Logger()
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     settings, ports = from_environment()
     door = Door(
@@ -39,5 +41,5 @@ def handler(event: object, context: LambdaContext) -> dict[str, Any]:
         # Nothing is lost: the runner asks again, as after a call that never arrived.
         logger.warning("busy", extra={**about, "error": type(busy).__name__, "why": str(busy)})
         return {"ok": False, "error": StoreBusy.__name__, "message": str(busy)}
-    logger.info("answered", extra=about)
+    logger.debug("answered", extra=about)
     return {"ok": True, "result": result}

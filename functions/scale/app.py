@@ -9,6 +9,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.services.scaling import scale
 
@@ -21,9 +22,12 @@ def new_launch_id(now: datetime) -> str:
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings, ports = from_environment()
-    decision, started = scale(ports, settings, datetime.now(UTC), new_id=new_launch_id)
+    decision, started = scale(
+        ports, settings, datetime.now(UTC), new_id=new_launch_id, kicked=bool(event.get("kicked"))
+    )
     logger.info(
         "scaled", extra={"wanted": decision.launches, "launches": started, "waits_for": decision.waits_for}
     )

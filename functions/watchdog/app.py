@@ -1,4 +1,6 @@
-"""watchdog: each minute, and when EC2 tells of an instance, bring tables and EC2 together."""
+"""watchdog: bring tables and EC2 together, and the clock to rest or to run.
+
+Each minute while something is open, slowly always, and when EC2 tells of an instance."""
 
 from __future__ import annotations
 
@@ -6,13 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from arcspot.attention import tell, told
 from arcspot.aws.compose import from_environment
 from arcspot.domain.budget import MICROS
 from arcspot.errors import ItemsFailed
 from arcspot.services.watching import Round, warn, watch
+from arcspot.settings import Settings
 
 logger = Logger()
 WARNINGS = {
@@ -22,6 +25,7 @@ WARNINGS = {
 
 
 @logger.inject_lambda_context
+@told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Raises ItemsFailed when any item could not be handled; the others were."""
     settings, ports = from_environment()
@@ -32,20 +36,34 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         if not ours:
             return {"ours": False}
     try:
-        seen = watch(ports, settings, now)
+        clock = event.get("clock")
+        seen = watch(ports, settings, now, minute=clock == "minute", slow=clock == "slow")
     except ItemsFailed as some:
         # A red round is the one whose figures matter most.
         if isinstance(some.seen, Round):
-            _publish(settings.stack, some.seen, failed=len(some.failures))
+            _say(settings, some.seen, failed=len(some.failures))
         raise
-    _publish(settings.stack, seen, failed=0)
+    _say(settings, seen, failed=0)
     for step in seen.actions:
         logger.warning("acted", extra={"act": str(step.act), "launch_id": step.launch_id, "why": step.reason})
     return {"actions": [f"{step.act} {step.launch_id or step.instance_id}" for step in seen.actions]}
 
 
+def _say(settings: Settings, seen: Round, *, failed: int) -> None:
+    """What a person should look at, and the round in metrics where the stack was asked for them."""
+    for job in seen.stuck:
+        tell(logger, f"stuck job: {job}")
+    if seen.leaks:
+        tell(logger, "leak: an instance ended that no launch has paid for", instances=seen.leaks)
+    if settings.metrics:
+        _publish(settings.stack, seen, failed=failed)
+
+
 def _publish(stack: str, seen: Round, *, failed: int) -> None:
     """The round in CloudWatch's embedded metric format, with the stack as its only dimension."""
+    # Loaded where it is wanted: most stacks publish none, and a metric costs 0.30 USD a month.
+    from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
     figures = {
         "LiveInstances": (MetricUnit.Count, seen.live_instances),
         "OpenLaunches": (MetricUnit.Count, seen.open_launches),

@@ -31,6 +31,8 @@ LIMITS = {
     ("AWS::Scheduler::Schedule", "Name"): 64,
     # https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateScheduleGroup.html
     ("AWS::Scheduler::ScheduleGroup", "Name"): 64,
+    # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html
+    ("AWS::Events::Rule", "Name"): 64,
     # https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html
     ("AWS::StepFunctions::StateMachine", "StateMachineName"): 80,
     # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html
@@ -98,12 +100,12 @@ def test_one_character_more_fits_no_longer_and_is_refused_with_the_rule() -> Non
     assert "64" in refused
 
 
-def test_the_alarm_on_schedules_sees_every_schedule_of_the_stack() -> None:
-    alarm = RESOURCES["ScheduleAlarm"]["Properties"]
+def test_every_schedule_of_the_stack_is_in_its_own_group() -> None:
+    """There `cleanup` finds them, and another stack's are others."""
     schedules = [r["Properties"] for r in RESOURCES.values() if r["Type"] == "AWS::Scheduler::Schedule"]
-    assert len(schedules) == 4
+    assert len(schedules) == 2
     for schedule in schedules:
-        assert alarm["Dimensions"] == [{"Name": "ScheduleGroup", "Value": schedule["GroupName"]}]
+        assert schedule["GroupName"] == {"Ref": "Timers"}
 
 
 def test_no_schedule_of_the_stack_is_taken_for_a_recurring_submission() -> None:

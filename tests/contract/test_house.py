@@ -58,8 +58,12 @@ def test_the_domain_imports_only_itself(path: Path) -> None:
     ids=lambda p: p.name,
 )
 def test_services_know_ports_and_never_aws(path: Path) -> None:
-    allowed = ("arcspot.domain", "arcspot.errors", "arcspot.ports", "arcspot.services", "arcspot.settings")
-    assert not outside(path, *allowed)
+    allowed = ("domain", "errors", "ports", "services", "settings", "attention")
+    assert not outside(path, *(f"arcspot.{name}" for name in allowed))
+
+
+def test_how_attention_is_drawn_knows_the_errors_alone() -> None:
+    assert not outside(SHARED / "attention.py", "arcspot.errors")
 
 
 @pytest.mark.parametrize(

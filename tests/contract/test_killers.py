@@ -52,8 +52,13 @@ def test_the_budgets_role_may_attach_that_policy_to_that_role_and_nothing_else()
     assert trusted["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
 
 
+# What a schedule's target refused to the last is left there, and an alarm calls a person.
+LEAVE = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": {"Fn::GetAtt": ["DeadLetters", "Arn"]}}
+
+
 def test_a_launchs_schedule_may_end_this_stacks_instances_and_nothing_else() -> None:
-    (allowed,) = statements("TimerRole")
+    allowed, leave = statements("TimerRole")
+    assert leave == LEAVE
     assert allowed["Action"] == "ec2:TerminateInstances"
     assert allowed["Condition"] == {
         "StringEquals": {"aws:ResourceTag/arcspot:stack": {"Ref": "AWS::StackName"}}
@@ -66,7 +71,8 @@ def test_a_recurring_submissions_role_may_call_ingest_and_nothing_else() -> None
             "Effect": "Allow",
             "Action": "lambda:InvokeFunction",
             "Resource": {"Fn::GetAtt": ["IngestFunction", "Arn"]},
-        }
+        },
+        LEAVE,
     ]
 
 

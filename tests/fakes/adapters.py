@@ -173,6 +173,7 @@ def _messages(ports: Ports) -> Iterator[Callable[[], object]]:
     yield lambda: ports.bell()
     yield lambda: ports.timers.arm(LAUNCH_ID, INSTANCE, START)
     yield lambda: ports.timers.disarm(LAUNCH_ID)
+    yield lambda: (ports.clock.wake(), ports.clock.sleep())
     yield lambda: ports.price_list.on_demand(["g4dn.xlarge"])
 
 
@@ -199,7 +200,7 @@ def _operations(method: ast.FunctionDef) -> Iterator[str]:
 CLASSES = {
     "store": "DynamoStore", "objects": "Bucket", "compute": "Ec2", "workflow": "StepFunctions",
     "mail": "Topic", "kick": "AsyncInvoke", "identity": "StsWitness", "timers": "Scheduler",
-    "price_list": "PriceList", "bell": "DoorBell",
+    "clock": "MinuteRule", "price_list": "PriceList", "bell": "DoorBell",
 }  # fmt: skip
 
 

@@ -52,6 +52,7 @@ def settings(**changes: Any) -> Settings:
         "DISK_GB": "75",
         "GPU_IDLE_S": "600",
         "SCHEDULE_GROUP": "arcspot-test",
+        "CLOCK_RULE": "arcspot-test-each-minute",
         "SOLVER_VERSION": "test",
     }
     return replace(Settings.from_env(env), **changes)
@@ -196,6 +197,27 @@ class FakeTimers:
 
 
 @dataclass
+class FakeClock:
+    """The minute's clock: whether it runs, and how often it was asked."""
+
+    awake: bool = True
+    asked: int = 0
+    broken: bool = False
+
+    def wake(self) -> None:
+        self._turn(True)
+
+    def sleep(self) -> None:
+        self._turn(False)
+
+    def _turn(self, on: bool) -> None:
+        if self.broken:
+            raise RuntimeError("EventBridge does not answer")
+        self.asked += 1
+        self.awake = on
+
+
+@dataclass
 class FakePriceList:
     """Says what it was told to say."""
 
@@ -239,6 +261,7 @@ class World:
     mail: FakeMail = field(default_factory=FakeMail)
     kick: FakeKick = field(default_factory=FakeKick)
     timers: FakeTimers = field(default_factory=FakeTimers)
+    clock: FakeClock = field(default_factory=FakeClock)
     price_list: FakePriceList = field(default_factory=FakePriceList)
     pause: FakePause = field(default_factory=FakePause)
     door_answers: bool = True
@@ -258,6 +281,7 @@ class World:
             kick=self.kick,
             identity=FakeSts(),
             timers=self.timers,
+            clock=self.clock,
             price_list=self.price_list,
             bell=lambda: self.door_answers,
             pause=self.pause,

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.fakes.house import COMMON, ROOT
 
 SERVICES = COMMON / "arcspot" / "services"
-PORTS = ("store", "objects", "compute", "workflow", "mail", "identity", "timers", "price_list")
+PORTS = ("store", "objects", "compute", "workflow", "mail", "identity", "timers", "clock", "price_list")
 CALLED = ("kick", "bell")
 
 Definition = tuple[str, str]  # module, name

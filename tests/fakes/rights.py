@@ -318,6 +318,8 @@ def _needs(service: str, operation: str, params: Mapping[str, Any], site: str) -
             if "Target" in params:
                 role = params["Target"]["RoleArn"]
                 yield Need("iam:PassRole", role, (("iam:PassedToService", "scheduler.amazonaws.com"),))
+        case "eventbridge", _:
+            yield Need(f"events:{operation}", f"arn:aws:events:{base}:rule/{params['Name']}")
         case "pricing", _:
             yield Need(f"pricing:{operation}", "*")
         case _:

@@ -23,6 +23,7 @@ REGION = "us-east-1"
 TABLES = ("JobsTable", "LaunchesTable", "LedgerTable", "EventsTable")
 # What DynamoDB takes at creation; expiry and backups are calls of their own.
 AT_CREATION = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+CLOCK = "arcspot-test-each-minute"
 WAITING = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}}}
 
 
@@ -59,6 +60,8 @@ class Cloud:
             "MAX_WAIT_S": str(s.max_wait_s),
             "SCHEDULE_GROUP": s.schedule_group,
             "TIMER_ROLE_ARN": s.timer_role_arn,
+            "CLOCK_RULE": s.clock_rule,
+            "DEAD_LETTERS_ARN": s.dead_letters_arn,
         }
         defaults = {
             name: str(p["Default"]) for name, p in house.template()["Parameters"].items() if "Default" in p
@@ -113,6 +116,8 @@ def deploy() -> Settings:
     s3.create_bucket(Bucket="bucket")
     s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration=bucket["VersioningConfiguration"])
     session().client("scheduler").create_schedule_group(Name="arcspot-test")
+    rule = house.resources("AWS::Events::Rule")["EachMinute"]
+    session().client("events").put_rule(Name=CLOCK, ScheduleExpression=rule["ScheduleExpression"])
     topic = session().client("sns").create_topic(Name="alerts")["TopicArn"]
     return small_settings(
         jobs_table="JobsTable",
@@ -121,6 +126,7 @@ def deploy() -> Settings:
         events_table="EventsTable",
         topic_arn=topic,
         timer_role_arn="arn:aws:iam::123456789012:role/timer",
+        dead_letters_arn="arn:aws:sqs:us-east-1:123456789012:dead-letters",
     )
 
 

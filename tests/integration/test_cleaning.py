@@ -35,7 +35,12 @@ class Deployed:
         return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
 
     def output(self, name: str) -> str:
-        return {"ScheduleGroup": STACK, "ScheduleRoleArn": ROLE, "IngestFunctionArn": ROLE}[name]
+        return {
+            "ScheduleGroup": STACK,
+            "ScheduleRoleArn": ROLE,
+            "IngestFunctionArn": ROLE,
+            "DeadLettersArn": "arn:aws:sqs:us-east-1:123456789012:letters",
+        }[name]
 
 
 @pytest.fixture

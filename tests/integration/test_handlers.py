@@ -126,9 +126,10 @@ def test_from_a_dropped_file_to_a_settled_launch(whole_cloud: Cloud) -> None:
     assert call("watchdog", {}) == {"actions": []}
 
 
-def test_the_watchdog_speaks_of_money_and_instances_in_metrics(
-    whole_cloud: Cloud, capsys: pytest.CaptureFixture[str]
+def test_the_watchdog_speaks_of_money_and_instances_in_metrics_where_it_was_asked_to(
+    whole_cloud: Cloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("METRICS", "true")
     call("watchdog", {})
     spoken = [line for line in capsys.readouterr().out.splitlines() if '"CloudWatchMetrics"' in line]
     (metrics,) = map(json.loads, spoken)

@@ -24,6 +24,7 @@ from .test_handlers import call
 from .test_ingest_batches import Hurried
 
 ROLE = "arn:aws:iam::123456789012:role/schedule"
+LETTERS = "arn:aws:sqs:us-east-1:123456789012:letters"
 INGEST = "arn:aws:lambda:us-east-1:123456789012:function:arcspot-test-ingest"
 
 
@@ -37,8 +38,12 @@ class Deployed:
         return self.cloud.client(service)
 
     def output(self, name: str) -> str:
-        told = {"ScheduleGroup": "arcspot-test", "ScheduleRoleArn": ROLE, "IngestFunctionArn": INGEST}
-        return told[name]
+        return {
+            "ScheduleGroup": "arcspot-test",
+            "ScheduleRoleArn": ROLE,
+            "IngestFunctionArn": INGEST,
+            "DeadLettersArn": LETTERS,
+        }[name]
 
     @property
     def bucket(self) -> Any:
@@ -59,6 +64,7 @@ def test_a_schedule_calls_ingest_with_the_prefix_and_the_moment_it_was_due(targe
     scheduling.add(target, "nightly", "evaluation", "cron(0 22 * * ? *)")
     found = kept(target, "recurring-nightly")
     assert (found["ScheduleExpression"], found["ScheduleExpressionTimezone"]) == ("cron(0 22 * * ? *)", "UTC")
+    assert found["Target"]["DeadLetterConfig"] == {"Arn": LETTERS}
     assert (found["Target"]["Arn"], found["Target"]["RoleArn"]) == (INGEST, ROLE)
     assert json.loads(found["Target"]["Input"]) == {
         "submit_again": {

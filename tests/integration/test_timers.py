@@ -41,6 +41,7 @@ def test_a_launch_is_armed_with_a_schedule_that_ends_its_one_instance(cloud: Clo
     assert found["Target"]["RoleArn"] == ROLE
     assert json.loads(found["Target"]["Input"]) == {"InstanceIds": ["i-1"]}
     assert found["Target"]["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    assert found["Target"]["DeadLetterConfig"] == {"Arn": cloud.settings.dead_letters_arn}
 
 
 @pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])

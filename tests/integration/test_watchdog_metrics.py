@@ -16,6 +16,12 @@ from .conftest import Cloud
 from .test_handlers import call
 
 
+@pytest.fixture(autouse=True)
+def asked_for(whole_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack was asked for metrics (the template's parameter Metrics)."""
+    monkeypatch.setenv("METRICS", "true")
+
+
 def heard(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """The documents in embedded metric format among what a function printed."""
     return [

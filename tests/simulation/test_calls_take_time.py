@@ -23,8 +23,8 @@ from arcspot_simulator.functions import FunctionFailed, Invocation
 from arcspot_simulator.history import task_bytes
 from arcspot_simulator.latency import seconds
 from arcspot_simulator.loop import START, Loop
+from arcspot_simulator.metering import Meter
 from arcspot_simulator.stack import Stack
-from arcspot_simulator.tariff import Meter
 from arcspot_simulator.weather import CALM, Sky
 from tests.fakes import house
 from tests.fakes.driving import result_of

@@ -279,6 +279,13 @@ class Timers(Protocol):
         ...
 
 
+class Clock(Protocol):
+    """What calls scale, watchdog and report each minute. Asking for what is so already is no error."""
+
+    def wake(self) -> None: ...
+    def sleep(self) -> None: ...
+
+
 class PriceList(Protocol):
     """AWS's price list."""
 
@@ -323,6 +330,7 @@ class Ports:
     kick: Kick
     identity: Identity
     timers: Timers
+    clock: Clock
     price_list: PriceList
     bell: Bell
     pause: Pause

@@ -52,6 +52,9 @@ class Settings:
     price_overrides: Mapping[str, int]
     schedule_group: str = ""
     timer_role_arn: str = ""
+    dead_letters_arn: str = ""
+    clock_rule: str = ""
+    metrics: bool = False
     allowed_hours: tuple[Window, ...] = ()
     on_demand_fallback: bool = False
     gpu_idle_s: int = 600
@@ -122,6 +125,9 @@ class Settings:
             price_overrides=_prices(env.get("ON_DEMAND_PRICES", "")),
             schedule_group=_text(env, "SCHEDULE_GROUP"),
             timer_role_arn=env.get("TIMER_ROLE_ARN", ""),
+            dead_letters_arn=env.get("DEAD_LETTERS_ARN", ""),
+            clock_rule=_text(env, "CLOCK_RULE"),
+            metrics=env.get("METRICS", "false") == "true",
             allowed_hours=windows(env.get("ALLOWED_HOURS", "")),
             on_demand_fallback=env.get("ON_DEMAND_FALLBACK", "false") == "true",
             gpu_idle_s=_count(env, "GPU_IDLE_S"),

@@ -56,6 +56,17 @@ class S3:
 
 
 @dataclass
+class Lambda:
+    """What of Lambda `retry` calls."""
+
+    fake: Stack
+
+    def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> None:
+        assert InvocationType == "Event"
+        self.fake.world.kick(FunctionName.removeprefix("here-"))
+
+
+@dataclass
 class Here:
     """`arcspot_cli.target.Target` over a stack in memory."""
 
@@ -80,8 +91,8 @@ class Here:
         return name
 
     def client(self, service: str) -> Any:
-        assert service == "s3", "nothing else is played here"
-        return S3(self.fake)
+        assert service in ("s3", "lambda"), "nothing else is played here"
+        return S3(self.fake) if service == "s3" else Lambda(self.fake)
 
 
 def on(fake: Stack) -> Any:

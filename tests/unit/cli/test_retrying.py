@@ -44,6 +44,7 @@ def test_a_job_that_was_given_up_is_tried_again_and_its_batch_reported_anew(
     assert (after.state, after.failures, after.fence) == (JobState.READY, 0, before.fence)
     assert due(fake) == ["b"]
     assert fake.world.store.events[-1].kind == "retried"
+    assert fake.world.kick.kicked == ["scale"], "the minute's rounds may sleep"
 
 
 def test_a_dry_run_shows_the_plan_and_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +53,7 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(monkeypatch: pytest.MonkeyPat
     told = typed(fake, monkeypatch, "retry", "--dead", "--dry-run")
     assert told.stdout == f"{before.job_id}  b  one\n1 job(s) would be tried again\n"
     assert the_job(fake) == before
+    assert fake.world.kick.kicked == []
 
 
 def test_a_cancelled_job_is_tried_again_by_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from arcspot.domain.batches import Sweep
 from arcspot.domain.jobs import Job, JobState
 from arcspot.errors import TaskFileRefused
-from arcspot.services import ingesting
+from arcspot.services import ingesting, notices
 from arcspot.services.ingesting import Dropped, rejected_key
 from arcspot.services.sweeping import submit_again, sweep
 from tests.fakes.driving import GOOD_TASK, Stack, task
@@ -94,7 +94,7 @@ def test_a_file_whose_key_ends_in_a_slash_is_no_marker() -> None:
 
 def test_a_key_that_s3_cannot_have_is_passed_over() -> None:
     event = {"detail": {"object": {"key": "tasks/b/\ud800.json", "size": 3}}}
-    assert ingesting.drops_in(event) == ()
+    assert notices.drops_in(event) == ()
 
 
 def test_what_does_not_end_in_json_is_read_like_any_other() -> None:

@@ -12,7 +12,7 @@ import pytest
 from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import JobState
 from arcspot.domain.tasks import MAX_FILE_BYTES
-from arcspot.services import ingesting
+from arcspot.services import ingesting, notices
 from arcspot.services.contents import contents
 from arcspot.services.ingesting import Dropped
 from arcspot.services.reporting import report_finished
@@ -107,8 +107,57 @@ def test_an_eventbridge_key_is_taken_as_it_is() -> None:
     event = {
         "detail": {"object": {"key": "tasks/a b+c.json", "size": 3, "version-id": "v", "sequencer": "1"}}
     }
-    assert ingesting.drops_in(event) == (Dropped("tasks/a b+c.json", 3, "v", "1"),)
-    assert ingesting.drops_in({"detail": {"object": {"key": "results/x"}}}) == ()
+    assert notices.drops_in(event) == (Dropped("tasks/a b+c.json", 3, "v", "1"),)
+    assert notices.drops_in({"detail": {"object": {"key": "results/x"}}}) == ()
+
+
+def told_by_s3(key: str, **item: Any) -> dict[str, Any]:
+    """S3's own notification of one object, as a queue gets it."""
+    told = {"key": key, "size": 3, "versionId": "v", "sequencer": "1", **item}
+    about = {"bucket": {"name": "bucket"}, "object": told}
+    return {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": about}]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [
+        ("tasks/a+b%2Bc.json", "tasks/a b+c.json"),
+        ("tasks/%C3%A9+%25.json", "tasks/é %.json"),
+        ("tasks/team/%E3%81%82%3F%23.json", "tasks/team/あ?#.json"),
+        ("tasks/plain.json", "tasks/plain.json"),
+    ],
+)
+def test_s3s_own_notification_has_an_encoded_key(sent: str, key: str) -> None:
+    assert notices.drops_in(told_by_s3(sent)) == (Dropped(key, 3, "v", "1"),)
+
+
+def test_s3s_first_message_to_a_queue_is_a_test_and_tells_of_nothing() -> None:
+    test = {
+        "Service": "Amazon S3",
+        "Event": "s3:TestEvent",
+        "Time": "2026-11-27T10:00:00Z",
+        "Bucket": "bucket",
+    }
+    assert notices.drops_in(test) == ()
+
+
+def test_what_is_no_new_task_file_of_this_bucket_is_silence() -> None:
+    assert notices.drops_in(told_by_s3("results/x")) == ()
+    other = told_by_s3("tasks/x.json")
+    assert notices.drops_in(other, "bucket") == (Dropped("tasks/x.json", 3, "v", "1"),)
+    assert notices.drops_in(other, "another") == ()
+    other["Records"][0]["eventName"] = "ObjectRemoved:Delete"
+    assert notices.drops_in(other) == ()
+    told = {"detail": {"bucket": {"name": "another"}, "object": {"key": "tasks/x.json"}}}
+    assert notices.drops_in(told, "bucket") == ()
+
+
+def test_one_message_may_tell_of_many_objects_and_of_ones_without_a_version() -> None:
+    two = [*told_by_s3("tasks/x.json")["Records"], *told_by_s3("tasks/y.json", versionId="null")["Records"]]
+    assert [(d.key, d.object_version) for d in notices.drops_in({"Records": two})] == [
+        ("tasks/x.json", "v"),
+        ("tasks/y.json", ""),
+    ]
 
 
 def test_a_batch_is_reported_and_mailed_once_when_all_of_it_is_over() -> None:

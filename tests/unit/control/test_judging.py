@@ -179,3 +179,11 @@ def test_one_launch_gets_one_step_however_much_is_wrong_with_it() -> None:
         LENT, hard_deadline=START, heartbeat_at=START, gpu_idle_since=START, armed=False, boot_deadline=START
     )
     assert len(judge(worst, INSTANCE, patience=DEADLY, open_hours=False)) == 1
+
+
+def test_an_instance_that_came_after_minutes_of_throttling_is_not_forgotten_by_ec2() -> None:
+    """Its cost may begin when EC2 was first asked; EC2 may not show it for five minutes after it was got."""
+    first_asked = replace(LAUNCHED, created_at=ago(400), started_at=ago(400), boot_deadline=NOW + HOUR)
+    assert acts(replace(first_asked, adopted_at=ago(50))) == []
+    assert acts(replace(first_asked, adopted_at=ago(301))) == [Act.SETTLE]
+    assert acts(first_asked) == [Act.SETTLE]

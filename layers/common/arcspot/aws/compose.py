@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+import threading
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
 import boto3
 from botocore.config import Config
 
 from arcspot.aws.bucket import AT_ONCE, Bucket
+from arcspot.aws.clock import MinuteRule
 from arcspot.aws.compute import Ec2
 from arcspot.aws.dynamo import DynamoStore
 from arcspot.aws.messages import AsyncInvoke, DoorBell, StepFunctions, StsWitness, Topic
@@ -47,32 +51,57 @@ def sts_endpoint(session: boto3.Session) -> str:
     return identity.sts_endpoint(session.region_name, os.environ)
 
 
+class Late:
+    """A client that is made when it is first asked for something: most calls need two or three of ten.
+
+    Each costs tens of milliseconds of a cold start, EC2's alone 80.
+    """
+
+    _one_at_a_time = threading.Lock()  # making clients is not safe in threads
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            with self._one_at_a_time:
+                if self._made is None:
+                    self._made = self._make()
+        return getattr(self._made, name)
+
+
 def build(settings: Settings, session: boto3.Session) -> Ports:
     """Every port over AWS. Clients read the endpoint from AWS_ENDPOINT_URL like any SDK."""
+
+    def client(service: str, config: Config = _CONFIG, **more: Any) -> Any:
+        return Late(partial(session.client, service, config=config, **more))
+
     return Ports(
-        store=DynamoStore(session.client("dynamodb", config=_CONFIG), settings),
-        objects=Bucket(session.client("s3", config=_S3_CONFIG), settings.bucket),
+        store=DynamoStore(client("dynamodb"), settings),
+        objects=Bucket(client("s3", _S3_CONFIG), settings.bucket),
         compute=Ec2(
-            session.client("ec2", config=_CONFIG),
+            client("ec2"),
             stack=settings.stack,
             template_id=settings.launch_template_id,
             subnet_ids=settings.subnet_ids,
             zones=settings.zones,
         ),
-        workflow=StepFunctions(session.client("stepfunctions", config=_CONFIG), settings.state_machine_arn),
-        mail=Topic(session.client("sns", config=_CONFIG), settings.topic_arn),
-        kick=AsyncInvoke(session.client("lambda", config=_CONFIG), settings.stack),
+        workflow=StepFunctions(client("stepfunctions"), settings.state_machine_arn),
+        mail=Topic(client("sns"), settings.topic_arn),
+        kick=AsyncInvoke(client("lambda"), settings.stack),
         identity=StsWitness(sts_endpoint(session)),
         timers=Scheduler(
-            session.client("scheduler", config=_CONFIG),
+            client("scheduler"),
             group=settings.schedule_group,
             role_arn=settings.timer_role_arn,
+            dead_letters=settings.dead_letters_arn,
         ),
+        clock=MinuteRule(client("events"), settings.clock_rule),
         price_list=PriceList(
-            session.client("pricing", region_name=PRICE_LIST_REGION, config=_CONFIG),
-            session.region_name or PRICE_LIST_REGION,
+            client("pricing", region_name=PRICE_LIST_REGION), session.region_name or PRICE_LIST_REGION
         ),
-        bell=DoorBell(session.client("lambda", config=_BELL_CONFIG), settings.stack),
+        bell=DoorBell(client("lambda", _BELL_CONFIG), settings.stack),
         pause=FullJitter(),
     )
 

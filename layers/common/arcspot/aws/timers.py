@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_scheduler import EventBridgeSchedulerClient
+    from mypy_boto3_scheduler.type_defs import TargetTypeDef
 
 # A universal target: the schedule itself calls EC2.
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
@@ -17,16 +18,30 @@ TERMINATE = "scheduler:::aws-sdk:ec2:terminateInstances"
 
 
 class Scheduler:
-    """`ports.Timers` in one schedule group; `role_arn` may end this stack's instances and nothing else."""
+    """`ports.Timers` in one schedule group; `role_arn` may end this stack's instances and nothing else.
 
-    def __init__(self, client: EventBridgeSchedulerClient, *, group: str, role_arn: str) -> None:
+    What EC2 refuses to the last goes to the queue `dead_letters`, whose alarm calls a person.
+    """
+
+    def __init__(
+        self, client: EventBridgeSchedulerClient, *, group: str, role_arn: str, dead_letters: str = ""
+    ) -> None:
         self._client = client
         self._group = group
         self._role_arn = role_arn
+        self._dead_letters = dead_letters
         # The partition (aws, aws-cn, aws-us-gov) is the role's own.
         self._terminate = ":".join([*role_arn.split(":")[:2], TERMINATE])
 
     def arm(self, launch_id: str, instance_id: str, at: datetime) -> None:
+        target: TargetTypeDef = {
+            "Arn": self._terminate,
+            "RoleArn": self._role_arn,
+            "Input": json.dumps({"InstanceIds": [instance_id]}),
+            "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 60},
+        }
+        if self._dead_letters:
+            target["DeadLetterConfig"] = {"Arn": self._dead_letters}
         try:
             self._client.create_schedule(
                 Name=launch_id,
@@ -35,12 +50,7 @@ class Scheduler:
                 ScheduleExpressionTimezone="UTC",
                 FlexibleTimeWindow={"Mode": "OFF"},
                 ActionAfterCompletion="DELETE",
-                Target={
-                    "Arn": self._terminate,
-                    "RoleArn": self._role_arn,
-                    "Input": json.dumps({"InstanceIds": [instance_id]}),
-                    "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 60},
-                },
+                Target=target,
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConflictException":

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 
-from arcspot.errors import ConfigurationError, Conflict, FleetPaused, NoMoney, NoSlot
+from arcspot.errors import ConfigurationError, Conflict, FleetPaused, NoMoney, NoSlot, WrongState
 
 MICROS = 1_000_000
 SECONDS_PER_HOUR = 3_600
@@ -182,7 +182,10 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """How many instances may live at once. One row for the stack."""
+    """How many instances may live at once. One row for the stack.
+
+    `asleep`: nothing is open, and the minute's rounds do not run.
+    """
 
     slots_total: int
     slots_available: int
@@ -190,14 +193,30 @@ class Fleet:
     pause_reason: str = ""
     waits_for: str = ""
     waits_since: datetime | None = None
+    asleep: bool = False
     version: int = 0
 
     @classmethod
     def opened(cls, slots: int) -> Fleet:
         return cls(slots_total=slots, slots_available=slots)
 
+    @property
+    def slots_taken(self) -> int:
+        return self.slots_total - self.slots_available
+
+    def woken(self) -> Fleet:
+        return replace(self, asleep=False)
+
+    def asleep_now(self) -> Fleet:
+        """Raises Conflict while a slot is taken: a launch is open, and somebody must watch it each minute."""
+        if self.slots_taken:
+            raise WrongState(f"{self.slots_taken} launches are open")
+        return replace(self, asleep=True)
+
     def take(self) -> Fleet:
-        """Take one slot. Raises FleetPaused or NoSlot."""
+        """Take one slot. Raises FleetPaused or NoSlot, and Conflict while the clock sleeps."""
+        if self.asleep:
+            raise WrongState("the minute's rounds do not run: nobody would watch the launch")
         if self.paused:
             raise FleetPaused(self.pause_reason or "the fleet is paused; `arcspot resume` lets it go on")
         if self.slots_available < 1:

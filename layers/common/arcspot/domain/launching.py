@@ -90,6 +90,7 @@ class Launch:
     boot_deadline: datetime
     state: LaunchState = LaunchState.RESERVED
     attempted_at: datetime | None = None
+    adopted_at: datetime | None = None
     instance_id: str = ""
     instance_type: str = ""
     zone: str = ""

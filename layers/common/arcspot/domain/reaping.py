@@ -168,7 +168,9 @@ def _for_reserved(
 
 
 def _long_unseen(launch: Launch, now: datetime) -> bool:
-    since = max(filter(None, (launch.started_at, launch.heartbeat_at, launch.created_at)))
+    # `started_at` may be when EC2 was first asked: after minutes of throttling the instance is seconds old.
+    known = (launch.started_at, launch.adopted_at, launch.heartbeat_at, launch.created_at)
+    since = max(filter(None, known))
     return now - since > timedelta(seconds=VISIBILITY_SECONDS)
 
 

@@ -54,6 +54,7 @@ class Room:
     breaker: str = ""
     closed_hours: str = ""
     fleet_version: int = 0
+    asleep: bool = False
     booting: int = 0
     serving: int = 0
     vcpus_each: int = 4

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from arcspot.attention import MARK
 from arcspot.ports import Event, Ports
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ def tried(what: str, act: Callable[[], object]) -> bool:
 
 def said(what: str, error: Exception) -> None:
     """Put into the log what failed, and why."""
-    log.error("after a commit, %s failed: %s: %s", what, type(error).__name__, str(error)[:500])
+    about = what, type(error).__name__, str(error)[:500]
+    log.error("after a commit, %s failed: %s: %s", *about, extra=MARK)
 
 
 def recorded(ports: Ports, *events: Event) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 
 from arcspot.domain import names, tasks
 from arcspot.domain.batches import Batch, Receipt, in_parts, refused_in_words
-from arcspot.domain.faults import encodable
 from arcspot.domain.jobs import DEFAULT_LANE, Job, JobState, TaskInput
 from arcspot.domain.tasks import Fault, Task
 from arcspot.errors import ObjectUnreadable, RecordMissing
@@ -379,21 +378,3 @@ def batch_due(store: Store, batch_id: str, now: datetime, *, files: int = 0, tou
 def rejected_key(key: str) -> str:
     """Where the refusal of a key is kept for people: shortened where it would be longer than S3 takes."""
     return names.derived_key("rejected/", key)
-
-
-def drops_in(event: Mapping[str, Any]) -> Sequence[Dropped]:
-    """The object an EventBridge `Object Created` event tells of. Keys there are not URL-encoded."""
-    detail = event.get("detail", {})
-    item = detail.get("object", {})
-    key = str(item.get("key", ""))
-    if not key.startswith(TASKS_PREFIX) or not encodable(key):  # S3 has no key that is no UTF-8
-        return ()
-    version = str(item.get("version-id", ""))
-    return (
-        Dropped(
-            key=key,
-            size=int(item.get("size", 0)),
-            object_version="" if version == "null" else version,
-            sequencer=str(item.get("sequencer", "")),
-        ),
-    )

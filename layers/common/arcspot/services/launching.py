@@ -65,9 +65,11 @@ def adopt(ports: Ports, settings: Settings, launch_id: str, instance: Instance, 
     def act() -> tuple[Launch, bool]:
         row = _row(ports, launch_id)
         adopted = row.adopted(instance, price=price, guessed=guessed)
-        if adopted != row:
-            ports.store.write(adopted)
-        return adopted, adopted != row
+        if adopted == row:
+            return row, False
+        adopted = replace(adopted, adopted_at=now)
+        ports.store.write(adopted)
+        return adopted, True
 
     try:
         row, new = until_written(act, ports.pause)

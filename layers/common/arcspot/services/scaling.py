@@ -33,7 +33,7 @@ from arcspot.domain.scaling import (
 )
 from arcspot.errors import Conflict, FleetPaused, NoMoney, NoSlot
 from arcspot.ports import Event, Ports
-from arcspot.services import money
+from arcspot.services import money, waking
 from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.settings import Settings
 
@@ -49,9 +49,17 @@ UNLIMITED_VCPUS = 10**9
 
 
 def scale(
-    ports: Ports, settings: Settings, now: datetime, *, new_id: Callable[[datetime], str]
+    ports: Ports,
+    settings: Settings,
+    now: datetime,
+    *,
+    new_id: Callable[[datetime], str],
+    kicked: bool = False,
 ) -> tuple[Decision, list[str]]:
     """Reserve and start launches. Returns the decision and the ids started.
+
+    Whoever kicks has brought something that is open: the minute's rounds are woken for it, and always before
+    anything is reserved.
 
     Two of these may run at once (the schedule and a kick). Both would see the same backlog and
     start twice what it needs, so a reservation counts only on the fleet the decision was made for;
@@ -60,8 +68,11 @@ def scale(
     started: list[str] = []
     for look in range(1, LOOKS + 1):
         waiting = ports.store.ready_jobs(SAMPLE, now)
-        steady = settings.on_demand_fallback and wants_on_demand(waiting)
-        room, market, steady = _room(ports, settings, now, steady=steady)
+        wanted = settings.on_demand_fallback and wants_on_demand(waiting)
+        room, market, steady = _room(ports, settings, now, steady=wanted)
+        if room.asleep and (kicked or waiting):
+            waking.wake(ports, now, "kicked" if kicked else "jobs")
+            room, market, steady = _room(ports, settings, now, steady=wanted)
         # One instance that nobody takes away is enough to try with; the next round starts spot ones again.
         pace = _pace(settings, room, most=1 if steady else None)
         backlog = _backlog(ports, settings, now, room, pace, waiting)
@@ -257,6 +268,7 @@ def _room(ports: Ports, settings: Settings, now: datetime, *, steady: bool) -> t
         **_quota_room(settings, launches, unseen, market, quota),
         paused="paused" if fleet.paused else "",
         fleet_version=fleet.version,
+        asleep=fleet.asleep,
         breaker=_BREAKER_REASONS.get(breaker.error, "capacity") if breaker.open(now) else "",
     )
     return room, market, steady and market == "on-demand"

@@ -12,7 +12,7 @@ from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.domain.reaping import Act, Patience, Step, Suspects, orphan, steps, stranger
 from arcspot.errors import BootTimedOut, GpuIdle, InstanceGone, ItemsFailed, RunnerSilent, StillServing
 from arcspot.ports import Event, Ports
-from arcspot.services import attending, launching, money, retiring, scaling
+from arcspot.services import attending, launching, money, retiring, scaling, waking
 from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
@@ -34,8 +34,13 @@ class Round:
     cap: int
 
 
-def watch(ports: Ports, settings: Settings, now: datetime) -> Round:
-    """One round. One try for each item; raises ItemsFailed (with the Round in `seen`) if any failed."""
+def watch(
+    ports: Ports, settings: Settings, now: datetime, *, minute: bool = False, slow: bool = False
+) -> Round:
+    """One round. One try for each item; raises ItemsFailed (with the Round in `seen`) if any failed.
+
+    Asked for by the clock's `minute`, by the `slow` schedule, or by an event.
+    """
     ledger, _ = money.open_books(ports, settings, now)
     # Launches first: an instance started after this read belongs to a row already in it, or to one reserved
     # later, which the second look (two rounds for orphans) is there for.
@@ -71,8 +76,13 @@ def watch(ports: Ports, settings: Settings, now: datetime) -> Round:
     stuck: list[str] = []
     items.append(("stuck jobs", partial(attending.attend, ports, settings, now, stuck)))
     failures = each(items)
+    live = sum(instance.alive for instance in instances)
+    # What could not be done is tried again within the minute: then the clock is not put to sleep.
+    tend = partial(waking.tend, ports, now, live=live, minute=minute, slow=slow)
+    awake = partial(waking.wake, ports, now, "items that failed", sure=slow)
+    failures |= each([("the clock", awake if failures else tend)])
     found = Round(
-        live_instances=sum(instance.alive for instance in instances),
+        live_instances=live,
         open_launches=len(launches),
         oldest_launch_s=max(((now - launch.created_at).total_seconds() for launch in launches), default=0.0),
         actions=tuple(plan),

@@ -1,0 +1,231 @@
+"""Count what a calm history asks of AWS, as a bill counts it.
+
+Every call that a function makes through its ports, every invocation and log line, every request of a runner
+and of the person who drops files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from arcspot.aws.dynamo import DynamoStore
+from arcspot.aws.rows import earlier_queues, queues
+from arcspot.domain.jobs import LANES
+from arcspot.ports import Record
+from arcspot_simulator import capacity
+from arcspot_simulator.capacity import Index, Item
+
+# Seconds of a whole processor that a handler works itself, warm, and for each of its calls (to sign and
+# parse): an assumption, to be replaced by a bill. A function has a share of a processor, a whole one at
+# 1,769 MB.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+OWN_CPU_S, CALL_CPU_S = 0.004, 0.0012
+WHOLE_CPU_GB = 1769 / 1024
+# A new execution environment: Python, the layer and the clients. Billed since 2025-08.
+# https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/
+COLD_S = 0.6
+# How long an environment that nobody calls is assumed to stay.
+WARM_S = 600.0
+# Names beside message and fields in a line of Powertools' logger (tests/unit/bench/test_bill.py holds it).
+LINE_BYTES = 380
+# A line in CloudWatch's embedded metric format, which the watchdog may write.
+METRICS_BYTES = 660
+# https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html: platform.start and .report
+PLATFORM_BYTES = 170 + 330
+ONE = {"job", "batch", "launch", "ledger", "fleet", "breaker", "suspects", "estimate", "leak", "prices",
+       "sweep_row", "reporter", "token"}  # fmt: skip
+MANY = {"jobs", "receipts"}
+# Verbs that ask an index of keys alone for ids, then read the rows: with how many queries at least.
+THROUGH_KEYS = {"jobs_of_batch": 1, "open_launches": 1, "receipts_of_batch": 1, "batches_due": 2}
+LISTED = {"keys", "listing"}
+KEYS_ALONE = {"batch_count", "job_ids_of_batch"}
+KEY_BYTES = 200
+# Each lane's partitions are asked one by one, then what an earlier release left.
+EACH_LANE = len(queues(LANES[0]))
+ALL_QUEUES = EACH_LANE * len(LANES) + len(earlier_queues())
+
+
+# As template.yaml has those that anything is written to (tests/unit/bench/test_bill.py).
+INDEXES: Mapping[str, Sequence[Index]] = {
+    "jobs": (Index(("queue", "queued_at")), Index(("in_batch", "state"))),
+    "launches": (Index(("open", "created_at")),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a template decides about a bill."""
+
+    memory_gb: Mapping[str, float] = field(default_factory=lambda: defaultdict(lambda: 0.5))
+    indexes: Mapping[str, Sequence[Index]] = field(default_factory=lambda: INDEXES)
+    """Name of a table, as `Tables` has it → its indexes."""
+    object_events: bool = False
+    """Whether the bucket tells EventBridge of each object."""
+    platform_lines: bool = True
+    """Whether Lambda's own lines of a call that went well are logged."""
+
+
+class Tables:
+    """Names for the adapter, which builds the rows."""
+
+    jobs_table, launches_table, ledger_table, events_table = "jobs", "launches", "ledger", "events"
+
+
+@dataclass
+class Meter:
+    """Counts units by line of the tariff. One for each history."""
+
+    shape: Shape = field(default_factory=Shape)
+    units: Counter[str] = field(default_factory=Counter)
+    gb_seconds: float = 0.0
+    kept: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(table or "objects", key) → bytes."""
+    _rows: dict[tuple[str, str], Item] = field(default_factory=dict)
+    _called_at: dict[str, float] = field(default_factory=dict)
+    _store: DynamoStore = field(default_factory=lambda: DynamoStore(cast("Any", None), Tables()))
+
+    # Lambda ----------------------------------------------------------------------------------------------
+    def invoked(self, function: str, now: float) -> None:
+        """An invocation begins, at a moment of the history in seconds."""
+        self.units["Lambda requests"] += 1
+        cold = now - self._called_at.get(function, -math.inf) > WARM_S
+        self._called_at[function] = now
+        self._works(function, COLD_S if cold else 0.0, cpu_s=OWN_CPU_S)
+        if self.shape.platform_lines:
+            self.units["CloudWatch logs taken in, bytes"] += PLATFORM_BYTES
+
+    def logged(self, message: str, fields: Mapping[str, Any]) -> None:
+        """A line of a handler's logger."""
+        said = json.dumps({"message": message, **fields}, default=str)
+        self.units["CloudWatch logs taken in, bytes"] += LINE_BYTES + len(said.encode())
+
+    def published(self) -> None:
+        """A line of metrics."""
+        self.units["CloudWatch logs taken in, bytes"] += METRICS_BYTES
+
+    def _works(self, function: str, seconds: float, *, cpu_s: float) -> None:
+        memory = self.shape.memory_gb[function]
+        share = min(1.0, memory / WHOLE_CPU_GB)
+        self.gb_seconds += memory * (seconds + cpu_s / share)
+
+    def called(self, function: str, name: str, args: tuple[Any, ...], result: Any, *, seconds: float) -> None:
+        """One call of one port by one function, and how long it took."""
+        self._works(function, seconds, cpu_s=CALL_CPU_S)
+        port, _, verb = name.partition(".")
+        if port == "store":
+            self._table(verb, args, result)
+        elif port == "objects":
+            self._bucket(verb, args, result)
+        elif port == "mail":
+            self.units["SNS mails"] += 1
+
+    # DynamoDB --------------------------------------------------------------------------------------------
+    def _table(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
+        if verb == "write":
+            for record in args:
+                self._put(record, transaction=len(args) > 1)
+        elif verb == "add":
+            self._read(args[0])
+            for job in args[0]:
+                if ("jobs", job.job_id) not in self._rows:
+                    self._put(job)
+        elif verb == "write_each":
+            for record in args[0]:
+                self._put(record)
+        elif verb == "record":
+            for event in args:
+                length = sum(len(str(part).encode()) for part in (event.subject, event.kind, event.detail))
+                self._write(capacity.write_units(None, {"pk": {"S": "x" * (length + 110)}}, ()))
+                self.kept["events", f"{event.subject}{event.at}{len(self.kept)}"] = length + 110
+        elif verb in ONE:
+            self._read([result] if result is not None else [])
+            self.units["DynamoDB read units"] += result is None
+        elif verb in MANY:
+            self._read(list(result.values()))
+            self.units["DynamoDB read units"] += len(args[0]) - len(result)
+        elif verb in THROUGH_KEYS:
+            found = list(result)
+            self._query(len(found), queries=THROUGH_KEYS[verb])
+            self._read(found)
+        elif verb in KEYS_ALONE:
+            self._query(int(result) if isinstance(result, int) else len(list(result)))
+        elif verb == "ready_jobs":
+            looked = EACH_LANE * (result[-1].lane + 1) if len(result) >= args[0] else ALL_QUEUES
+            self._query(len(result), queries=looked)
+            self._read(result)
+        elif verb == "ready_count":
+            # Most jobs are in the middle lane.
+            self._query(int(result), queries=2 * EACH_LANE if result >= args[0] else ALL_QUEUES)
+        else:
+            raise KeyError(f"store.{verb} has no price yet: say in {__name__} what it reads or writes")
+
+    def _query(self, rows: int, *, queries: int = 1) -> None:
+        found = capacity.query_units(KEY_BYTES * rows)
+        self.units["DynamoDB read units"] += found + 0.5 * (queries - 1)  # type: ignore[assignment]
+
+    def _put(self, record: Record, *, transaction: bool = False) -> None:
+        put = self._store._put(record)
+        table, item = put["TableName"], put["Item"]
+        key = (table, item["pk"]["S"])
+        indexes = self.shape.indexes.get(table, ())
+        self._write(capacity.write_units(self._rows.get(key), item, indexes, transaction=transaction))
+        self._rows[key] = item
+        entries = [index.entry(item) for index in indexes]
+        length = capacity.size(item) + sum(map(capacity.size, entries))
+        self.kept[key] = length + capacity.OVERHEAD_BYTES * (1 + sum(e is not None for e in entries))
+
+    def _write(self, units: int) -> None:
+        self.units["DynamoDB write units"] += units
+
+    def _read(self, records: Iterable[Record]) -> None:
+        lengths = [self._length(record) for record in records]
+        self.units["DynamoDB read units"] += capacity.read_units(lengths)
+
+    def _length(self, record: Record) -> int:
+        key = self._store._put(record)
+        known = self._rows.get((key["TableName"], key["Item"]["pk"]["S"]))
+        return capacity.size(known if known is not None else key["Item"])
+
+    # S3 --------------------------------------------------------------------------------------------------
+    def _bucket(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
+        if verb == "write":
+            self.stored(args[0], len(args[1]))
+        elif verb == "write_parts":
+            self.stored(args[0], 0)  # parts, beginning and end are few beside the tasks they hold
+        elif verb in LISTED:
+            self.units["S3 PUT and LIST requests"] += 1  # told of each page by itself
+        elif verb in ("read_many", "fetch_many"):
+            self.units["S3 GET and HEAD requests"] += len(set(args[0]))
+        elif verb in ("read", "size", "stored"):
+            self.units["S3 GET and HEAD requests"] += 1
+        elif verb == "delete":
+            self.units["S3 DELETE requests"] += 1
+        else:
+            raise KeyError(f"objects.{verb} has no price yet: say in {__name__} what it asks of S3")
+
+    def stored(self, key: str, length: int) -> None:
+        """An object was put, by whomever."""
+        self.units["S3 PUT and LIST requests"] += 1
+        if self.shape.object_events:
+            self.units["S3 events through EventBridge"] += 1
+        self.kept["objects", key] = length
+
+    def fetched(self, requests: int = 1) -> None:
+        """A runner read an object by a presigned URL."""
+        self.units["S3 GET and HEAD requests"] += requests
+
+    # Queue -----------------------------------------------------------------------------------------------
+    def polled(self, messages: int) -> None:
+        """A batch was taken from the queue: each message was sent; one receive, deletes of ten at most."""
+        self.units["SQS requests"] += messages + 1 + math.ceil(messages / 10)
+
+    def bytes_kept(self, *, of: str) -> int:
+        """Bytes that stand in the tables or, for "objects", in the bucket."""
+        return sum(
+            length for (place, _), length in self.kept.items() if (place == "objects") == (of == "objects")
+        )
