@@ -11,10 +11,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-from arcspot.aws.dynamo import DynamoStore
-from arcspot.aws.rows import earlier_queues, queues
+from arcspot.aws.rows import earlier_queues, item_of, key_of, queues, table_of
 from arcspot.domain.jobs import LANES
 from arcspot.ports import Record
 from arcspot_simulator import capacity
@@ -71,9 +70,12 @@ class Shape:
 
 
 class Tables:
-    """Names for the adapter, which builds the rows."""
+    """Names of the tables, for where a row is."""
 
     jobs_table, launches_table, ledger_table, events_table = "jobs", "launches", "ledger", "events"
+
+
+TABLES = Tables()
 
 
 @dataclass
@@ -87,7 +89,6 @@ class Meter:
     """(table or "objects", key) → bytes."""
     _rows: dict[tuple[str, str], Item] = field(default_factory=dict)
     _called_at: dict[str, float] = field(default_factory=dict)
-    _store: DynamoStore = field(default_factory=lambda: DynamoStore(cast("Any", None), Tables()))
 
     # Lambda ----------------------------------------------------------------------------------------------
     def invoked(self, function: str, now: float) -> None:
@@ -169,8 +170,7 @@ class Meter:
         self.units["DynamoDB read units"] += found + 0.5 * (queries - 1)  # type: ignore[assignment]
 
     def _put(self, record: Record, *, transaction: bool = False) -> None:
-        put = self._store._put(record)
-        table, item = put["TableName"], put["Item"]
+        table, item = table_of(record, TABLES), item_of(record)
         key = (table, item["pk"]["S"])
         indexes = self.shape.indexes.get(table, ())
         self._write(capacity.write_units(self._rows.get(key), item, indexes, transaction=transaction))
@@ -187,9 +187,8 @@ class Meter:
         self.units["DynamoDB read units"] += capacity.read_units(lengths)
 
     def _length(self, record: Record) -> int:
-        key = self._store._put(record)
-        known = self._rows.get((key["TableName"], key["Item"]["pk"]["S"]))
-        return capacity.size(known if known is not None else key["Item"])
+        known = self._rows.get((table_of(record, TABLES), key_of(record)))
+        return capacity.size(known if known is not None else item_of(record))
 
     # S3 --------------------------------------------------------------------------------------------------
     def _bucket(self, verb: str, args: tuple[Any, ...], result: Any) -> None:

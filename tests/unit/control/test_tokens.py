@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from arcspot.aws.dynamo import DynamoStore
 from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import Launch, Token
 from arcspot.ports import Record
@@ -25,16 +24,13 @@ LONG = "T" * 1000
 def item_bytes(record: Record) -> int:
     """A row's size as DynamoDB counts it, numbers by their characters."""
 
-    class Tables:
-        jobs_table = launches_table = ledger_table = events_table = "t"
-
     def size(value: Any) -> int:
         ((kind, told),) = value.items()
         if kind == "M":
             return 3 + sum(len(name) + size(each) + 1 for name, each in told.items())
         return 3 + sum(size(each) + 1 for each in told) if kind == "L" else len(str(told))
 
-    item = DynamoStore(None, Tables())._put(record)["Item"]  # type: ignore[arg-type]
+    item = item_of(record)
     return sum(len(name) + size(value) for name, value in item.items())
 
 
@@ -146,10 +142,7 @@ def test_whichever_of_the_two_is_cut_off_the_other_answers(between: str) -> None
 
 
 def test_a_token_expires_a_week_after_its_launch_could_have_ended() -> None:
-    class Tables:
-        jobs_table = launches_table = ledger_table = events_table = "t"
-
-    item = DynamoStore(None, Tables())._put(Token("l", START, "boot", "t"))["Item"]  # type: ignore[arg-type]
+    item = item_of(Token("l", START, "boot", "t"))
     assert int(item["ttl"]["N"]) == int((START + timedelta(days=7)).timestamp())
 
 

@@ -46,6 +46,7 @@ from arcspot.aws.rows import (
     receipt_key,
     row_of,
     stamp,
+    table_of,
 )
 from arcspot.domain.batches import Batch, Receipt, Sweep, whole
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
@@ -94,7 +95,7 @@ class DynamoStore:
         self.bad_rows: dict[str, RowUnreadable] = {}
 
     def write(self, *records: Record) -> None:
-        puts: list[Any] = [put_of(record, self._table(record)) for record in records]
+        puts: list[Any] = [put_of(record, table_of(record, self._tables)) for record in records]
         try:
             if len(puts) == 1:
                 self._client.put_item(**puts[0])
@@ -332,11 +333,6 @@ class DynamoStore:
         for start in range(0, len(rows), BATCH_WRITE):
             some = [{"PutRequest": {"Item": row}} for row in rows[start : start + BATCH_WRITE]]
             until_done(some, put, self._pause)
-
-    def _table(self, record: Record) -> str:
-        if isinstance(record, Job | Batch | Receipt | Sweep | Reporter):
-            return self._tables.jobs_table
-        return self._tables.launches_table if isinstance(record, Launch) else self._tables.ledger_table
 
     def _one(self, table: str, key: str, kind: type[T]) -> T | None:
         if not possible_key(key):

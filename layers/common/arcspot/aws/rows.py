@@ -58,6 +58,13 @@ def item_of(record: Record) -> dict[str, Any]:
         raise StoreRefused(f"{key_of(record)}: {type(error).__name__}: {error}") from error
 
 
+def table_of(record: Record, tables: TableNames) -> str:
+    """The table that a record's row is in."""
+    if isinstance(record, Job | Batch | Receipt | Sweep | Reporter):
+        return tables.jobs_table
+    return tables.launches_table if isinstance(record, Launch) else tables.ledger_table
+
+
 def put_of(record: Record, table: str) -> dict[str, Any]:
     """The request that writes a record, if its row is still as it was read, or absent if it is new."""
     put = {"TableName": table, "Item": item_of(record), "ConditionExpression": _IS_NEW}
