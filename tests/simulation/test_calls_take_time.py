@@ -13,8 +13,10 @@ import pytest
 
 from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import Job, JobState, TaskInput
+from arcspot.errors import RecordMissing
+from arcspot.ports import Fetched
 from arcspot_simulator import functions, stack
-from arcspot_simulator.functions import Invocation, seconds
+from arcspot_simulator.functions import FunctionFailed, Invocation, seconds
 from arcspot_simulator.history import task_bytes
 from arcspot_simulator.loop import START, Loop
 from arcspot_simulator.stack import Stack
