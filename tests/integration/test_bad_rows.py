@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -101,6 +103,17 @@ def test_a_bad_row_of_a_batch_hides_no_other(three: Cloud) -> None:
     store = lenient(three)
     assert sorted(each.job_id for each in store.jobs_of_batch("b")) == ["a", "c"]
     assert list(store.bad_rows) == ["bad"]
+
+
+@pytest.mark.parametrize("rng", [None, Random(1)], ids=["oldest first", "drawn"])
+def test_a_bad_row_keeps_nobody_from_the_work_behind_it(rng: Random | None, three: Cloud) -> None:
+    """The functions' own store, which else raises what it cannot read."""
+    bad = three.ports.store.job("bad")
+    assert bad is not None
+    three.ports.store.write(replace(bad, ready_at=START - timedelta(days=1)))
+    spoil(three, three.settings.jobs_table, "bad", SPOILT["no estimate"])
+    (ready,) = three.ports.store.ready_jobs(1, START, rng)
+    assert ready.job_id in ("a", "c")
 
 
 def test_a_bad_receipt_hides_no_other(three: Cloud) -> None:

@@ -148,8 +148,9 @@ class DynamoStore:
         return jobs
 
     def _oldest(self, lane: int, now: datetime, limit: int) -> list[str]:
-        rows = [row for queue in queues(lane) for row in self._queued(queue, now, limit)]
-        return [pk for _, pk in sorted(rows)[:limit]]
+        wide = limit + WINDOW
+        rows = [row for queue in queues(lane) for row in self._queued(queue, now, wide)]
+        return [pk for _, pk in sorted(rows)[:wide]]
 
     def _drawn(self, lane: int, now: datetime, limit: int, rng: Random) -> list[str]:
         """From the oldest of one shard, of others only where it has too few: one query is usually enough."""
@@ -168,7 +169,9 @@ class DynamoStore:
             if len(ready) >= limit:
                 break
             some = job_ids[start : start + limit]
-            found = self.jobs(some)
+            # A row that cannot be read must not keep everybody from the others.
+            rows = self._many(self._tables.jobs_table, some, Job, {})
+            found = {job.job_id: job for job in rows}
             ready += [found[i] for i in some if i in found and found[i].state is JobState.READY]
         return ready[:limit]
 

@@ -82,7 +82,7 @@ def _remember(ports: Ports, row: Sweep) -> None:
 
 
 def _untold(ports: Ports, items: Sequence[Listed], earlier: Collection[str]) -> list[Dropped]:
-    """Files without a receipt of their content. What an `earlier` release left says nothing of the content."""
+    """Files without a receipt of their content. What an `earlier` release left tells of no content."""
     told = ports.store.receipts([item.key for item in items]) if items else {}
     untold = []
     for item in items:
