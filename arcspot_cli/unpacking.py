@@ -1,5 +1,7 @@
 """What a runner left of one attempt, as files, each held against its manifest.
 
+They are in one `result.zip`, or objects of their own as runners of earlier releases left them.
+
 Nothing in the bucket is trusted: sizes are asked before anything is read, names are plain or refused, and
 whatever is wrong is one CommandFailed that names the object and the next step.
 """
@@ -11,16 +13,22 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
-from arcspot.domain import scoring
+from arcspot.domain import results, scoring
 from arcspot.domain.jobs import Job
-from arcspot.errors import AnswerRefused, ObjectUnreadable, RecordMissing
+from arcspot.domain.results import MANIFEST, PREDICTION, RESULT
+from arcspot.errors import AnswerRefused, EndTooShort, ObjectUnreadable, RecordMissing, ResultBroken
+from arcspot.ports import Objects
 from arcspot_cli import faults, folders
 from arcspot_cli.errors import CommandFailed
 
-MANIFEST = "manifest.json"
-PREDICTION = "prediction.json"
+__all__ = [
+    "ABOUT", "MANIFEST", "PREDICTION", "Left", "Objects", "Promise", "attempts", "left", "prediction",
+    "promised", "read",
+]  # fmt: skip
+
+T = TypeVar("T")
 ABOUT = "arcspot.json"
 """Written beside a result's files; none of them may be called so."""
 
@@ -29,13 +37,6 @@ MAX_FILE_BYTES = 128 * 1024 * 1024  # weights have 1 to 20 MB
 MAX_FILES = 100
 AGAIN = "run the command again, and if it stays so, look at the object's versions"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class Objects(Protocol):
-    """What of the bucket is asked."""
-
-    def read(self, key: str, *, version: str | None = None) -> bytes: ...
-    def size(self, key: str) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,24 @@ Have = Callable[[str, Promise], bool]
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A result in the bucket: its manifest's bytes, and what that promises by the files' names."""
+    """A result in the bucket: its manifest's bytes, and what that promises by the files' names.
+
+    `end` is the end of `result.zip`, read for the manifest; None where the files are objects of their own.
+    """
 
     bucket: Objects
     prefix: str
     manifest: bytes
     promises: Mapping[str, Promise]
+    end: bytes | None = None
 
     def files(self, have: Have = lambda name, promise: False) -> Iterator[tuple[str, bytes]]:
         """Every file but the manifest and those that are there already. Raises CommandFailed."""
-        for name, promise in self.promises.items():
-            if have(name, promise):
-                continue
+        wanted = {name: told for name, told in self.promises.items() if not have(name, told)}
+        if self.end is not None:
+            yield from self._unpacked(self.end, wanted)
+            return
+        for name, promise in wanted.items():
             key = self.prefix + name
             most = scoring.MAX_PREDICTION_BYTES if name == PREDICTION else MAX_FILE_BYTES
             body = read(self.bucket, key, most=most, size=promise.size)
@@ -71,16 +78,37 @@ class Left:
                 raise CommandFailed(f"{key} is not what its manifest promises; {AGAIN}")
             yield name, body
 
+    def _unpacked(self, end: bytes, wanted: Mapping[str, Promise]) -> Iterator[tuple[str, bytes]]:
+        key = self.prefix + RESULT
+        if not wanted:
+            return
+        whole = end if len(end) < results.END_BYTES else read(self.bucket, key, most=results.MOST_OF_A_RESULT)
+        try:
+            files = results.unpacked(whole)
+        except ResultBroken as fault:
+            raise _broken(key, fault) from fault
+        if files[MANIFEST] != self.manifest:
+            raise CommandFailed(f"{key} changed while it was read; {AGAIN}")
+        for name in wanted:
+            yield name, files[name]
+
 
 def left(bucket: Objects, job: Job) -> Left:
-    """Look for a job's result. Raises CommandFailed."""
+    """Look for a job's result, of `result.zip` at its end alone. Raises CommandFailed."""
     prefix = job.result_prefix
-    manifest = read(bucket, prefix + MANIFEST, most=MAX_MANIFEST_BYTES)
-    return Left(bucket, prefix, manifest, _promises(prefix + MANIFEST, manifest, job))
+    key = prefix + RESULT
+    if not _there(bucket, key):
+        manifest = read(bucket, prefix + MANIFEST, most=MAX_MANIFEST_BYTES)
+        return Left(bucket, prefix, manifest, _promises(prefix + MANIFEST, manifest, job))
+    end, manifest = _document(bucket, key, MANIFEST)
+    return Left(bucket, prefix, manifest, _promises(f"{key}: {MANIFEST}", manifest, job), end)
 
 
 def prediction(bucket: Objects, job: Job, *, tests: int | None = None) -> tuple[scoring.Attempts, ...]:
     """A job's answer alone. Raises CommandFailed."""
+    key = job.result_prefix + RESULT
+    if _there(bucket, key):
+        return attempts(f"{key}: {PREDICTION}", _document(bucket, key, PREDICTION)[1], tests=tests)
     key = job.result_prefix + PREDICTION
     return attempts(key, read(bucket, key, most=scoring.MAX_PREDICTION_BYTES), tests=tests)
 
@@ -95,9 +123,8 @@ def attempts(key: str, body: bytes, *, tests: int | None = None) -> tuple[scorin
 
 def read(bucket: Objects, key: str, *, most: int, size: int | None = None) -> bytes:
     """An object of at most `most` bytes, and of `size` where that is known. Raises CommandFailed."""
-    from botocore.exceptions import BotoCoreError, ClientError
 
-    try:
+    def asked() -> bytes:
         found = bucket.size(key)
         if found is None:
             raise CommandFailed(f"{key}: {faults.GONE}")
@@ -108,6 +135,37 @@ def read(bucket: Objects, key: str, *, most: int, size: int | None = None) -> by
                 f"{key} has {found:,} bytes; no more than {most:,} are read, so it stays there"
             )
         return bucket.read(key)
+
+    return _said(key, asked)
+
+
+def _there(bucket: Objects, key: str) -> bool:
+    return _said(key, lambda: bucket.size(key)) is not None
+
+
+def _document(bucket: Objects, key: str, name: str) -> tuple[bytes, bytes]:
+    """The end of a `result.zip` and the document of this name in it. Raises CommandFailed."""
+    end = _said(key, lambda: bucket.read(key, last=results.END_BYTES))
+    try:
+        try:
+            return end, results.part({RESULT: end}, name)
+        except EndTooShort:
+            more = _said(key, lambda: bucket.read(key, last=results.LONG_END_BYTES))
+            return end, results.part({RESULT: more}, name)
+    except ResultBroken as fault:
+        raise _broken(key, fault) from fault
+
+
+def _broken(key: str, fault: ResultBroken) -> CommandFailed:
+    return CommandFailed(f"{key}: {fault}; {AGAIN}")
+
+
+def _said(key: str, act: Callable[[], T]) -> T:
+    """What it gives, every fault of the bucket in words. Raises CommandFailed."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return act()
     except RecordMissing as error:
         raise CommandFailed(f"{key}: {faults.GONE}") from error
     except (BotoCoreError, ClientError, ObjectUnreadable) as error:

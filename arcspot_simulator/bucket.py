@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
@@ -31,8 +31,8 @@ class MemoryObjects:
     _listed: dict[str, tuple[int, list[str]]] = field(default_factory=dict, repr=False)
     _counts: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def read(self, key: str, *, version: str | None = None) -> bytes:
-        found = self._fetch(key, version)
+    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
+        found = self._fetch(key, version, last)
         if isinstance(found, Exception):
             raise found
         return found.body
@@ -40,15 +40,12 @@ class MemoryObjects:
     def fetch_many(
         self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
     ) -> list[Fetched | Exception]:
-        found = (self._fetch(key, version) for key, version in wanted)
-        if last is None:
-            return list(found)
-        return [replace(e, body=e.body[-last:]) if isinstance(e, Fetched) else e for e in found]
+        return [self._fetch(key, version, last) for key, version in wanted]
 
-    def _fetch(self, key: str, version: str | None) -> Fetched | Exception:
-        return self.trouble("read", key) or self._found(key, version)
+    def _fetch(self, key: str, version: str | None, last: int | None = None) -> Fetched | Exception:
+        return self.trouble("read", key) or self._found(key, version, last)
 
-    def _found(self, key: str, version: str | None) -> Fetched | Exception:
+    def _found(self, key: str, version: str | None, last: int | None = None) -> Fetched | Exception:
         if key in self.unreadable:
             return ObjectUnreadable(f"{key}: it is archived")
         if version and (key, version) in self.versions:
@@ -57,7 +54,7 @@ class MemoryObjects:
             body, version = self.bodies[key], self.newest.get(key, "")
         else:
             return RecordMissing(key)
-        return Fetched(body, version or "", _etag(body))
+        return Fetched(body if last is None else body[-last:], version or "", _etag(body))
 
     def listing(self, prefix: str, after: str = "") -> Iterable[Listed]:
         for key in self.keys(prefix):

@@ -7,9 +7,8 @@ event loop inside itself, so another invocation really happens between a read an
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, tzinfo
 from functools import cache
@@ -21,6 +20,7 @@ from arcspot.errors import ArcspotError, Conflict, StoreBusy
 from arcspot.ports import Fetched, Ports
 from arcspot.settings import Settings
 from arcspot_simulator.cloud import AwsError
+from arcspot_simulator.latency import LISTINGS, PAGE_KEYS, seconds
 from arcspot_simulator.loop import Loop
 from arcspot_simulator.tariff import Meter
 from arcspot_simulator.weather import Sky
@@ -36,10 +36,6 @@ MEMORIES_MB = {"ingest": 1024, "report": 1024}
 # (tracemalloc's peak: 6.7 to 16.5 bytes for a byte of a task file, by the size of its grids; 1.9 kB a Job).
 OWN_MB = 110
 PARSED_BYTES, ROW_BYTES = 17, 2_000
-# What a call takes, in seconds: an assumption, as in tariff.py. Several things at once take more.
-CALL_S = 0.01
-CALLS_S = {"compute.launch": 1.5, "objects.read": 0.03, "objects.write": 0.04, "mail.send": 0.05}
-AT_ONCE = 32
 # What never leaves the process is no call.
 LOCAL = frozenset({"presign_get", "presign_put"})
 
@@ -179,9 +175,21 @@ class Functions:
                 self.meter.called(current.function, name, args, result)
             self._takes(current, name, args, result)
             self._holds(current, name, result)
-            return result
+            return self._listed(current, name, args, result) if name in LISTINGS else result
 
         return call
+
+    def _listed(
+        self, current: Invocation, name: str, args: tuple[Any, ...], found: Iterable[Any]
+    ) -> Iterator[Any]:
+        """A listing page by page: each further one is a call of its own, and takes its time."""
+        for number, item in enumerate(found):
+            if number and number % PAGE_KEYS == 0:
+                self.calls[name] += 1
+                if self.meter is not None:
+                    self.meter.called(current.function, name, args, ())
+                self._takes(current, name, args, ())
+            yield item
 
     def _struck(
         self, current: Invocation, name: str, real: Callable[..., Any], args: Any, kwargs: Any
@@ -291,20 +299,6 @@ class Functions:
         def token_urlsafe(self, size: int) -> str:
             self._given += 1
             return f"secret-{self._given}"
-
-
-def seconds(name: str, args: tuple[Any, ...], result: Any) -> float:
-    """How long one call of a port takes."""
-    once = CALLS_S.get(name, CALL_S)
-    if name == "store.add":
-        return once * (1 + max(1, math.ceil(len(args[0]) / AT_ONCE)))  # read, then put, so many at once
-    if name == "store.write_each":
-        return once * math.ceil(len(args[0]) / AT_ONCE)
-    if name in ("objects.read_many", "objects.fetch_many"):
-        return CALLS_S["objects.read"] * max(1, math.ceil(len(args[0]) / AT_ONCE))
-    if isinstance(result, list | dict):
-        return once * max(1, math.ceil(len(result) / 100))  # pages of BatchGet and Query
-    return once
 
 
 def brought(result: Any) -> int:

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from typing import NoReturn
 
-from arcspot.domain import tasks
+from arcspot.domain import results, tasks
 from arcspot.domain.budget import Fleet, Leak, Ledger
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Breaker, Launch, LaunchState
@@ -19,6 +19,7 @@ from arcspot.ports import Record
 from arcspot.settings import MARGIN_SECONDS
 from arcspot_simulator.cloud import FOREIGN, Machine
 from arcspot_simulator.loop import START
+from arcspot_simulator.runners import result
 from arcspot_simulator.stack import Stack
 from arcspot_simulator.weather import HOUR
 
@@ -151,9 +152,9 @@ class Invariants:
             self._fail("I8", f"{after.job_id} committed {after.result_prefix} under lease {before.lease}")
         fence = before.lease.fence if before.lease else 0
         self._own_task(after, self.stack.read_by_runners.get((after.job_id, fence)))
-        for name in ("prediction.json", "metrics.json", "manifest.json"):
-            if after.result_prefix + name not in self.stack.objects.bodies:
-                self._fail("I8", f"{after.job_id}: {name} of its result is not in the bucket")
+        body = self.stack.objects.bodies.get(after.result_prefix + results.RESULT)
+        if body != result(after.job_id, after.fence):
+            self._fail("I8", f"{after.job_id}: {'another' if body else 'no'} result is in the bucket")
 
     def _own_task(self, job: Job, body: bytes | None) -> None:
         """I19: the task a runner has read is the one the job is for."""

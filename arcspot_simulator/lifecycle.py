@@ -27,6 +27,8 @@ KNOWN = {
     "Fail": {"Type", "ErrorPath", "CausePath", "Comment"},
 }  # fmt: skip
 WITH_TOKEN = ".waitForTaskToken"
+# About what Step Functions' tokens have; a row that carries one costs twice as much to write.
+TOKEN_CHARS = 1000
 
 
 @cache
@@ -137,7 +139,9 @@ class SimStepFunctions:
     def _run_task(self, execution: Execution, state: State) -> None:
         waits = state["Resource"].endswith(WITH_TOKEN)
         if waits:
-            execution.token = f"{execution.name}/{execution.state}/{execution.visits}"
+            execution.token = f"{execution.name}/{execution.state}/{execution.visits}/".ljust(
+                TOKEN_CHARS, "."
+            )
             execution.heard_at = self.loop.now
             self.tokens[execution.token] = execution
             self._watch_clock(execution, state, execution.token)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
+from arcspot.domain import results
 from arcspot.domain.launching import MOST_AT_ONCE
 from arcspot.errors import ArcspotError
 from arcspot_simulator.bucket import MemoryObjects
@@ -32,8 +33,10 @@ RETRY_S = 5.0
 # An answer that takes longer is a fault of the world, not of the runner.
 PROMPT_S = 15.0
 FAILURES_IN_A_ROW = 3
-FILES = ("prediction.json", "metrics.json", "manifest.json")
 ANSWER = json.dumps([{"attempt_1": [[0]], "attempt_2": [[1]]}]).encode()
+PACKED = results.pack(
+    {results.PREDICTION: ANSWER, results.METRICS: b"{}", results.MANIFEST: b"{}"},
+)
 
 
 class Unreachable(Exception):
@@ -283,11 +286,11 @@ class SimRunner:
 
     def _deliver(self, work: Work) -> None:
         if self.room.sky.strikes(self.room.sky.weather.half_uploads):
-            self._upload(work, FILES[:1])
+            self._upload(work, b"half of it")
             self.sick()
             self._release([work], "interrupted")
             return
-        files = self._upload(work, FILES)
+        files = self._upload(work, result(**_names(work)))
         more: dict[str, Any] = {}
         if self.asks_for_next and not self.leaving and self.room.loop.now < self.deadline - 60:
             more = {"want": 0 if self.waiting else 1, "held": self._held()}
@@ -307,17 +310,12 @@ class SimRunner:
         known = {(x["job_id"], x["fence"]) for x in [*(w.lease for w in self.hands), *self.waiting]}
         self.waiting += [x for x in answer.get("leases", []) if (x["job_id"], x["fence"]) not in known]
 
-    def _upload(self, work: Work, names: tuple[str, ...]) -> dict[str, Any]:
-        bodies = {name: ANSWER if name == FILES[0] else f"{name} {_names(work)}".encode() for name in names}
-        files = {
-            name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-            for name, body in bodies.items()
-        }
-        wanted = [{"name": name, **sums} for name, sums in files.items()]
-        urls = self.ask("uploads", **_names(work), purpose="result", files=wanted)["urls"]
-        for name, body in bodies.items():
-            self.room.objects.put(urls[name]["url"], urls[name]["headers"], body)
-        return files
+    def _upload(self, work: Work, body: bytes) -> dict[str, Any]:
+        sums = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        wanted = [{"name": results.RESULT, **sums}]
+        url = self.ask("uploads", **_names(work), purpose="result", files=wanted)["urls"][results.RESULT]
+        self.room.objects.put(url["url"], url["headers"], body)
+        return {results.RESULT: sums}
 
     def _fail(self, work: Work, error: str = "ValueError", message: str = "") -> None:
         self.ask("fail", **_names(work), error=error, message=message, seconds=self._spent(work))
@@ -466,6 +464,11 @@ class SimRunner:
 
     def _after_all(self, seconds: float, name: str, act: Callable[[], object]) -> None:
         self.room.loop.after(seconds, name, act)
+
+
+def result(job_id: str, fence: int) -> bytes:
+    """`result.zip` of an attempt: no two attempts' are alike. What is before a ZIP file is no part of it."""
+    return f"{job_id}/{fence}".encode() + PACKED
 
 
 def _names(work: Work) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from arcspot.domain.batches import Batch, Receipt, Sweep, whole
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.domain.reporters import Reporter
 from arcspot.errors import Conflict, RowUnreadable, StoreRefused
@@ -48,6 +48,7 @@ _NAMES: dict[type, Callable[[Any], Key]] = {
     Sweep: lambda r: ("sweep", ""),
     Reporter: lambda r: ("reporter", ""),
     Launch: lambda r: ("launch", r.launch_id),
+    Token: lambda r: ("token", r.launch_id),
     Ledger: lambda r: ("ledger", r.period),
     Estimate: lambda r: ("estimate", r.key),
     Leak: lambda r: ("leak", r.instance_id),
@@ -271,6 +272,9 @@ class MemoryStore:
 
     def launch(self, launch_id: str) -> Launch | None:
         return self._one(Launch, "launch", launch_id)
+
+    def token(self, launch_id: str) -> Token | None:
+        return self._one(Token, "token", launch_id)
 
     def launches(self) -> list[Launch]:
         return self.every(Launch)

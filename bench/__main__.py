@@ -7,6 +7,9 @@
     python -m bench ablate DIR           # the network with one thing changed at a time: hours
     python -m bench calibrate FILE.json  # the solver's confidence, fitted to evaluations; --help tells more
     python -m bench rules DIR            # what the small rules alone answer, and how often they are right
+    python -m bench growth               # how every function grows with jobs and instances; fails if too fast
+    python -m bench dropping             # 100,000 files at once: processor a file here, minutes on Lambda
+    python -m bench ramp                 # how fast a fleet grows, by rules for the step
     python -m bench reading              # what one task file costs to read, honest and hostile
     python -m bench precision            # the solver's steps on this CPU: fp32 beside bf16
     python -m bench gpu                  # the solver's steps on a GPU: eager, as graphs, stacked
@@ -27,6 +30,8 @@ from typing import Any
 
 from bench.claims import claims
 from bench.control_plane import cost, simulate
+from bench.dropping import dropping
+from bench.growth import growth
 from bench.ingest import ingest
 from bench.machine import commit, machine, today
 from bench.quick import help_text, imports
@@ -36,10 +41,15 @@ from bench.whole import demo, solve, stack
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
-ORDER = ("imports", "help", "stack", "ingest", "report", "claims", "cost", "simulate", "demo", "solve")
+ORDER = (
+    "imports", "help", "stack", "ingest", "report", "claims", "dropping", "cost", "growth", "simulate",
+    "demo", "solve",
+)  # fmt: skip
 
 
-OTHERS = ("ablate", "calibrate", "compressarc", "gpu", "precision", "reading", "rules")
+OTHERS = (
+    "ablate", "calibrate", "compressarc", "dropping", "gpu", "growth", "precision", "ramp", "reading", "rules"
+)  # fmt: skip
 """Modules with options of their own, loaded when they are asked for: some need torch."""
 
 
@@ -65,8 +75,10 @@ def main() -> None:
         "stack": lambda: stack(PROJECT, say),
         "ingest": lambda: ingest(PROJECT, say),
         "report": lambda: report(say),
+        "dropping": dropping,
         "claims": claims,
         "cost": cost,
+        "growth": growth,
         "simulate": lambda: simulate(PROJECT, say),
         "demo": lambda: demo(PROJECT, say),
         "solve": lambda: solve(options.arc, say),
@@ -78,7 +90,10 @@ def main() -> None:
             about = {"machine": machine(), "commit": commit(PROJECT), "date": today()}
             found = about | measurements[name]()
             (OUT / f"{name}.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    print(table({name: _read(name) for name in ORDER if (OUT / f"{name}.json").exists()}), end="")
+    results = {name: _read(name) for name in ORDER if (OUT / f"{name}.json").exists()}
+    print(table(results), end="")
+    if wrong := results.get("growth", {}).get("faults") if "growth" in wanted else None:
+        sys.exit("\n".join(wrong))
 
 
 def _read(name: str) -> dict[str, Any]:

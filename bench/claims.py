@@ -29,10 +29,12 @@ from arcspot.errors import Overlapped
 from arcspot.ports import Ports, Store
 from arcspot.services.serving import Door
 from arcspot_simulator.bucket import MemoryObjects
+from arcspot_simulator.latency import GET_S as READ_S
+from arcspot_simulator.latency import PUT_S, TRANSACTION_S
 from arcspot_simulator.stack import settings
 from arcspot_simulator.tables import MemoryStore, key_of
 
-READ_S, PUT_S, TRANSACTION_S, INDEX_LAG_S = 0.005, 0.006, 0.012, 0.05
+INDEX_LAG_S = 0.05
 BATCH = 100
 JOBS = 10_000
 RUNNERS = (1, 10, 50, 200)

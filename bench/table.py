@@ -15,7 +15,8 @@ def table(results: Results) -> str:
     """One row for each figure, and under them what each group was measured on."""
     rows = ["| figure | limit | measured | |", "|---|---|---|---|"]
     rows += [f"| {what} | {limit} | {found} | {met} |" for what, limit, found, met in _rows(results)]
-    return "\n".join([*rows, "", *_provenance(results)]) + "\n"
+    grown = ["", str(results["growth"]["table"]).rstrip()] if "growth" in results else []
+    return "\n".join([*rows, "", *_provenance(results), *grown]) + "\n"
 
 
 def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
@@ -70,6 +71,20 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
             f"${found['standing_usd_a_month']:.2f}",
             "",
         )
+    if found := results.get("dropping"):
+        took = found["seconds"]
+        about = (
+            f"{found['cpu_ms_a_file']:.1f} ms of a processor a file, {found['files_a_second']} files a second"
+        )
+        yield (
+            f"{found['files']:,} files dropped at once, modelled",
+            "600 s",
+            f"{took:.0f} s, {about}",
+            _met(took, 600),
+        )
+    if found := results.get("growth"):
+        wrong = len(found["faults"])
+        yield "rounds that grow faster than they may (below)", "0", str(wrong), _met(wrong, 0)
     if found := results.get("simulate"):
         yield from _simulated(found)
     if found := results.get("claims"):

@@ -15,7 +15,7 @@ from typing import Any
 
 import boto3
 
-from arcspot.domain import scoring, tasks
+from arcspot.domain import results, scoring, tasks
 from arcspot_cli.local import stack as local
 from bench.processes import PeakMemory
 
@@ -126,21 +126,17 @@ def _right_answers(running: local.LocalStack, known: dict[str, tasks.Task]) -> s
     try:
         for bucket in (each["Name"] for each in s3.list_buckets()["Buckets"]):
             for item in s3.list_objects_v2(Bucket=bucket, Prefix="results/").get("Contents", []):
-                if not item["Key"].endswith("/manifest.json"):  # written last: the others are there
+                if not item["Key"].endswith(f"/{results.RESULT}"):
                     continue
-                folder = item["Key"].removesuffix("manifest.json")
-                task = known.get(_document(s3, bucket, item["Key"])["task_id"])
-                found = scoring.read_prediction(_document(s3, bucket, folder + "prediction.json"))
+                packed = {results.RESULT: s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()}
+                task = known.get(results.document(packed, results.MANIFEST)["task_id"])
+                found = scoring.read_prediction(results.document(packed, results.PREDICTION))
                 scored = scoring.score_task(task, found) if task else None
                 if task and scored and scored.all_right:
                     right.add(task.task_id)
     except Exception as error:  # the stack may be on its way down at any of these calls
         print(f"bench: not yet: {error}", file=sys.stderr)
     return right
-
-
-def _document(s3: Any, bucket: str, key: str) -> Any:
-    return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
 def solve(folder: Path, say: Say) -> dict[str, Any]:

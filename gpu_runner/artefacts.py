@@ -1,4 +1,4 @@
-"""Write what a job leaves behind: answers, weights, figures, a picture, and last the manifest."""
+"""Write what a job leaves behind: answers, weights, figures, a picture and a manifest, in one file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from arcspot.domain import results
 from gpu_runner.contract import FileFact, Json, Lease
 from gpu_runner.solving import GridRows, Solved
 
@@ -32,25 +33,31 @@ class Maker:
 def write(
     folder: Path, *, lease: Lease, solved: Solved, figures: Json, picture: str, maker: Maker
 ) -> list[FileFact]:
-    """Fill an empty `folder` and return its files in the order of delivery, the manifest last.
+    """Fill an empty `folder` with `result.zip` and return what is to be delivered.
 
-    `figures` are the runner's own measurements (seconds, model); they win over the
-    solver's metrics of the same name.
+    One object, because each PUT costs as much as twelve reads (docs/decisions/071). `figures` are the
+    runner's own measurements (seconds, model); they win over the solver's metrics of the same name.
     """
-    _write_json(folder / "prediction.json", prediction(solved.attempts))
-    solved.save_weights(folder / "adapted.safetensors")
+    solved.save_weights(folder / results.WEIGHTS)
     identity = {"job_id": lease.job_id, "task_id": lease.task_id, "fence": lease.fence}
-    _write_json(folder / "metrics.json", {**solved.metrics, **figures, **identity, **asdict(maker)})
-    (folder / "picture.svg").write_text(picture, encoding="utf-8")
-    names = ("prediction.json", "adapted.safetensors", "metrics.json", "picture.svg")
-    facts = [fact(folder / name) for name in names]
+    files = {
+        results.WEIGHTS: (folder / results.WEIGHTS).read_bytes(),
+        results.PICTURE: picture.encode(),
+        results.METRICS: _json({**solved.metrics, **figures, **identity, **asdict(maker)}),
+        results.PREDICTION: _json(prediction(solved.attempts)),
+    }
+    (folder / results.WEIGHTS).unlink()
     manifest = identity | {
         "launch_id": maker.launch_id,
         "solver_version": maker.solver_version,
-        "files": {each.name: {"bytes": each.size, "sha256": each.sha256} for each in facts},
+        "files": {
+            name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+            for name, body in files.items()
+        },
     }
-    _write_json(folder / "manifest.json", manifest)
-    return [*facts, fact(folder / "manifest.json")]
+    packed = folder / results.RESULT
+    packed.write_bytes(results.pack({**files, results.MANIFEST: _json(manifest)}))
+    return [fact(packed)]
 
 
 def prediction(attempts: Sequence[tuple[GridRows, GridRows]]) -> list[Json]:
@@ -96,5 +103,5 @@ def _rows(grid: GridRows) -> list[list[int]]:
     return [[int(cell) for cell in row] for row in grid]
 
 
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(plain_json(content), allow_nan=False, sort_keys=True) + "\n", encoding="utf-8")
+def _json(content: object) -> bytes:
+    return (json.dumps(plain_json(content), allow_nan=False, sort_keys=True) + "\n").encode()

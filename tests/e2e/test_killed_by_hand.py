@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from arcspot.domain import scoring, tasks
+from arcspot.domain import results, scoring, tasks
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
 from tests.e2e.by_hand import InTheMiddle, at_rest, freeze, has_a_call, kill, runner_of, workers_of
@@ -138,14 +138,11 @@ class Batch:
     def _answered_rightly(self, job: Job) -> None:
         assert job.state is JobState.DONE, job.reason
         assert job.lease is None
-        assert self.whole.events(f"job#{job.job_id}").count("done") <= 1
-        whole_results = [
-            key for key in self.whole.keys(f"results/{job.job_id}/") if key.endswith("manifest.json")
-        ]
-        assert f"{job.result_prefix}manifest.json" in whole_results
-        assert len(whole_results) == 1, "one answer was taken"
+        delivered = self.whole.keys(f"results/{job.job_id}/")
+        assert delivered == {job.result_prefix + results.RESULT}, "one answer was taken"
         (task,) = tasks.read_task_file("task.json", self.files[job.task_id]).tasks
-        attempts = scoring.read_prediction(self.whole.document(job.result_prefix + "prediction.json"))
+        packed = {results.RESULT: self.whole.read(job.result_prefix + results.RESULT)}
+        attempts = scoring.read_prediction(results.document(packed, results.PREDICTION))
         scored = scoring.score_task(task, attempts)
         assert scored is not None
         assert scored.pass_at_2 == 1.0, job.task_id
@@ -174,7 +171,10 @@ def kill_the_keeper_of_the_token(batch: Batch) -> None:
     """Kill launch when the execution hands it the token of `Serve`: frozen before, else it is too fast."""
 
     def booting() -> bool:
-        return any(row.token_phase == "boot" and row.task_token for row in batch.launches())
+        tokens = batch.whole.tokens()
+        return any(
+            tokens[row.launch_id].phase == "boot" for row in batch.launches() if row.launch_id in tokens
+        )
 
     def asked() -> bool:
         return any(batch.whole.entered(row.launch_id) == "Serve" for row in batch.launches())

@@ -15,7 +15,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from arcspot.domain import scoring, tasks
+from arcspot.domain import results, scoring, tasks
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import LaunchState
 from arcspot_cli.local.stack import control
@@ -69,11 +69,9 @@ def test_a_good_a_malformed_and_a_repeated_file(whole: WholeStack, tmp_path: Pat
     assert whole.launches() == before
 
     submission = eventually("the batch is reported", lambda: _submission(whole, batch, 3))
-    assert (
-        submission["the same again"]
-        == submission["recolour"]
-        == whole.document(job.result_prefix + "prediction.json")
-    )
+    packed = {results.RESULT: whole.read(job.result_prefix + results.RESULT)}
+    answer = results.document(packed, results.PREDICTION)
+    assert submission["the same again"] == submission["recolour"] == answer
     page = whole.read(f"reports/{batch}/index.html").decode()
     assert "recolour" in page
     assert "ragged" in page
@@ -101,7 +99,8 @@ def test_a_runner_that_dies_at_work_is_replaced_and_paid_for(whole: WholeStack, 
     eventually("all instances are gone and paid for", lambda: _settled(whole))
     new = [row for row in whole.launches() if row.launch_id not in known]
     assert len(new) == 2
-    assert json.loads(whole.read(job.result_prefix + "manifest.json"))["launch_id"] != victim
+    packed = {results.RESULT: whole.read(job.result_prefix + results.RESULT)}
+    assert results.document(packed, results.MANIFEST)["launch_id"] != victim
     eventually("the batch is reported", lambda: _submission(whole, batch, 1))
     assert_books_balance(whole, cut_short=victim)
 
@@ -110,8 +109,10 @@ def assert_answered_rightly(whole: WholeStack, job: Job, body: bytes, folder: Pa
     """The artefacts of a job are whole, true, and right."""
     assert job.state is JobState.DONE, job.reason
     folder.mkdir(exist_ok=True)
-    names = ("prediction.json", "adapted.safetensors", "metrics.json", "picture.svg", "manifest.json")
-    files = {name: whole.read(job.result_prefix + name) for name in names}
+    names = {"prediction.json", "adapted.safetensors", "metrics.json", "picture.svg", "manifest.json"}
+    files = results.unpacked(whole.read(job.result_prefix + results.RESULT))
+    assert set(files) == names
+    assert whole.keys(job.result_prefix) == {job.result_prefix + results.RESULT}, "one PUT"
     for name, content in files.items():
         (folder / name).write_bytes(content)
 

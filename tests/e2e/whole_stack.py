@@ -16,7 +16,7 @@ from arcspot.aws.codec import decode
 from arcspot.domain.batches import Receipt
 from arcspot.domain.budget import Fleet, Ledger
 from arcspot.domain.jobs import Job
-from arcspot.domain.launching import Launch
+from arcspot.domain.launching import Launch, Token
 from arcspot_cli.local import stack as local_stack
 from arcspot_cli.local.stack import LocalStack
 
@@ -86,6 +86,12 @@ class WholeStack:
 
     def launches(self) -> list[Launch]:
         return [decode(Launch, row) for row in self._rows("LaunchesTable")]
+
+    def tokens(self) -> dict[str, Token]:
+        """Launch id → the token its execution waits for, or waited for last."""
+        rows = self._rows("LedgerTable")
+        found = [decode(Token, row) for row in rows if row["pk"].startswith("TOKEN#")]
+        return {token.launch_id: token for token in found}
 
     def ledgers(self) -> list[Ledger]:
         """One for each month the test has run in."""

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from arcspot.domain.batches import Batch, Receipt, Sweep, in_parts
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Estimate, Job, JobState, TaskInput
-from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.domain.tasks import MAX_ID_BYTES, MAX_KEY_BYTES
 from arcspot.errors import Conflict, NoCapacity, RecordMissing
@@ -73,8 +73,6 @@ def the_longest_launch() -> Launch:
         created_at=START,
         hard_deadline=START + timedelta(days=1),
         boot_deadline=START + timedelta(hours=1),
-        # What Step Functions hands out is about a thousand characters; its model allows 2,048.
-        task_token="T" * 2048,
         host="h" * 1000,
         leases=tuple(f"{n}" * 64 for n in range(MOST_AT_ONCE)),
     )
@@ -96,6 +94,8 @@ def _tables(ports: Ports) -> Iterator[Callable[[], object]]:
         replace(job, job_id="e" * 64, state=JobState.READY, lease=None), launch, ledger, fleet
     )
     for record in (
+        # What Step Functions hands out is about a thousand characters; its model allows 2,048.
+        Token(LAUNCH_ID, START, "serve", "T" * 2048),
         Batch(BATCH, START, START), Breaker().tripped(NoCapacity("w" * 500), now=START),
         Suspects(since={f"i-{n:017x}": START for n in range(100)}), Estimate("1.3.0/300", 1.5),
         Leak(INSTANCE, LAUNCH_ID, 1, START), Prices({"g4dn.xlarge": 526_000}, START),
@@ -123,6 +123,7 @@ def _tables(ports: Ports) -> Iterator[Callable[[], object]]:
     yield lambda: [store.batch_count(BATCH, state, 1) for state in JobState]
     yield lambda: (store.open_launches(), store.ledger("2026-11"), store.fleet(), store.breaker())
     yield lambda: (store.suspects(), store.estimate("1"), store.leak("i"), store.prices())
+    yield lambda: store.token(LAUNCH_ID)
     yield lambda: (list(store.every_job()), list(store.every_launch()), list(store.every_receipt()))  # type: ignore[attr-defined]
 
 
@@ -136,10 +137,9 @@ def _bucket(ports: Ports) -> Iterator[Callable[[], object]]:
         objects.stored(longest),
         objects.delete(longest),
     )
-    yield lambda: objects.read(KEY, version="v")
+    yield lambda: (objects.read(KEY, version="v"), objects.read(KEY, last=1024))
     yield lambda: (list(objects.keys("accepted/")), list(objects.listing("tasks/", KEY)))
-    yield lambda: objects.fetch_many([(KEY, "v"), (KEY, None)])
-    yield lambda: objects.fetch_many([(KEY, None)], last=9)
+    yield lambda: objects.fetch_many([(KEY, "v"), (KEY, None)], last=1024)
     for parts in ([b"x"], [LARGE, LARGE], BreaksOff()):
         yield lambda parts=parts: objects.write_parts(longest, parts, content_type="application/json")  # type: ignore[misc]
     yield lambda: objects.presign_get(KEY, version="v", seconds=60)

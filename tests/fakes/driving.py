@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from arcspot.domain import results
 from arcspot.ports import Ports
 from arcspot.services import ingesting, launching, retiring, scaling, watching
 from arcspot.services.serving import Door
@@ -19,6 +20,8 @@ GOOD_TASK = {
     "train": [{"input": [[1, 2]], "output": [[2, 1]]}, {"input": [[3, 4]], "output": [[4, 3]]}],
     "test": [{"input": [[5, 6]]}],
 }
+
+ANSWER = [{"attempt_1": [[0]], "attempt_2": [[1]]}]
 
 
 def task(seed: int) -> dict[str, Any]:
@@ -71,15 +74,8 @@ class Runner:
         )
 
     def upload(self, lease: dict[str, Any]) -> dict[str, Any]:
-        bodies = {
-            name: f"{name} of {lease}".encode()
-            for name in ("prediction.json", "metrics.json", "manifest.json")
-        }
-        bodies["prediction.json"] = json.dumps([{"attempt_1": [[0]], "attempt_2": [[1]]}]).encode()
-        files = {
-            name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-            for name, body in bodies.items()
-        }
+        bodies = {results.RESULT: result_of(lease["job_id"])}
+        files = {name: sums_of(body) for name, body in bodies.items()}
         urls = self.ask(
             "uploads",
             job_id=lease["job_id"],
@@ -90,6 +86,17 @@ class Runner:
         for name, body in bodies.items():
             self.stack.world.objects.put(urls[name]["url"], urls[name]["headers"], body)
         return files
+
+
+def sums_of(body: bytes) -> dict[str, Any]:
+    return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+
+def result_of(job_id: str, prediction: object = ANSWER) -> bytes:
+    """`result.zip` as a runner packs it; `prediction` may be anything JSON can say."""
+    files = {"metrics.json": b"{}", "prediction.json": json.dumps(prediction).encode()}
+    manifest = {"job_id": job_id, "files": {name: sums_of(body) for name, body in files.items()}}
+    return results.pack({**files, "manifest.json": json.dumps(manifest).encode()})
 
 
 @dataclass

@@ -21,7 +21,7 @@ from arcspot.aws.compute import LAUNCH_TAG, STACK_TAG, Ec2
 from arcspot.aws.messages import StepFunctions, StsWitness
 from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import JobState
-from arcspot.domain.launching import LaunchState
+from arcspot.domain.launching import LaunchState, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.errors import (
     Conflict,
@@ -31,7 +31,7 @@ from arcspot.errors import (
     QuotaExceeded,
     RecordMissing,
 )
-from arcspot.ports import Event, FleetOrder, Ports
+from arcspot.ports import Event, Fetched, FleetOrder, Ports
 from arcspot.services import ingesting, money, scaling
 from arcspot.settings import Settings
 from tests.fakes.driving import GOOD_TASK, task
@@ -177,6 +177,11 @@ def test_many_tasks_in_one_file_are_added_once(ports: Ports, settings: Settings)
 def test_rows_of_the_ledger_table_come_back(ports: Ports, settings: Settings) -> None:
     ports.store.write(Suspects(since={"i-1": START}))
     assert ports.store.suspects().since == {"i-1": START}
+    assert ports.store.token("l") is None
+    ports.store.write(Token("l", START).waiting(token="t" * 1000, phase="boot"))
+    kept = ports.store.token("l")
+    assert kept == Token("l", START, "boot", "t" * 1000, version=1)
+    ports.store.write(kept.waiting(token="u", phase="serve"))
     ports.store.write(ports.store.breaker().tripped(NoCapacity("none"), now=START))
     assert ports.store.breaker().open(START)
     assert scaling.estimated_seconds(ports, settings) == settings.task_budget_s / 2
@@ -200,6 +205,21 @@ def test_many_objects_are_read_at_once_each_version_by_itself_and_absent_ones_le
     found = ports.objects.read_many([*wanted, ("absent", None), wanted[0]])
     assert found == {(key, None): key.encode() for key, _ in wanted}
     assert ports.objects.read_many([]) == {}
+
+
+def test_the_end_of_an_object_is_read_without_what_is_before_it(ports: Ports) -> None:
+    ports.objects.write("a", b"0123456789", content_type="x")
+    ports.objects.write("empty", b"", content_type="x")
+    assert ports.objects.read("a", last=3) == b"789"
+    assert ports.objects.read("a", last=99) == b"0123456789"
+    assert ports.objects.read("empty", last=3) == b""
+    first, second, third = ports.objects.fetch_many([("a", None), ("empty", None), ("absent", None)], last=2)
+    assert isinstance(first, Fetched)
+    assert isinstance(second, Fetched)
+    assert (first.body, second.body) == (b"89", b"")
+    assert isinstance(third, RecordMissing)
+    with pytest.raises(RecordMissing, match="absent"):
+        ports.objects.read("absent", last=3)
 
 
 def test_a_presigned_put_signs_the_checksum_of_the_bytes(ports: Ports) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from arcspot.aws.dynamo import DynamoStore
 from arcspot.aws.rows import queues
 from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import Job, JobState, TaskInput
+from arcspot.domain.launching import Launch
 from tests.fakes.memory import START
 
 from .conftest import Cloud
@@ -141,3 +143,21 @@ def test_the_jobs_of_a_lane_are_spread_over_all_its_partitions(cloud: Cloud, sto
     rows = cloud.client("dynamodb").scan(TableName=cloud.settings.jobs_table, IndexName="queue")["Items"]
     assert {row["queue"]["S"] for row in rows} == set(queues(1))
     assert set(rows[0]) == {"pk", "queue", "queued_at"}
+
+
+def test_open_launches_are_one_query_and_one_read_of_a_hundred(cloud: Cloud) -> None:
+    asked: list[str] = []
+    client = cloud.client("dynamodb")
+    for operation in ("Query", "BatchGetItem", "GetItem"):
+        client.meta.events.register(
+            f"provide-client-params.dynamodb.{operation}",
+            lambda operation=operation, **_: asked.append(operation),
+        )
+    store = DynamoStore(client, cloud.settings)
+    for n in range(50):
+        moment = START + timedelta(seconds=n)
+        store.write(
+            Launch(f"L{n:03}", "2026-11", 1, created_at=moment, hard_deadline=moment, boot_deadline=moment)
+        )
+    assert [launch.launch_id for launch in store.open_launches()] == [f"L{n:03}" for n in range(50)]
+    assert asked == ["Query", "BatchGetItem"]

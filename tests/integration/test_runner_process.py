@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from arcspot.domain import results
 from tests.unit.runner.runner_fakes import FakeImds
 
 pytest.importorskip("torch")
@@ -152,10 +153,12 @@ def test_a_runner_solves_a_real_task_and_delivers_every_file(imds: FakeImds, tmp
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
     (done,) = cloud.said("complete")
-    assert sorted(done["files"]) == sorted(
-        ["prediction.json", "adapted.safetensors", "metrics.json", "picture.svg", "manifest.json"]
-    )
-    (answer,) = json.loads(cloud.objects["/result/prediction.json"])
+    assert list(done["files"]) == ["result.zip"]
+    delivered = results.unpacked(cloud.objects["/result/result.zip"])
+    assert set(delivered) == {
+        "prediction.json", "adapted.safetensors", "metrics.json", "picture.svg", "manifest.json",
+    }  # fmt: skip
+    (answer,) = json.loads(delivered["prediction.json"])
     assert set(answer) == {"attempt_1", "attempt_2"}
     assert cloud.said("bye")[0]["why"] == "idle"
     assert cloud.said("hello")[0]["proof"]["headers"] == {"x-arcspot-launch": "launch-1"}
@@ -200,7 +203,8 @@ def test_after_a_spot_notice_another_runner_goes_on_where_the_first_one_was(
     assert "resumed at step" in out
     assert "resumed at step 0 " not in out
     assert len(cloud.said("complete")) == 1
-    assert json.loads(cloud.objects["/result/metrics.json"])["seconds_before"] > 0
+    delivered = results.unpacked(cloud.objects["/result/result.zip"])
+    assert json.loads(delivered["metrics.json"])["seconds_before"] > 0
 
 
 def test_a_runner_told_to_stop_gives_its_job_back_within_seconds(imds: FakeImds, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from arcspot.aws.codec import decode, encode
 from arcspot.domain.batches import Batch
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import Estimate, Job, JobState, Lease, TaskInput
-from arcspot.domain.launching import Breaker, Launch, LaunchState
+from arcspot.domain.launching import Breaker, Launch, LaunchState, Token
 from arcspot.domain.reaping import Suspects
 
 text = st.text(max_size=12)
@@ -89,6 +89,7 @@ launches = st.builds(
 records: dict[str, st.SearchStrategy[Any]] = {
     "job": jobs,
     "launch": launches,
+    "token": st.builds(Token, launch_id=text, until=moment, phase=text, token=text, version=count),
     "batch": st.builds(Batch, batch_id=text, created_at=moment, report_due_at=maybe, reported_jobs=count),
     "ledger": st.builds(
         Ledger,

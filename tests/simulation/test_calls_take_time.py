@@ -6,22 +6,28 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Any
 
 import pytest
 
+from arcspot.aws import bucket, dynamo
+from arcspot.aws import rows as dynamo_rows
 from arcspot.domain.batches import Batch
-from arcspot.domain.jobs import Job, JobState, TaskInput
+from arcspot.domain.jobs import LANES, Job, JobState, TaskInput
 from arcspot.errors import RecordMissing
 from arcspot.ports import Fetched
-from arcspot_simulator import functions, stack
-from arcspot_simulator.functions import FunctionFailed, Invocation, seconds
+from arcspot_simulator import functions, latency, stack
+from arcspot_simulator.functions import FunctionFailed, Invocation
 from arcspot_simulator.history import task_bytes
+from arcspot_simulator.latency import seconds
 from arcspot_simulator.loop import START, Loop
 from arcspot_simulator.stack import Stack
+from arcspot_simulator.tariff import Meter
 from arcspot_simulator.weather import CALM, Sky
 from tests.fakes import house
+from tests.fakes.driving import result_of
 
 
 def calm(**weather: Any) -> Stack:
@@ -30,11 +36,11 @@ def calm(**weather: Any) -> Stack:
 
 def answered(built: Stack, jobs: int) -> None:
     """A batch of so many files, all of them answered, whose report is due."""
-    answer = json.dumps([{"attempt_1": [[1]], "attempt_2": [[2]]}]).encode()
+    answer = result_of("x")
     for n in range(jobs):
         key, prefix = f"tasks/big/{n:05d}.json", f"results/{n:05d}/1/"
         built.objects.bodies[key] = task_bytes(n)
-        built.objects.bodies[prefix + "prediction.json"] = answer
+        built.objects.bodies[prefix + "result.zip"] = answer
         built.store.write(
             Job(
                 job_id=f"{n:024x}", batch_id="big", config={}, solver_version="1", created_at=START,
@@ -61,7 +67,7 @@ def test_a_report_too_slow_for_one_call_is_done_in_several(monkeypatch: pytest.M
     def one_by_one(
         self: Any, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
     ) -> list[Any]:
-        built.loop.run(built.loop.now + functions.CALLS_S["objects.read"] * (len(wanted) - 1))
+        built.loop.run(built.loop.now + latency.CALLS_S["objects.read"] * (len(wanted) - 1))
         return original(self, wanted, last=last)
 
     original = type(built.objects).fetch_many
@@ -77,27 +83,71 @@ def test_a_report_too_slow_for_one_call_is_done_in_several(monkeypatch: pytest.M
     assert len(built.mail.sent) == 1
 
 
+JOBS = {
+    f"{n:03}": Job(
+        job_id=f"{n:03}", batch_id="b", config={}, solver_version="1", created_at=START, updated_at=START,
+        estimate_s=1, input=TaskInput(bucket="", key="", object_version="", task_id=""),
+    )
+    for n in range(80)
+}  # fmt: skip
+KNOWN = {i: replace(job, created_at=START - timedelta(days=1)) for i, job in JOBS.items()}
+ADDED = (list(JOBS.values()),)
+
+
 @pytest.mark.parametrize(
-    ("name", "args", "result", "takes"),
+    ("name", "args", "result", "takes", "asks"),
     [
-        ("store.job", ("x",), None, 0.01),
-        ("compute.launch", (), None, 1.5),
-        ("objects.read", ("x",), b"", 0.03),
-        ("objects.read_many", ([("x", None)] * 64,), {}, 0.06),
-        ("store.add", (["job"] * 80,), set(), 0.04),
-        ("store.jobs_of_batch", ("b",), ["job"] * 1000, 0.1),
+        ("store.job", ("x",), None, 0.005, 1),
+        ("store.write", ("x",), None, 0.006, 1),
+        ("store.write", ("x", "y"), None, 0.012, 1),
+        ("store.write_each", (["x"] * 80,), [], 0.018, 80),
+        ("store.add", ADDED, JOBS, 0.01 + 3 * 0.006, 81),
+        ("store.add", ADDED, KNOWN, 0.01, 1),
+        ("store.jobs", (["x"] * 101,), {}, 0.02, 2),
+        ("store.receipts", ([],), {}, 0.01, 1),
+        ("store.record", ("x",) * 26, None, 0.02, 2),
+        ("store.jobs_of_batch", ("b",), ["job"] * 1000, 0.11, 11),
+        ("store.open_launches", (), ["launch"] * 50, 0.02, 2),
+        ("store.ready_count", (99, START), 10, 0.15, 15),
+        ("compute.launch", (), None, 1.5, 1),
+        ("objects.read", ("x",), b"", 0.02, 1),
+        ("objects.write", ("x", b""), None, 0.03, 1),
+        ("objects.listing", ("tasks/",), (), 0.05, 1),
+        ("objects.read_many", ([(str(n), None) for n in range(64)],), {}, 0.04, 64),
+        ("objects.fetch_many", ([],), [], 0.0, 0),
     ],
 )
-def test_each_call_takes_its_time(name: str, args: Any, result: Any, takes: float) -> None:
+def test_each_call_takes_its_time_and_is_so_many_requests(
+    name: str, args: Any, result: Any, takes: float, asks: int
+) -> None:
     assert seconds(name, args, result) == pytest.approx(takes)
+    assert latency.requests(name, args, result) == asks
+
+
+def test_what_the_adapters_do_at_once_is_what_is_counted() -> None:
+    assert latency.AT_ONCE == bucket.AT_ONCE == dynamo.AT_ONCE
+    assert latency.BATCH_GET == dynamo.BATCH_GET
+    assert len(LANES) * dynamo_rows.SHARDS + len(dynamo_rows.earlier_queues()) == latency.QUEUES
+
+
+def test_each_page_of_a_listing_takes_its_time() -> None:
+    built = calm()
+    for n in range(2_500):
+        built.objects.bodies[f"tasks/b/{n:05}.json"] = task_bytes(n)
+    meter = built.functions.meter = Meter()
+    current = Invocation("ingest", 0.0)
+    built.functions.running.append(current)
+    assert len(list(built.functions.faulty.objects.listing("tasks/"))) == 2_500
+    assert built.loop.now == pytest.approx(3 * 0.05)
+    assert meter.units["S3 PUT and LIST requests"] == built.functions.calls["objects.listing"] == 3
 
 
 def test_while_a_call_takes_its_time_the_world_goes_on() -> None:
     built = calm()
     happened: list[float] = []
-    built.loop.at(0.005, "meanwhile", lambda: happened.append(built.loop.now))
+    built.loop.at(0.002, "meanwhile", lambda: happened.append(built.loop.now))
     built.functions.invoke("scale", {})
-    assert happened == [0.005]
+    assert happened == [0.002]
     assert built.loop.now > 0.01
 
 

@@ -25,7 +25,7 @@ from arcspot.domain.jobs import Job, JobState, TaskInput
 from arcspot.domain.pausing import TRIES
 from arcspot.errors import Conflict
 from arcspot.services.retry import until_written
-from arcspot_simulator import functions, lifecycle, stack
+from arcspot_simulator import functions, latency, lifecycle, stack
 from arcspot_simulator.functions import Broken, FunctionFailed, Invocation, PowerCut
 from arcspot_simulator.history import play
 from arcspot_simulator.lifecycle import Execution, SimStepFunctions
@@ -517,7 +517,7 @@ def test_a_busy_table_is_waited_for_and_the_waiting_takes_its_time() -> None:
     built.functions.running[-1].busy_until = 5
     assert until_written(act, built.functions.faulty.pause) is None
     assert tries == 6
-    assert built.loop.now - before > 6 * functions.CALL_S
+    assert built.loop.now - before > 6 * latency.GET_S
 
 
 def test_a_function_that_waits_beyond_its_limit_is_cut_off() -> None:

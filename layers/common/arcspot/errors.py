@@ -12,6 +12,8 @@ name, and the runner acts on the name a refused call carries.
     ├── RecordMissing          a row that must exist does not
     ├── RowUnreadable          a row that this version cannot read
     ├── ObjectUnreadable       an object is there and cannot be read until somebody acts
+    ├── ResultBroken           a result that is not what a runner leaves
+    │   └── EndTooShort        more of the object has to be read for it
     ├── Conflict               a conditional write lost: somebody else was first
     │   ├── Overlapped         another transaction holds a row; nobody has won yet
     │   ├── WrongState         the row as it was read does not allow the step
@@ -81,6 +83,14 @@ class RowUnreadable(ArcspotError):
 
 class ObjectUnreadable(ArcspotError):
     """An object is there, and S3 does not give it out: archived, or encrypted with a key we may not use."""
+
+
+class ResultBroken(ArcspotError):
+    """What lies under a result's prefix is not what a runner leaves there; says which file and why."""
+
+
+class EndTooShort(ResultBroken):
+    """A file of a result begins before the end of the object that was read: more of it has to be."""
 
 
 class Conflict(ArcspotError):

@@ -17,7 +17,7 @@ from arcspot.domain.batches import Batch, Receipt, Sweep
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.identity import Caller
 from arcspot.domain.jobs import Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Instance, Launch
+from arcspot.domain.launching import Breaker, Instance, Launch, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.domain.reporters import Reporter
 
@@ -26,6 +26,7 @@ Record = (
     | Batch
     | Receipt
     | Launch
+    | Token
     | Ledger
     | Fleet
     | Breaker
@@ -112,6 +113,7 @@ class Store(Protocol):
         ...
 
     def launch(self, launch_id: str) -> Launch | None: ...
+    def token(self, launch_id: str) -> Token | None: ...
     def open_launches(self) -> list[Launch]: ...
     def ledger(self, period: str) -> Ledger | None: ...
     def fleet(self) -> Fleet | None: ...
@@ -169,7 +171,10 @@ class Objects(Protocol):
         """What lies below a prefix, by key, from the first key behind `after` on."""
         ...
 
-    def read(self, key: str, *, version: str | None = None) -> bytes: ...
+    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
+        """The object's bytes, or at most its `last` ones. Raises RecordMissing, ObjectUnreadable."""
+        ...
+
     def read_many(self, wanted: Sequence[tuple[str, str | None]]) -> Mapping[tuple[str, str | None], bytes]:
         """The bytes of many (key, version), several at once; what does not exist is left out."""
         ...

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from arcspot.domain import results
 from arcspot.services import ingesting
 from arcspot_cli import fetching
+from arcspot_cli.faults import Fault
 from arcspot_cli.fetching import Wanted
-from tests.fakes.driving import GOOD_TASK, Stack, task
+from tests.fakes.driving import ANSWER, GOOD_TASK, Stack, result_of, task
 
-from .here import on, solve_all, typed
+from .here import on, solve_all, the_job, typed
 
 
 def get(stack: Stack, out: Path, batch: str | None = "b") -> dict[str, str]:
@@ -39,6 +42,59 @@ def test_two_tasks_of_one_id_have_folders_and_answers_of_their_own(tmp_path: Pat
     assert set(json.loads((tmp_path / "submission.json").read_text())) == {"one", f"one~{second[:8]}"}
     for folder, job_id in get(stack, tmp_path).items():
         assert json.loads((tmp_path / folder / "manifest.json").read_text())["job_id"] == job_id
+
+
+def brought(folder: Path) -> dict[str, bytes]:
+    """A result's files in a folder, but for what arcspot writes beside them."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "arcspot.json"}
+
+
+def test_a_result_is_unpacked_into_the_tasks_folder_and_read_anew_only_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack()
+    solve_all(stack, stack.one_running())
+    get(stack, tmp_path)
+    files = results.unpacked(stack.world.objects.read(f"{the_job(stack).result_prefix}result.zip"))
+    assert brought(tmp_path / "one") == files
+    monkeypatch.setattr(results, "unpacked", lambda body: pytest.fail("it was there"))
+    get(stack, tmp_path)
+
+
+def test_a_result_of_an_earlier_release_comes_home_the_same_way(tmp_path: Path) -> None:
+    stack = Stack()
+    solve_all(stack, stack.one_running())
+    objects, prefix = stack.world.objects, the_job(stack).result_prefix
+    files = results.unpacked(objects.read(f"{prefix}result.zip"))
+    objects.delete(f"{prefix}result.zip")
+    for name, body in files.items():
+        objects.write(prefix + name, body, content_type="")
+    get(stack, tmp_path)
+    assert brought(tmp_path / "one") == files
+    assert json.loads((tmp_path / "submission.json").read_text()) == {"one": ANSWER}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda body: body[:-40],
+        lambda body: body.replace(b"prediction.json", b"prediction.jsom"),
+        lambda body: result_of("x") + body[-22:],
+        lambda body: b"",
+    ],
+)
+def test_a_broken_result_leaves_nothing_behind_and_says_what_is_wrong(
+    tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    stack = Stack()
+    solve_all(stack, stack.one_running())
+    key = f"{the_job(stack).result_prefix}result.zip"
+    stack.world.objects.bodies[key] = spoil(stack.world.objects.bodies[key])
+    told: list[Fault] = []
+    assert fetching.get(on(stack), tmp_path, batch="b", failed=told.append) == []
+    assert [fault.what for fault in told] == ["one"]
+    assert "result.zip" in str(told[0])
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_task_that_comes_later_takes_no_folder_away() -> None:

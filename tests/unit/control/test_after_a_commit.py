@@ -107,7 +107,9 @@ def hello(stack: Stack) -> Act:
 
 
 def claim(stack: Stack) -> Act:
-    return ask(stack, many(stack), "claim", want=3, held=[])
+    runner = many(stack)
+    stack.world.wait(60)  # so that a sign of life is due
+    return ask(stack, runner, "claim", want=3, held=[])
 
 
 def heartbeat(stack: Stack) -> Act:
@@ -335,12 +337,13 @@ def told(stack: Stack) -> list[tuple[str, str, str]]:
     return stack.world.workflow.told
 
 
-def test_a_boot_that_step_functions_did_not_hear_of_is_told_by_the_next_heartbeat() -> None:
+def test_a_boot_that_step_functions_did_not_hear_of_is_told_by_the_next_heartbeat_that_is_noted() -> None:
     stack = Stack()
     act = hello(stack)
     secret = outage(stack, act, "workflow.succeed")["secret"]
     assert told(stack) == []
     (row,) = stack.world.store.open_launches()
+    stack.world.wait(2 * stack.settings.beat_s)
     beat = ask(stack, Runner(stack, row.launch_id, row.instance_id, secret), "heartbeat", leases=[])
     beat(stack.ports)
     assert told(stack) == [("booting", "succeed", "")]

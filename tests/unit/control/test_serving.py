@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from arcspot.domain import results
 from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import LaunchState
 from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself
 from arcspot.services import retiring
 from arcspot.services.serving import MOST_AT_ONCE
-from tests.fakes.driving import GOOD_TASK, Runner, Stack, task
+from tests.fakes.driving import GOOD_TASK, Runner, Stack, sums_of, task
 
 
 def test_a_runner_answers_a_task() -> None:
@@ -113,11 +114,8 @@ def test_completing_twice_is_completing_once() -> None:
     runner = stack.one_running()
     (lease,) = runner.claim()
     runner.complete(lease)
-    files = {
-        name: {"bytes": 1, "sha256": "0" * 64}
-        for name in ("prediction.json", "metrics.json", "manifest.json")
-    }
-    stack.world.objects.bodies.update({f"results/{lease['job_id']}/1/{name}": b"x" for name in files})
+    files = {"result.zip": {"bytes": 1, "sha256": "0" * 64}}
+    stack.world.objects.bodies[f"results/{lease['job_id']}/1/result.zip"] = b"x"
     before = stack.world.store.job(lease["job_id"])
     runner.ask("complete", job_id=lease["job_id"], fence=lease["fence"], files=files, seconds=1, summary={})
     assert stack.world.store.job(lease["job_id"]) == before
@@ -128,9 +126,28 @@ def test_what_is_not_in_the_bucket_is_not_a_result() -> None:
     runner = stack.one_running()
     (lease,) = runner.claim()
     files = runner.upload(lease)
-    stack.world.objects.delete(f"results/{lease['job_id']}/1/metrics.json")
-    with pytest.raises(BadRequest, match=r"metrics\.json"):
+    stack.world.objects.delete(f"results/{lease['job_id']}/1/result.zip")
+    with pytest.raises(BadRequest, match=r"result\.zip"):
         runner.ask("complete", job_id=lease["job_id"], fence=1, files=files, seconds=1, summary={})
+
+
+def test_a_runner_of_an_earlier_release_delivers_its_files_one_by_one() -> None:
+    stack = Stack()
+    runner = stack.one_running()
+    (lease,) = runner.claim()
+    files = {name: sums_of(name.encode()) for name in results.LAST}
+    held = {"job_id": lease["job_id"], "fence": lease["fence"]}
+    wanted = [{"name": name, **sums} for name, sums in files.items()]
+    urls = runner.ask("uploads", **held, purpose="result", files=wanted)["urls"]
+    for name in files:
+        stack.world.objects.put(urls[name]["url"], urls[name]["headers"], name.encode())
+    fewer = {name: sums for name, sums in files.items() if name != "metrics.json"}
+    with pytest.raises(BadRequest, match=r"expected result\.zip"):
+        runner.ask("complete", **held, files=fewer, seconds=1, summary={})
+    runner.ask("complete", **held, files=files, seconds=1, summary={})
+    job = stack.world.store.job(lease["job_id"])
+    assert job is not None
+    assert job.state is JobState.DONE
 
 
 def test_nothing_commits_after_a_cancel() -> None:

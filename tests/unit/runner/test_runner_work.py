@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from arcspot.domain import results
 from arcspot.errors import TaskFileRefused
 from gpu_runner import host
 from gpu_runner.artefacts import Maker, plain_json, summary
@@ -52,8 +53,11 @@ class Shop:
             should_stop=lambda: stop,
         )
 
+    def files(self) -> dict[str, bytes]:
+        return results.unpacked(dict(self.transfer.put)["result.zip"])
+
     def delivered(self, name: str) -> Any:
-        return json.loads(dict(self.transfer.put)[name])
+        return json.loads(self.files()[name])
 
 
 def test_the_solver_never_sees_a_test_output(tmp_path: Path) -> None:
@@ -81,21 +85,30 @@ def test_a_task_that_is_not_there_is_refused_by_name(body: bytes) -> None:
         read_task(lease("a"), body)
 
 
-def test_five_files_are_delivered_and_the_manifest_is_the_last(tmp_path: Path) -> None:
+def test_a_result_is_one_put_and_holds_its_five_files_the_manifest_last(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     delivered = shop.do()
-    names = ["prediction.json", "adapted.safetensors", "metrics.json", "picture.svg", "manifest.json"]
-    assert [name for name, _ in shop.transfer.put] == names
-    assert [each.name for each in delivered.files] == names
-    assert shop.api.uploaded == [("result", names)]
+    names = ["adapted.safetensors", "picture.svg", "metrics.json", "prediction.json", "manifest.json"]
+    assert [name for name, _ in shop.transfer.put] == ["result.zip"]
+    assert [each.name for each in delivered.files] == ["result.zip"]
+    assert shop.api.uploaded == [("result", ["result.zip"])]
+    assert list(shop.files()) == names
     assert shop.phases == ["fetching", "adapting", "uploading"]
+
+
+def test_the_same_result_is_the_same_bytes_whenever_it_is_packed(tmp_path: Path) -> None:
+    once, again = tmp_path / "once", tmp_path / "again"
+    for folder in (once, again):
+        folder.mkdir()
+    (first,), (second,) = (Shop(folder).do().files for folder in (once, again))
+    assert first.sha256 == second.sha256, "a PUT that is repeated is seen to be the same"
 
 
 def test_the_manifest_holds_the_sums_of_what_was_delivered(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.do()
     manifest = shop.delivered("manifest.json")
-    bodies = {name: body for name, body in shop.transfer.put if name != "manifest.json"}
+    bodies = {name: body for name, body in shop.files().items() if name != "manifest.json"}
     assert manifest["files"] == {
         name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
         for name, body in bodies.items()
@@ -121,7 +134,7 @@ def test_metrics_are_strict_json_and_name_their_maker(tmp_path: Path) -> None:
 def test_the_picture_is_well_formed(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.do()
-    assert ElementTree.fromstring(dict(shop.transfer.put)["picture.svg"]).tag.endswith("svg")
+    assert ElementTree.fromstring(shop.files()["picture.svg"]).tag.endswith("svg")
 
 
 def test_a_solver_that_forgets_a_test_input_fails_the_job(tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ class Bucket:
         self._client = client
         self._name = name
 
-    def read(self, key: str, *, version: str | None = None) -> bytes:
-        """The object's bytes. Raises RecordMissing, ObjectUnreadable."""
-        return self._fetch(key, version).body
+    def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
+        """The object's bytes, or at most its `last` ones. Raises RecordMissing, ObjectUnreadable."""
+        return self._fetch(key, version, last).body
 
     def _fetch(self, key: str, version: str | None, last: int | None = None) -> Fetched:
         extra: dict[str, Any] = {"VersionId": version} if version else {}

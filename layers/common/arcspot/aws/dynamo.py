@@ -50,7 +50,7 @@ from arcspot.aws.rows import (
 from arcspot.domain.batches import Batch, Receipt, Sweep, whole
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.domain.reporters import Reporter
 from arcspot.errors import Conflict, RowUnreadable
@@ -62,8 +62,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 BATCH_GET = 100
+# About 1 MB of an index of keys: what a page of a query holds at most.
+COUNT_PAGE = 10_000
 BATCH_WRITE = 25
-COUNT_PAGE = 1_000
 # Rows that one READY job is drawn from: whoever claims at the same time draws another.
 WINDOW = 25
 AT_ONCE = 32
@@ -270,6 +271,9 @@ class DynamoStore:
 
     def launch(self, launch_id: str) -> Launch | None:
         return self._one(self._tables.launches_table, launch_id, Launch)
+
+    def token(self, launch_id: str) -> Token | None:
+        return self._one(self._tables.ledger_table, f"TOKEN#{launch_id}", Token)
 
     def open_launches(self) -> list[Launch]:
         table = self._tables.launches_table

@@ -14,7 +14,7 @@ from arcspot.aws.codec import decode, encode
 from arcspot.domain.batches import Batch, Receipt, Sweep
 from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
-from arcspot.domain.launching import Breaker, Launch
+from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.domain.reporters import Reporter
 from arcspot.errors import RowUnreadable, StoreRefused
@@ -22,6 +22,7 @@ from arcspot.ports import Event, Record
 
 T = TypeVar("T")
 KEEP_FINISHED = timedelta(days=90)
+KEEP_TOKENS = timedelta(days=7)
 KEEP_EVENTS = timedelta(days=30)
 # A partition of an index takes 1,000 writes a second, and whoever claims looks into all of a lane.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html
@@ -103,6 +104,8 @@ def key_of(record: Record) -> str:
             return "REPORTER"
         case Launch():
             return record.launch_id
+        case Token():
+            return f"TOKEN#{record.launch_id}"
         case Ledger():
             return f"PERIOD#{record.period}"
         case Fleet():
@@ -176,6 +179,8 @@ def index_of(record: Record) -> dict[str, Any]:
             extra["open"] = "OPEN"
         else:
             extra["ttl"] = _expires(record.gone_at or record.created_at)
+    elif isinstance(record, Token):
+        extra["ttl"] = int((record.until + KEEP_TOKENS).timestamp())
     return extra
 
 

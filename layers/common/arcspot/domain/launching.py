@@ -79,6 +79,7 @@ class Launch:
     at its deadline exists. `price_guessed`: nobody told the spot price, so `price` is the on-demand
     one. `vcpus` is the most the instance may have; 0 sets no limit. `worked_s` are the seconds of
     its life that jobs have been charged with; `log_uploads` and `log_bytes` count its log's files.
+    `task_token` and `token_phase` are on rows of earlier releases; now they are a `Token`.
     """
 
     launch_id: str
@@ -169,10 +170,6 @@ class Launch:
         return replace(
             self, state=LaunchState.ACTIVE, secret_sha256=secret_sha256, host=host, heartbeat_at=now
         )
-
-    def waiting(self, *, token: str, phase: str) -> Launch:
-        """Keep the state machine's callback token, so that the instance never has to."""
-        return replace(self, task_token=token, token_phase=phase)
 
     def asked_to_drain(self, *, reason: str) -> Launch:
         """EC2 announced an interruption: no more work, though what is leased may still be given back."""
@@ -270,6 +267,27 @@ class Launch:
         if self.state is not LaunchState.GONE:
             raise WrongState(f"launch {self.launch_id} is {self.state}; only a GONE one can be settled")
         return replace(self, state=LaunchState.SETTLED, actual=actual, task_token="", secret_sha256="")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The callback token that a launch's state machine waits for, so that the instance never has it.
+
+    A row of its own: it has about a thousand characters, and the launch's row is written with every lease.
+    `until`: when its launch is over at the latest.
+    """
+
+    launch_id: str
+    until: datetime
+    phase: str = ""
+    token: str = ""
+    version: int = 0
+
+    def waiting(self, *, token: str, phase: str) -> Token:
+        """Keep the token of `phase` (boot or serve). A call that comes late brings no phase back."""
+        if self.phase == "serve" and phase == "boot":
+            return self
+        return replace(self, token=token, phase=phase)
 
 
 def hold_over(launch: Launch, now: datetime) -> bool:

@@ -74,19 +74,24 @@ class Call:
     def _heard(self, row: Launch, gpu_utilisation: float | None) -> None:
         rows = self.rows(row)
 
-        def act() -> Launch:
+        def act() -> Launch | None:
             known = next(rows)
             heard = known.heard(
                 now=self.now,
                 every_s=self.settings.silence_s * NOTED_SHARE,
                 gpu_utilisation=gpu_utilisation,
             )
-            if heard is not known:
-                self.ports.store.write(heard)
+            if heard is known:
+                return None
+            self.ports.store.write(heard)
             return heard
 
         heard = until_written(act, self.ports.pause)
-        if heard.task_token and heard.token_phase == "serve":
-            tried("a heartbeat to Step Functions", lambda: self.ports.workflow.beat(heard.task_token))
+        # The token is read, and the state machine told, only as often as a sign of life is noted.
+        kept = launching.token_of(self.ports, heard) if heard else None
+        if heard is None or kept is None:
+            return
+        if kept.phase == "serve":
+            tried("a heartbeat to Step Functions", lambda: self.ports.workflow.beat(kept.token))
         else:
-            launching.answer(self.ports, heard)
+            launching.tell(self.ports, heard, kept)

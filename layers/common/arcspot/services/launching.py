@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
+from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState, Token
 from arcspot.domain.quotas import fitting
 from arcspot.domain.refusal_mail import refusal_mail
 from arcspot.errors import (
@@ -102,8 +102,8 @@ def arm(ports: Ports, launch_id: str, now: datetime) -> None:
 
 def end(ports: Ports, row: Launch, error: str, cause: str) -> None:
     """Tell the state machine that the watchdog ended the service, so that the execution shows why."""
-    if row.task_token:
-        ports.workflow.fail(row.task_token, error, cause)
+    if kept := token_of(ports, row):
+        ports.workflow.fail(kept.token, error, cause)
 
 
 def place(ports: Ports, settings: Settings, launch_id: str, instance: Instance, now: datetime) -> None:
@@ -137,28 +137,43 @@ def _price(ports: Ports, settings: Settings, instance: Instance, now: datetime) 
 def wait_for(ports: Ports, launch_id: str, *, phase: str, token: str) -> None:
     """Keep the callback token of `phase` (boot or serve).
 
-    The runner may have been faster than this call, so the row is looked at right after:
-    whoever comes second answers the state machine.
+    The runner may have been faster than this call, so the launch is looked at right after: it writes the
+    launch and then reads the token, this writes the token and then reads the launch, and so whoever comes
+    second answers the state machine.
     """
 
-    def act() -> Launch:
+    def act() -> Token:
         row = _row(ports, launch_id)
-        waiting = row.waiting(token=token, phase=phase)
-        if waiting != row and row.state.open:  # a closed row stays as it is; the token is answered at once
+        known = ports.store.token(launch_id) or Token(launch_id, row.hard_deadline)
+        waiting = known.waiting(token=token, phase=phase)
+        if waiting != known and row.state.open:  # of a closed launch nothing is kept: it is answered at once
             ports.store.write(waiting)
         return waiting
 
-    answer(ports, until_written(act, ports.pause))
+    kept = until_written(act, ports.pause)
+    tell(ports, _row(ports, launch_id), kept)
+
+
+def token_of(ports: Ports, row: Launch) -> Token | None:
+    """The token that a launch's state machine waits for, if it does."""
+    kept = ports.store.token(row.launch_id)
+    if kept is None and row.task_token:  # a launch that began under an earlier release
+        return Token(row.launch_id, row.hard_deadline, row.token_phase, row.task_token)
+    return kept
 
 
 def answer(ports: Ports, row: Launch) -> None:
-    """Tell the state machine what the row already says, if it waits for it."""
-    if not row.task_token:
-        return
-    if row.token_phase == "boot" and row.state in (LaunchState.ACTIVE, LaunchState.DRAINING):
-        ports.workflow.succeed(row.task_token, {"instance_id": row.instance_id})
+    """Tell the state machine what the launch's row already says, if it waits for it."""
+    if kept := token_of(ports, row):
+        tell(ports, row, kept)
+
+
+def tell(ports: Ports, row: Launch, kept: Token) -> None:
+    """The same, with the token that was read after the row."""
+    if kept.phase == "boot" and row.state in (LaunchState.ACTIVE, LaunchState.DRAINING):
+        ports.workflow.succeed(kept.token, {"instance_id": row.instance_id})
     elif row.state in (LaunchState.DRAINING, LaunchState.GONE, LaunchState.SETTLED):
-        ports.workflow.succeed(row.task_token, {"reason": row.reason})
+        ports.workflow.succeed(kept.token, {"reason": row.reason})
 
 
 def _attempt(ports: Ports, launch_id: str, now: datetime) -> tuple[Launch, bool]:

@@ -12,7 +12,7 @@ from arcspot.domain.tallying import JobLine, answered_by
 from arcspot.domain.tasks import MAX_FILE_BYTES, Task, read_task_file
 from arcspot.errors import AnswerRefused, RecordMissing
 from arcspot.ports import Fetched, Objects
-from arcspot.services import answers
+from arcspot.services import results
 from arcspot.services.contents import Place, Read, Refusal
 
 SLICE = 32
@@ -37,11 +37,11 @@ def lines(
         for source, file in _files(objects, [s for s in sources if s not in files], patient=patient):
             files[source] = file
         done = (job for place in some if (job := jobs.get(place.job_id)) and job.state is JobState.DONE)
-        found = answers.predictions(objects, list(dict.fromkeys(job.result_prefix for job in done)))
+        found = results.predictions(objects, list(dict.fromkeys(job.result_prefix for job in done)))
         for place in some:
             job = jobs.get(place.job_id)
             answer = found.get(job.result_prefix) if job and job.state is JobState.DONE else None
-            if patient and isinstance(answer, Exception) and not isinstance(answer, answers.LASTING):
+            if patient and isinstance(answer, Exception) and not isinstance(answer, results.LASTING):
                 raise answer
             line = _line(batch_id, place, job, files.get(_source(place), {}), answer)
             why = read.unread.get(place.job_id)
@@ -62,13 +62,13 @@ def _files(
 ) -> Iterator[tuple[Source, Mapping[str, Task] | str]]:
     """Each file's tasks by id, or why it cannot be read; no tasks of one that its owner removed."""
     # By its newest version, where none is known, a file may have any size: more than the limit is refused.
-    bodies = answers.fetched(objects, sources, last=MAX_FILE_BYTES + 1)
+    bodies = results.fetched(objects, sources, last=MAX_FILE_BYTES + 1)
     for source, body in zip(sources, bodies, strict=True):
         if isinstance(body, Fetched):
             yield source, {task.task_id: task for task in read_task_file(source[0], body.body).tasks}
         elif isinstance(body, RecordMissing):
             yield source, {}
-        elif patient and not isinstance(body, answers.LASTING):
+        elif patient and not isinstance(body, results.LASTING):
             raise body
         else:
             yield source, _words(body)

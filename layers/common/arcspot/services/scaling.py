@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 from arcspot.domain.batches import Batch
 from arcspot.domain.hours import allowed
@@ -14,7 +15,22 @@ from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch, LaunchState
 from arcspot.domain.preferring import wants_on_demand
 from arcspot.domain.quotas import most_each, vcpus
-from arcspot.domain.scaling import MAX_STEP, Backlog, Decision, Pace, Room, cannot_meet, how_many
+from arcspot.domain.scaling import (
+    COUNT_ALL_EVERY,
+    LEAST_JOB_S,
+    MANY,
+    Backlog,
+    Decision,
+    Pace,
+    Room,
+    cannot_meet,
+    deciding_jobs,
+    enough,
+    how_many,
+    looked_at,
+    step_of,
+    worth_s,
+)
 from arcspot.errors import Conflict, FleetPaused, NoMoney, NoSlot
 from arcspot.ports import Event, Ports
 from arcspot.services import money
@@ -22,6 +38,7 @@ from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.settings import Settings
 
 LOOKS = 3
+ALL = 10**9
 # Of the jobs that wait so many are looked at: for how long, and whether spot is too hard for them.
 SAMPLE = 16
 # An outage of everything but the instances that must cost no healthy runner its work (L3).
@@ -45,9 +62,10 @@ def scale(
         waiting = ports.store.ready_jobs(SAMPLE, now)
         steady = settings.on_demand_fallback and wants_on_demand(waiting)
         room, market, steady = _room(ports, settings, now, steady=steady)
-        backlog = _backlog(ports, settings, now, room, waiting)
         # One instance that nobody takes away is enough to try with; the next round starts spot ones again.
-        decision = how_many(backlog, room, _pace(settings, max_step=1 if steady else MAX_STEP))
+        pace = _pace(settings, room, most=1 if steady else None)
+        backlog = _backlog(ports, settings, now, room, pace, waiting)
+        decision = how_many(backlog, room, pace)
         try:
             waits_for = _reserve_and_start(ports, settings, now, decision, room, new_id, started, market)
         except Conflict:
@@ -130,46 +148,62 @@ def estimated_seconds(ports: Ports, settings: Settings) -> float:
     return known.seconds if known else settings.task_budget_s / 2
 
 
-def _backlog(ports: Ports, settings: Settings, now: datetime, room: Room, waiting: Sequence[Job]) -> Backlog:
+def _backlog(
+    ports: Ports, settings: Settings, now: datetime, room: Room, pace: Pace, waiting: Sequence[Job]
+) -> Backlog:
     if not waiting:
         return Backlog(jobs=0, work_s=0.0, oldest_wait_s=0.0)
-    each = max(0.1, estimated_seconds(ports, settings))
-    # Work beyond what every slot can chew in one drain time changes nothing: stop counting there.
-    enough = int((room.slots + room.live + 1) * max(settings.target_drain_s, 2 * settings.boot_s) / each) + 1
-    jobs = max(1, ports.store.ready_count(enough, now))
+    each = max(LEAST_JOB_S, estimated_seconds(ports, settings))
+    jobs = max(1, ports.store.ready_count(enough(room, pace, each), now))
     since = min(job.ready_at or now for job in waiting)
     return Backlog(
         jobs=jobs,
         work_s=jobs * each,
         oldest_wait_s=(now - since).total_seconds(),
-        urgent=_urgent(ports, settings, now, room, each, enough),
+        urgent=_urgent(ports, now, room, pace, each),
     )
 
 
 def _urgent(
-    ports: Ports, settings: Settings, now: datetime, room: Room, each: float, enough: int
+    ports: Ports, now: datetime, room: Room, pace: Pace, each: float
 ) -> tuple[tuple[float, float], ...]:
     """(work, time left) of batches with a deadline. One that cannot be met is said once, not overspent."""
     found = []
-    for batch in ports.store.batches_due():
-        if batch.deadline is None:
+    # Both may be negative after a deploy that lowered them; what runs goes on all the same.
+    instances = room.live + max(0, min(room.slots, room.available // max(1, room.reserve)))
+    for batch in looked_at(ports.store.batches_due(), now):
+        left = (batch.deadline - now).total_seconds() if batch.deadline else 0.0
+        # One that is further off than a backlog is drained in asks for no more than the backlog itself.
+        near = left - pace.boot_s < worth_s(pace)
+        most = enough(room, pace, each) if near else 1
+        late = 0 if batch.late_said else _counted_for_late(batch, now, left, each, instances, pace)
+        waiting = ports.store.batch_count(batch.batch_id, JobState.READY, max(most, late))
+        running = ports.store.batch_count(batch.batch_id, JobState.LEASED, max(1, late))
+        if not waiting + running:
             continue
-        waiting = ports.store.batch_count(batch.batch_id, JobState.READY, enough)
-        running = ports.store.batch_count(batch.batch_id, JobState.LEASED, enough)
-        work, left = (waiting + running) * each, (batch.deadline - now).total_seconds()
-        if not work:
-            continue
-        # Both may be negative after a deploy that lowered them; what runs goes on all the same.
-        instances = room.live + max(0, min(room.slots, room.available // max(1, room.reserve)))
-        if cannot_meet(work, left, instances=instances, pace=_pace(settings)):
-            _say_late(ports, batch, work, instances, now)
+        if late and cannot_meet((waiting + running) * each, left, instances=instances, pace=pace):
+            _say_late(ports, batch, each, instances, now)
         found.append((waiting * each, left))
     return tuple(found)
 
 
-def _say_late(ports: Ports, batch: Batch, work_s: float, instances: int, now: datetime) -> None:
-    if batch.late_said:
-        return
+def _counted_for_late(
+    batch: Batch, now: datetime, left: float, each: float, instances: int, pace: Pace
+) -> int:
+    """How far a batch is counted to know whether its deadline can be met: all the way only now and then."""
+    decides = deciding_jobs(left, each_s=each, instances=instances, pace=pace)
+    in_turn = (
+        int(now.timestamp() // 60) + crc32(batch.batch_id.encode("utf-8", "surrogatepass"))
+    ) % COUNT_ALL_EVERY == 0
+    return decides if in_turn else min(MANY, decides)
+
+
+def _say_late(ports: Ports, batch: Batch, each: float, instances: int, now: datetime) -> None:
+    # Once for each batch, so counted to its end: a person wants to know how much it is.
+    left = [
+        ports.store.batch_count(batch.batch_id, state, ALL) for state in (JobState.READY, JobState.LEASED)
+    ]
+    work_s = sum(left) * each
     try:
         ports.store.write(replace(batch, late_said=True))
     except Conflict:
@@ -214,6 +248,8 @@ def _room(ports: Ports, settings: Settings, now: datetime, *, steady: bool) -> t
     room = Room(
         live=len(launches),
         spare=len(booting) + len(idle),
+        booting=len(booting),
+        serving=sum(launch.state is LaunchState.ACTIVE for launch in launches),
         slots=fleet.slots_available,
         available=ledger.available,
         reserve=settings.reserve_at(money.read_prices(ports)),
@@ -276,10 +312,11 @@ _BREAKER_REASONS = {
 }
 
 
-def _pace(settings: Settings, *, max_step: int = MAX_STEP) -> Pace:
+def _pace(settings: Settings, room: Room, *, most: int | None) -> Pace:
+    step = step_of(booting=room.booting, serving=room.serving)
     return Pace(
         target_drain_s=settings.target_drain_s,
         boot_s=settings.boot_s,
         max_wait_s=settings.max_wait_s,
-        max_step=max_step,
+        max_step=step if most is None else min(most, step),
     )

@@ -100,7 +100,7 @@ class Door(Call):
 
         row = until_written(act, self.ports.pause)
         recorded(self.ports, Event(f"launch#{launch_id}", self.now, "hello", host))
-        # Each heartbeat answers again, for as long as the boot's token stands in the row.
+        # Each heartbeat that is noted answers again, for as long as the boot's token is the one kept.
         tried("the answer to the state machine", lambda: launching.answer(self.ports, self.row(launch_id)))
         return {
             "secret": secret,
@@ -209,12 +209,11 @@ def bye(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
     left = until_written(act, call.ports.pause)
     recorded(call.ports, Event(f"launch#{row.launch_id}", call.now, "bye", why))
     # The watchdog retires a launch that is DRAINING, whatever the state machine knows of it.
-    if left.task_token and why in FAILING_BYES:
+    if why in FAILING_BYES:
+        cause = f"{left.instance_id}: {why}"
         tried(
             "the answer to the state machine",
-            lambda: call.ports.workflow.fail(
-                left.task_token, FAILING_BYES[why], f"{left.instance_id}: {why}"
-            ),
+            lambda: launching.end(call.ports, left, FAILING_BYES[why], cause),
         )
     else:
         tried("the answer to the state machine", lambda: launching.answer(call.ports, left))
