@@ -78,7 +78,7 @@ def test_a_report_too_slow_for_one_call_is_done_in_several(monkeypatch: pytest.M
         built.functions.invoke("report", {})  # never cut off at its limit
         spent, calls = spent + built.loop.now - before, calls + 1
     assert spent > functions.TIMEOUTS_S["report"]
-    assert calls == math.ceil(spent / 210) == 3
+    assert calls == math.ceil(spent / 210) > 1
     assert len(json.loads(built.objects.bodies["reports/big/submission.json"])) == 10_000
     assert len(built.mail.sent) == 1
 
