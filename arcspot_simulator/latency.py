@@ -26,6 +26,7 @@ CALLS_S = {
     "objects.read": 0.02,
     "objects.size": 0.02,
     "objects.write": 0.03,
+    "objects.write_parts": 0.03,
     "objects.delete": 0.03,
     "objects.keys": 0.05,
     "objects.listing": 0.05,

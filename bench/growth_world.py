@@ -17,6 +17,7 @@ from random import Random
 from types import CodeType, FrameType
 from typing import Any
 
+from arcspot.domain import results
 from arcspot.domain.jobs import Job, JobState
 from arcspot.services import money
 from arcspot_simulator import stack as simulated
@@ -25,7 +26,7 @@ from arcspot_simulator.functions import FunctionFailed, Functions
 from arcspot_simulator.history import task_bytes
 from arcspot_simulator.latency import requests
 from arcspot_simulator.loop import Loop
-from arcspot_simulator.runners import ANSWER, FILES, SimRunner, Work
+from arcspot_simulator.runners import PACKED, SimRunner, Work
 from arcspot_simulator.stack import Message, Stack
 from arcspot_simulator.tariff import Meter
 from arcspot_simulator.weather import CALM, Sky
@@ -158,8 +159,7 @@ class World:
         """Every job has its answer, whoever gave it."""
         for job in list(self.stack.store.every(Job)):
             prefix = f"results/{job.job_id}/1/"
-            for name in FILES:
-                self.stack.objects.bodies[prefix + name] = ANSWER
+            self.stack.objects.bodies[prefix + results.RESULT] = PACKED
             if not job.state.terminal:
                 done = replace(
                     job, state=JobState.DONE, result_prefix=prefix, lease=None, updated_at=self.stack.now

@@ -12,8 +12,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.stub import ANY, Stubber
 
 from arcspot.aws.dynamo import DynamoStore
+from arcspot.aws.rows import item_of
 from arcspot.domain.budget import Fleet, Ledger
-from arcspot.domain.jobs import Job, JobState
+from arcspot.domain.jobs import JobState
 from arcspot.domain.pausing import TRIES
 from arcspot.errors import ArcspotError, Conflict, Overlapped, StoreBusy, StoreRefused
 from arcspot.ports import Event
@@ -171,7 +172,7 @@ def test_a_job_that_cannot_be_put_is_never_taken_for_one_that_is_there(
     stub.add_response("batch_get_item", {"Responses": {}})
     stub.add_client_error("put_item", "ConditionalCheckFailedException")
     there = replace(job("a"), lane=2)
-    stub.add_response("batch_get_item", {"Responses": {"jobs": [item(store, there)]}})
+    stub.add_response("batch_get_item", {"Responses": {"jobs": [item_of(there)]}})
     assert store.add([job("a")]) == {"a": replace(there, version=1)}
 
 
@@ -193,15 +194,11 @@ def test_of_many_writes_the_lost_ones_are_told_and_a_held_one_is_tried_again(
 # What a batch leaves undone ------------------------------------------------------------------------------
 
 
-def item(store: DynamoStore, kept: Job) -> Any:
-    return store._put(kept)["Item"]
-
-
 def test_keys_are_asked_for_once_and_impossible_ones_never(store: DynamoStore, stub: Any) -> None:
     """`results get` of a batch with ARC-AGI-1's twins, which are one job, died of the first."""
     wanted = {"jobs": {"Keys": [{"pk": {"S": "a"}}, {"pk": {"S": "b"}}], "ConsistentRead": True}}
     stub.add_response(
-        "batch_get_item", {"Responses": {"jobs": [item(store, job("a"))]}}, {"RequestItems": wanted}
+        "batch_get_item", {"Responses": {"jobs": [item_of(job("a"))]}}, {"RequestItems": wanted}
     )
     assert set(store.jobs(["a", "b", "a", "", "x" * 2049, "\ud800"])) == {"a"}
     assert store.jobs([]) == store.jobs([""]) == {}
@@ -217,7 +214,7 @@ def test_unread_keys_are_asked_for_again_after_a_pause(
 
     stub.add_response(
         "batch_get_item",
-        {"Responses": {"jobs": [item(store, job("a"))]}, "UnprocessedKeys": left("b", "c")},
+        {"Responses": {"jobs": [item_of(job("a"))]}, "UnprocessedKeys": left("b", "c")},
         {"RequestItems": left("a", "b", "c")},
     )
     stub.add_response(
@@ -227,7 +224,7 @@ def test_unread_keys_are_asked_for_again_after_a_pause(
     )
     stub.add_response(
         "batch_get_item",
-        {"Responses": {"jobs": [item(store, job("b")), item(store, job("c"))]}},
+        {"Responses": {"jobs": [item_of(job("b")), item_of(job("c"))]}},
         {"RequestItems": left("b", "c")},
     )
     assert set(store.jobs(["a", "b", "c"])) == {"a", "b", "c"}

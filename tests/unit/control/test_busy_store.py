@@ -12,6 +12,7 @@ import pytest
 
 from arcspot.domain.batches import Batch, Sweep
 from arcspot.domain.budget import Fleet, Prices
+from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import Launch
 from arcspot.domain.pausing import TRIES
 from arcspot.errors import Conflict, ItemsFailed, NoMoney, Overlapped, StoreBusy, StoreRefused, WrongState
@@ -267,6 +268,20 @@ def test_a_busy_store_is_an_answer_that_the_runner_asks_again_after(
     assert answers[0]["error"] == "StoreBusy"
     with pytest.raises(CallFailed, match="StoreBusy"):
         read_answer(json.dumps(answers[0]).encode())
+
+
+@pytest.mark.parametrize("trouble", [StoreBusy("throttled"), Overlapped("held"), Conflict("lost")])
+def test_a_result_is_kept_when_the_next_job_cannot_be_lent_with_it(stack: Stack, trouble: Exception) -> None:
+    runner, lease = one_answered(stack)
+    stack.drop("tasks/b/two.json", task(2))
+    body = {"files": runner.upload(lease), "seconds": 1.0, "summary": {}, "want": 1}
+    store_of(stack).trouble(Launch, trouble)
+    answer = runner.ask("complete", job_id=lease["job_id"], fence=lease["fence"], **body)
+    assert store_of(stack).errors == []
+    done = stack.world.store.job(lease["job_id"])
+    assert done is not None
+    assert done.state is JobState.DONE
+    assert len(answer["leases"]) == 1
 
 
 class Context:

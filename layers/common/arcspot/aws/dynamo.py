@@ -38,10 +38,10 @@ from arcspot.aws.rows import (
     event_row,
     in_index,
     is_job,
-    item_of,
     key_of,
     kind_of,
     of_batch,
+    put_of,
     queues,
     receipt_key,
     row_of,
@@ -68,8 +68,6 @@ BATCH_WRITE = 25
 # Rows that one READY job is drawn from: whoever claims at the same time draws another.
 WINDOW = 25
 AT_ONCE = 32
-_IS_NEW = "attribute_not_exists(pk)"
-_IS_UNCHANGED = "version = :read"
 _deserialize = TypeDeserializer().deserialize
 
 
@@ -96,7 +94,7 @@ class DynamoStore:
         self.bad_rows: dict[str, RowUnreadable] = {}
 
     def write(self, *records: Record) -> None:
-        puts: list[Any] = [self._put(record) for record in records]
+        puts: list[Any] = [put_of(record, self._table(record)) for record in records]
         try:
             if len(puts) == 1:
                 self._client.put_item(**puts[0])
@@ -326,26 +324,14 @@ class DynamoStore:
 
         def put(left: Any) -> Sequence[Any]:
             try:
-                unsent: Any = self._client.batch_write_item(RequestItems={table: left}).get(
-                    "UnprocessedItems"
-                )
+                answer: Any = self._client.batch_write_item(RequestItems={table: left})
             except ClientError as error:
                 raise told(error, sorted({event.subject for event in events})) from error
-            return list((unsent or {}).get(table, []))
+            return list((answer.get("UnprocessedItems") or {}).get(table, []))
 
         for start in range(0, len(rows), BATCH_WRITE):
             some = [{"PutRequest": {"Item": row}} for row in rows[start : start + BATCH_WRITE]]
             until_done(some, put, self._pause)
-
-    def _put(self, record: Record) -> dict[str, Any]:
-        put: dict[str, Any] = {
-            "TableName": self._table(record),
-            "Item": item_of(record),
-            "ConditionExpression": _IS_UNCHANGED if record.version else _IS_NEW,
-        }
-        if record.version:
-            put["ExpressionAttributeValues"] = {":read": {"N": str(record.version)}}
-        return put
 
     def _table(self, record: Record) -> str:
         if isinstance(record, Job | Batch | Receipt | Sweep | Reporter):

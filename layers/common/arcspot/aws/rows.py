@@ -30,6 +30,8 @@ SHARDS = 4
 REPORT_DUE = "REPORT"
 IN_FILES = "FILE"
 """What the index `by_batch` has in the place of a job's state for a receipt."""
+_IS_NEW = "attribute_not_exists(pk)"
+_IS_UNCHANGED = "version = :read"
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
@@ -54,6 +56,15 @@ def item_of(record: Record) -> dict[str, Any]:
         return {name: _serialize(value) for name, value in data.items()}
     except (ArithmeticError, TypeError) as error:  # more than 38 digits, NaN, infinity
         raise StoreRefused(f"{key_of(record)}: {type(error).__name__}: {error}") from error
+
+
+def put_of(record: Record, table: str) -> dict[str, Any]:
+    """The request that writes a record, if its row is still as it was read, or absent if it is new."""
+    put = {"TableName": table, "Item": item_of(record), "ConditionExpression": _IS_NEW}
+    if not record.version:
+        return put
+    read = {":read": {"N": str(record.version)}}
+    return put | {"ConditionExpression": _IS_UNCHANGED, "ExpressionAttributeValues": read}
 
 
 def row_of(item: Mapping[str, Any], kind: type[T], table: str) -> T:

@@ -9,7 +9,7 @@ from typing import Any
 from arcspot.domain import results
 from arcspot.domain.jobs import Estimate, Job, JobState
 from arcspot.domain.launching import MOST_AT_ONCE, Launch
-from arcspot.errors import BadRequest, Conflict, LeaseLost
+from arcspot.errors import BadRequest, Conflict, LeaseLost, StoreBusy
 from arcspot.ports import Event
 from arcspot.services import checkpoints, claiming, launching
 from arcspot.services.afterwards import recorded, tried
@@ -66,7 +66,8 @@ class _Result:
     def commit(self, job: Job, row: Launch, want: int) -> list[dict[str, Any]]:
         """Commit, and lend up to `want` further jobs in the same write; their leases.
 
-        Where somebody was faster with one of the rows the result is committed alone, the next jobs after it.
+        Where somebody was faster with one of the rows, or one of them is busy, the result is committed alone,
+        the next jobs after it.
         """
         call = self._call
         if want and row.serving:
@@ -75,8 +76,8 @@ class _Result:
             try:
                 call.ports.store.write(done, *claimed, lender)
                 return told
-            except Conflict:
-                pass
+            except (Conflict, StoreBusy):
+                pass  # written or not, what follows reads again
         rows = call.rows(row)
         until_written(lambda: self._alone(call.job(job.job_id), next(rows)), call.ports.pause)
         leases: list[dict[str, Any]] = []
