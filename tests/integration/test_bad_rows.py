@@ -15,6 +15,7 @@ from arcspot.aws.dynamo import DynamoStore
 from arcspot.domain.batches import MAX_LAG, Batch, Receipt
 from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import Launch
+from arcspot.domain.reporters import Reporter
 from arcspot.errors import ItemsFailed, RowUnreadable
 from arcspot.services import attending
 from arcspot.services.reporting import report_round
@@ -172,3 +173,10 @@ def test_a_bad_row_of_a_job_is_a_line_of_its_batch_and_hides_no_other(three: Clo
     summary = json.loads(three.ports.objects.read("reports/b/summary.json"))
     assert summary["counts"] == {"DEAD": 2, "UNREADABLE": 1}
     assert "row 'bad'" in summary["faults"][0]["why"]
+
+
+def test_the_row_that_says_who_reports_is_taken_for_no_job(three: Cloud) -> None:
+    three.ports.store.write(Reporter().taken("one", START).at("b").failed("b", "no", START))
+    assert sorted(each.job_id for each in three.ports.store.every_job()) == ["a", "bad", "c"]
+    assert three.ports.store.job("REPORTER") is None
+    assert three.ports.store.reporter().tries("b") == 1

@@ -225,7 +225,7 @@ def test_a_large_answer_leaves_memory_in_pieces() -> None:
 
 def test_a_fault_on_a_page_is_told_in_the_whole() -> None:
     stack = large()
-    stack.world.objects.unreadable.add(of(stack, "t4").result_prefix + "prediction.json")
+    stack.world.objects.unreadable.add(of(stack, "t4").result_prefix + "result.zip")
     failed = failing_round(stack)
     assert failed.batches == ["b"]
     assert told(stack, "b").summary["faults"][0]["task_id"] == "t4"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from arcspot.aws.rows import item_of
 from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import Launch, Token
 from arcspot.ports import Record

@@ -140,10 +140,10 @@ def key_of(record: Record) -> str:
             return "PRICES"
 
 
-def kind_of(key: str) -> type[Job | Batch | Receipt | Sweep]:
+def kind_of(key: str) -> type[Job | Batch | Receipt | Sweep | Reporter]:
     """Of what a row of the jobs table is one, by its key: a damaged row may lack everything else."""
-    if key == "SWEEP":
-        return Sweep
+    if key in ("SWEEP", "REPORTER"):
+        return Sweep if key == "SWEEP" else Reporter
     prefix, found, _ = key.partition("#")
     return {"BATCH": Batch, "FILE": Receipt, "PART": Receipt}.get(prefix, Job) if found else Job
 

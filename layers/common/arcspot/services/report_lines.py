@@ -117,8 +117,6 @@ def _attempts(
     """A job's answer, and why there is none."""
     if answer is None:
         return (), ""
-    if isinstance(answer, RecordMissing):
-        return (), "its answer is not in the bucket: it was removed"
     if isinstance(answer, Exception):
         return (), f"its answer cannot be read: {_words(answer)}"
     try:
