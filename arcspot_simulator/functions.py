@@ -30,7 +30,7 @@ DEEPEST = 3
 # As template.yaml sets them (tests/contract/test_simulated_times.py).
 TIMEOUT_S = 60.0
 TIMEOUTS_S = {"ingest": 120.0, "report": 300.0, "runner_api": 30.0}
-MEMORY_MB = 512
+MEMORY_MB = 256
 MEMORIES_MB = {"ingest": 1024, "report": 1024}
 # What Python, boto3 and the handler take of it, and what a byte of JSON and a row become once they are parsed
 # (tracemalloc's peak: 6.7 to 16.5 bytes for a byte of a task file, by the size of its grids; 1.9 kB a Job).

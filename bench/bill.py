@@ -16,9 +16,9 @@ from arcspot_simulator.history import History, Size
 from arcspot_simulator.metering import Meter
 from arcspot_simulator.tariff import LEFT_OUT, PRICES, Bill
 from bench import standing
+from gpu_runner.logs import SHIP_EVERY_S
 
 TASKS, INSTANCES = 1_000, 4
-SHIP_LOG_S = 60.0
 
 
 def cost(project: Path) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def _ship_logs(meter: Meter, history: History) -> None:
     """Each runner ships its log every minute and at its end: an upload URL from the door, and one PUT."""
     for machine in history.stack.ec2.machines.values():
         lived = (machine.ended_at or history.loop.now) - machine.started
-        for n in range(int(lived / SHIP_LOG_S) + 1):
-            meter.invoked("runner_api", machine.started + n * SHIP_LOG_S)
+        for n in range(int(lived / SHIP_EVERY_S) + 1):
+            meter.invoked("runner_api", machine.started + n * SHIP_EVERY_S)
             meter.called("runner_api", "store.launch", ("",), None, seconds=0.005)
             meter.stored(f"logs/{machine.launch_id}/runner.log", 20_000)
 

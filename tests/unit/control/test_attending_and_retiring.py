@@ -10,7 +10,7 @@ import pytest
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import FUNCTION_LIFE, LaunchState
 from arcspot.errors import RecordMissing
-from arcspot.services import attending, money, retiring
+from arcspot.services import attending, money, retiring, watching
 from tests.fakes import house
 from tests.fakes.driving import GOOD_TASK, Runner, Stack, task
 from tests.fakes.memory import START, MemoryStore, World
@@ -166,3 +166,14 @@ def test_an_end_that_nobody_tells_is_booked_at_its_latest_moment() -> None:
 def test_who_marks_an_instance_as_gone_lives_no_longer_than_its_books_allow(name: str) -> None:
     usual = house.template()["Globals"]["Function"]["Timeout"]
     assert house.functions()[name].get("Timeout", usual) <= FUNCTION_LIFE.total_seconds()
+
+
+@pytest.mark.parametrize("minute", range(10))
+@pytest.mark.parametrize("slow", [False, True])
+def test_stuck_jobs_are_looked_for_now_and_then_and_in_every_slow_round(minute: int, slow: bool) -> None:
+    """A slow round may be all that runs, in whatever minute it falls."""
+    stack, runner, job_id = claimed()
+    lose(stack, runner, "forgotten")
+    stack.world.wait(60 * minute)
+    found = watching.watch(stack.ports, stack.settings, stack.world.now, slow=slow).stuck
+    assert found == ((f"unattended: {job_id}",) if slow or minute % 5 == 0 else ())

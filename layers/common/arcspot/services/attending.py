@@ -17,8 +17,15 @@ from arcspot.services.afterwards import recorded
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
+# What should not happen is looked for now and then: in each round it was a third of the watchdog's reads.
+EVERY_MINUTES = 5
 # As many batches as one round asks; the next round goes on behind them.
 BATCHES_A_ROUND = 500
+
+
+def turn(now: datetime) -> bool:
+    """Whether this minute's round looks for stuck jobs."""
+    return now.minute % EVERY_MINUTES == 0
 
 
 def attend(ports: Ports, settings: Settings, now: datetime, found: list[str] | None = None) -> list[str]:
@@ -45,11 +52,11 @@ def attend(ports: Ports, settings: Settings, now: datetime, found: list[str] | N
 
 
 def in_turn(batch_ids: Sequence[str], now: datetime, most: int = BATCHES_A_ROUND) -> list[str]:
-    """So many of these as one round asks, others each minute: every one has its turn."""
+    """So many of these as one round asks, others the next time: every one has its turn."""
     ordered = sorted(batch_ids)
     if len(ordered) <= most:
         return ordered
-    start = int(now.timestamp() // 60) * most % len(ordered)
+    start = int(now.timestamp() // (60 * EVERY_MINUTES)) * most % len(ordered)
     return (ordered[start:] + ordered[:start])[:most]
 
 

@@ -318,10 +318,10 @@ def _first_in(job: Job, dropped: Dropped, version: str, task_id: str) -> bool:
 
 
 def _events(outcome: Outcome, now: datetime) -> list[Event]:
-    told = [Event(f"job#{job}", now, "accepted", outcome.key) for _, job, new in outcome.jobs if new]
-    if outcome.refusals:
-        told.append(Event(f"file#{outcome.key}", now, "rejected", outcome.refusals[0][:500]))
-    return told
+    """What no row keeps: a refusal is cleared by the file's next version. Of a job its own row says all."""
+    if not outcome.refusals:
+        return []
+    return [Event(f"file#{outcome.key}", now, "rejected", outcome.refusals[0][:500])]
 
 
 def _say_refused(ports: Ports, dropped: Dropped, file: _File, receipt: Receipt) -> None:

@@ -39,7 +39,7 @@ from arcspot.settings import Settings
 
 LOOKS = 3
 ALL = 10**9
-# Of the jobs that wait so many are looked at: for how long, and whether spot is too hard for them.
+# Of the jobs that wait so many are looked at where that matters: whether spot is too hard for them.
 SAMPLE = 16
 # An outage of everything but the instances that must cost no healthy runner its work (L3).
 OUTAGE_SECONDS = 30 * 60
@@ -67,7 +67,7 @@ def scale(
     """
     started: list[str] = []
     for look in range(1, LOOKS + 1):
-        waiting = ports.store.ready_jobs(SAMPLE, now)
+        waiting = ports.store.ready_jobs(SAMPLE if settings.on_demand_fallback else 1, now)
         wanted = settings.on_demand_fallback and wants_on_demand(waiting)
         room, market, steady = _room(ports, settings, now, steady=wanted)
         if room.asleep and (kicked or waiting):

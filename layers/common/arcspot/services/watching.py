@@ -74,7 +74,8 @@ def watch(
         ("prices", partial(money.refresh_prices, ports, settings, now)),
     ]
     stuck: list[str] = []
-    items.append(("stuck jobs", partial(attending.attend, ports, settings, now, stuck)))
+    if slow or attending.turn(now):
+        items.append(("stuck jobs", partial(attending.attend, ports, settings, now, stuck)))
     failures = each(items)
     live = sum(instance.alive for instance in instances)
     # What could not be done is tried again within the minute: then the clock is not put to sleep.
