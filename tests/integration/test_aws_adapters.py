@@ -165,7 +165,7 @@ def test_a_batch_shows_its_jobs_and_not_itself(ports: Ports, settings: Settings)
     (due,) = ports.store.batches_due()
     ports.store.write(due.reported(1))
     assert ports.store.batches_due() == []
-    assert ports.store.batch("b") == Batch("b", START, None, 1, files=1, version=3)
+    assert ports.store.batch("b") == Batch("b", START, None, 1, files=1, touched_at=START, version=3)
 
 
 def test_many_tasks_in_one_file_are_added_once(ports: Ports, settings: Settings) -> None:

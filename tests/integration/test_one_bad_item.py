@@ -40,6 +40,7 @@ OUTPUTS = {
     "ScheduleGroup": "arcspot-test",
     "ScheduleRoleArn": "arn:aws:iam::123456789012:role/schedule",
     "IngestFunctionArn": f"arn:aws:lambda:{REGION}:123456789012:function:arcspot-test-ingest",
+    "DeadLettersArn": f"arn:aws:sqs:{REGION}:123456789012:letters",
     "RunnerBundle": f"{LAYER}:4",
 }
 

@@ -27,7 +27,7 @@ FIXED = {
     "STACK": "s", "BUCKET": "b", "JOBS_TABLE": "j", "LAUNCHES_TABLE": "l", "LEDGER_TABLE": "g",
     "EVENTS_TABLE": "e", "STATE_MACHINE_ARN": "a", "TOPIC_ARN": "t", "RUNNER_ROLE": "r",
     "RUNNER_ROLE_ID": "AROA", "ACCOUNT_ID": "123456789012", "INSTANCE_TYPES": "g4dn.xlarge",
-    "SCHEDULE_GROUP": "s", "SOLVER_VERSION": "1",
+    "SCHEDULE_GROUP": "s", "CLOCK_RULE": "c", "SOLVER_VERSION": "1",
 }  # fmt: skip
 
 
