@@ -36,6 +36,7 @@ GUARDS = (
     "wake",
     "heartbeat-below-timeout",
     "pinned-version",
+    "per-batch-try",
     "lease-count",
 )
 

@@ -19,13 +19,15 @@ from arcspot.domain import launching, quotas, reaping, refusals
 from arcspot.domain.budget import Fleet
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
+from arcspot.domain.reporters import Reporter
 from arcspot.errors import NoMoney, NoSlot
 from arcspot.ports import Event, Ports
-from arcspot.services import ingesting, money, scaling, waking, watching
+from arcspot.services import ingesting, money, reporting, scaling, waking, watching
 from arcspot.services import launching as launching_service
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 from arcspot_simulator import stack
+from arcspot_simulator.cloud import AwsError
 
 Patches = list[Any]
 
@@ -67,7 +69,7 @@ def _drain_condition() -> Patches:
     def lent(self: Launch, job_id: str) -> Launch:
         return replace(self, leases=(*self.leases, job_id))
 
-    return [patch.object(Launch, "lent", lent)]
+    return [patch.object(Launch, "lent", lent), patch.object(Launch, "serving", property(lambda self: True))]
 
 
 def _hold_unknown() -> Patches:
@@ -236,6 +238,19 @@ def _vcpus_by_type() -> Patches:
     return [patch.object(module, "vcpus", lambda name: 4) for module in (quotas, scaling)]
 
 
+def _per_batch_try() -> Patches:
+    """The report stops at the first batch that fails, and begins with it the next time."""
+
+    def failed(self: Any, batch_id: str, why: str) -> None:
+        raise AwsError(f"{batch_id}: {why}")
+
+    return [
+        patch.object(reporting._Round, "_failed", failed),
+        patch.object(Reporter, "in_turn", lambda self, due, now: list(due)),
+        patch.object(Reporter, "after_a_death", lambda self, now: replace(self, working_on="")),
+    ]
+
+
 def _wake() -> Patches:
     """Nobody wakes the minute's rounds once they sleep, and launches are reserved all the same."""
     take = Fleet.take
@@ -291,6 +306,7 @@ GUARDS: Mapping[str, Callable[[], Patches]] = {
     "wake": _wake,
     "heartbeat-below-timeout": _heartbeat_below_timeout,
     "pinned-version": _pinned_version,
+    "per-batch-try": _per_batch_try,
     "lease-count": _lease_count,
 }
 

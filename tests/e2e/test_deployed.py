@@ -23,8 +23,8 @@ def schedules(stack: WholeStack, group: str) -> set[str]:
     return {each["Name"] for each in found}
 
 
-def test_the_stacks_clock_is_in_the_stacks_own_group(whole: WholeStack) -> None:
-    clock = {f"clock-{whole.local.stack_name}-{name}" for name in ("sweep", "scale", "watch", "report")}
+def test_what_always_runs_is_in_the_stacks_own_group(whole: WholeStack) -> None:
+    clock = {f"clock-{whole.local.stack_name}-{name}" for name in ("sweep", "slow")}
     assert clock <= schedules(whole, whole.outputs["ScheduleGroup"])
     assert not schedules(whole, "default")
 
