@@ -124,7 +124,7 @@ class SimRunner:
         self.slots = rng.randint(1, MOST_SLOTS)
         nature = Random(f"runner of {self.machine.launch_id}")
         self.greedy = nature.random() < weather.greedy
-        self.asks_for_next = nature.random() < 0.7  # the others are of an earlier release
+        self.asks_for_next = nature.random() < 1 - weather.earlier_runners
         self.machine.on_end = self._dies
         self.machine.on_notice = self._notice
         if self.room.sky.strikes(weather.boot_dies):

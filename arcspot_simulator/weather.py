@@ -83,6 +83,7 @@ class Weather:
     half_uploads: float = 0.0
     gives_up: float = 0.0
     greedy: float = 0.0
+    earlier_runners: float = 0.0  # of an earlier release, which does not ask for the next job with a result
     # Jobs
     job_fails: float = 0.0
     deadly_jobs: float = 0.0
@@ -163,6 +164,7 @@ def draw(rng: Random, span_s: float, *, storm: float | None = None) -> Weather:
         network_errors=sometimes(0.1),
         half_uploads=sometimes(0.1),
         gives_up=sometimes(0.02),
+        earlier_runners=0.3,
         job_fails=sometimes(0.1),
         deadly_jobs=sometimes(0.03),
         endless_jobs=sometimes(0.1),

@@ -120,14 +120,14 @@ def test_work_that_no_port_sees_is_caught_as_well() -> None:
     seen: list[str] = []
 
     def compared(store: Any, args: Sequence[Any]) -> None:
-        for event in args:
-            ours["look"](seen, event.subject)
+        for job in args[0]:
+            ours["look"](seen, job.job_id)
 
     def anew(world: World) -> Iterable[Round]:
         seen.clear()
         return dropping(world)
 
-    told = planted(with_planted("record", compared, anew), growth.SMALL_JOBS)
+    told = planted(with_planted("add", compared, anew), growth.SMALL_JOBS)
     assert any("ingest, all files: its steps grow with the jobs" in line for line in told), told
 
 
