@@ -121,9 +121,10 @@ class Invariants:
             if after.state not in (JobState.READY, JobState.REJECTED):
                 self._fail("I6", f"{after.job_id} begins as {after.state}")
             return
-        if before.state.terminal and after != before and after.state is not before.state:
+        healed = before.unread and after.state is JobState.READY and after.input != before.input
+        if before.state.terminal and after != before and after.state is not before.state and not healed:
             self._fail("I9" if before.state is JobState.DONE else "I6", f"{after.job_id} was {before.state}")
-        if after.state not in LEGAL.get(before.state, {before.state}):
+        if not healed and after.state not in LEGAL.get(before.state, {before.state}):
             self._fail("I6", f"{after.job_id}: {before.state} → {after.state}")
         if after.fence < before.fence:
             self._fail("I7", f"{after.job_id}: fence {before.fence} → {after.fence}")

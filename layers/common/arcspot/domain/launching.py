@@ -67,6 +67,10 @@ class Instance:
 
 FUNCTION_LIFE = timedelta(seconds=60)
 """A function reads the clock once, when it begins, and lives at most so long (template.yaml, Timeout)."""
+KILLED_WITHIN = timedelta(seconds=300)
+"""From its hard deadline until the last of an instance's killers has acted: what was reserved covers it."""
+SEEN_LATE = timedelta(seconds=90)
+"""What EC2 shows may be so old: its describe lags, and the function that looks may stall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Launch:
     one. `vcpus` is the most the instance may have; 0 sets no limit. `worked_s` are the seconds of
     its life that jobs have been charged with; `log_uploads` and `log_bytes` count its log's files.
     `task_token` and `token_phase` are on rows of earlier releases; now they are a `Token`.
+    `outlived`: the instance was seen alive when each of its killers should have ended it.
     """
 
     launch_id: str
@@ -106,6 +111,7 @@ class Launch:
     leases: tuple[str, ...] = ()
     worked_s: float = 0.0
     log_uploads: int = 0
+    outlived: bool = False
     log_bytes: int = 0
     armed: bool = False
     gpu_idle_since: datetime | None = None
@@ -251,11 +257,19 @@ class Launch:
         """EC2 shows its end, or shows it no more.
 
         Without a moment the latest one counts: the instance may have lived on since the function that looks
-        read its clock, and the books are never below the bill.
+        read its clock, and the books are never below the bill. One that was not seen alive behind its last
+        killer's time was ended by then, however late that is found.
         """
         if self.state in (LaunchState.GONE, LaunchState.SETTLED, LaunchState.RELEASED):
             return self
-        return replace(self, state=LaunchState.GONE, gone_at=ended_at or now + FUNCTION_LIFE)
+        latest = now + FUNCTION_LIFE
+        if not self.outlived:
+            latest = min(latest, self.hard_deadline + KILLED_WITHIN)
+        return replace(self, state=LaunchState.GONE, gone_at=ended_at or latest)
+
+    def outlives(self, now: datetime) -> bool:
+        """Whether an instance that EC2 shows alive now was alive behind its last killer's time."""
+        return now > self.hard_deadline + KILLED_WITHIN + SEEN_LATE
 
     def released(self, *, reason: str) -> Launch:
         """Close without an instance: only a definite refusal may do this."""

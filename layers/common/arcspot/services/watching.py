@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -68,6 +68,11 @@ def watch(
         (f"leases of {launch.launch_id}", partial(_expire, ports, settings, launch, door_ill_at, now))
         for launch in launches
         if launch.leases
+    ]
+    items += [
+        (f"life of {launch.launch_id}", partial(_outlives, ports, launch.launch_id, now))
+        for launch in launches
+        if not launch.outlived and launch.outlives(now) and _alive(seen, launch.instance_id)
     ]
     items += [
         (f"thresholds of {ledger.period}", partial(money.announce, ports, ledger.period, now)),
@@ -168,6 +173,21 @@ def _retire(ports: Ports, settings: Settings, step: Step, now: datetime) -> None
     retiring.terminate(ports, step.launch_id, now)
     if row is not None and step.error:
         tried("ending the execution", lambda: launching.end(ports, row, step.error, step.reason))
+
+
+def _alive(seen: Mapping[str, Instance], instance_id: str) -> bool:
+    return instance_id in seen and seen[instance_id].alive
+
+
+def _outlives(ports: Ports, launch_id: str, now: datetime) -> None:
+    """Note that every killer of an instance has failed: an end that nobody tells is booked later then."""
+
+    def act() -> None:
+        row = ports.store.launch(launch_id)
+        if row is not None and row.state.open and not row.outlived:
+            ports.store.write(replace(row, outlived=True))
+
+    until_written(act, ports.pause)
 
 
 def _drain(ports: Ports, launch_id: str, reason: str) -> bool:
