@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from zlib import crc32
 
 from arcspot.domain.names import path_fault
 from arcspot.errors import BadRequest, LeaseLost, WrongState
@@ -34,9 +35,9 @@ MAX_UPLOADS = 64
 MAX_UPLOAD_BYTES = 1024 * 1024 * 1024
 # What a runner says of a task file that it cannot get or use (gpu_runner/transfer.py, work.py).
 UNREAD = ("TransferRefused: GET ", "TransferFailed: GET ", "TaskFileRefused: ")
-# An estimate of so many jobs is only written again when it moves by this share.
+# An estimate that has seen so many jobs looks at one of `SAMPLED` from then on.
 SETTLED_COUNT = 10
-NOTABLE_SHARE = 0.05
+SAMPLED = 16
 DEFAULT_LANE = 1
 
 
@@ -157,6 +158,11 @@ class Job:
             self, state=JobState.LEASED, fence=fence, lease=lease, ready_at=None, reason="", updated_at=now
         )
 
+    def leased_to(self, launch_id: str, fence: int) -> bool:
+        """Whether this launch holds it under this fence."""
+        lease = self.lease
+        return lease is not None and (lease.launch_id, lease.fence) == (launch_id, fence)
+
     def held_by(self, *, launch_id: str, fence: int) -> Lease:
         """The lease, if it is this launch's and this fence's.
 
@@ -176,13 +182,13 @@ class Job:
     def extended(
         self, *, launch_id: str, fence: int, now: datetime, lease_seconds: int, phase: str, fraction: float
     ) -> Job:
-        """The lease from now on. While two thirds of it are left and the phase is the same, the row
-        stays as it is: a write each heartbeat would be the dearest part of the whole control plane.
+        """The lease from now on. While two thirds of it are left the row stays as it is, whatever the
+        phase: a write each heartbeat would be the dearest part of the whole control plane.
 
         Raises LeaseLost.
         """
         lease = self.held_by(launch_id=launch_id, fence=fence)
-        if lease.phase == phase and (lease.expires_at - now).total_seconds() > lease_seconds * 2 / 3:
+        if (lease.expires_at - now).total_seconds() > lease_seconds * 2 / 3:
             return self
         longer = replace(
             lease, expires_at=now + timedelta(seconds=lease_seconds), phase=phase, fraction=fraction
@@ -361,6 +367,11 @@ class Job:
         )
 
 
+def sampled(job_id: str) -> bool:
+    """Whether a job is one of `SAMPLED`, the same ones each time: what all would tell, for less."""
+    return crc32(job_id.encode("utf-8", "surrogatepass")) % SAMPLED == 0
+
+
 def pause_after(interruptions: int) -> timedelta:
     """How long a job waits after so many interruptions: not at all, then 1, 2, 4, … minutes, at most 60."""
     beyond = min(interruptions, MAX_INTERRUPTIONS) - CALM_INTERRUPTIONS
@@ -376,10 +387,15 @@ class Estimate:
     count: int = 0
     version: int = 0
 
+    def asks(self, job_id: str) -> bool:
+        """Whether a job is observed: each of the first, then one of `SAMPLED`, by its id.
+
+        Each observation is a write. Which jobs are left out has nothing to do with their seconds, so the
+        average stays that of all.
+        """
+        return self.count < SETTLED_COUNT or sampled(job_id)
+
     def observed(self, seconds: float) -> Estimate:
-        """The average with one more job. One that hardly moves it changes nothing, and costs no write."""
+        """The average with one more job."""
         weight = max(0.1, 1 / (self.count + 1))
-        settled = self.count >= SETTLED_COUNT
-        if settled and weight * abs(seconds - self.seconds) < NOTABLE_SHARE * self.seconds:
-            return self
         return replace(self, seconds=self.seconds + weight * (seconds - self.seconds), count=self.count + 1)

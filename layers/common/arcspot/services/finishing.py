@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from arcspot.domain import results
-from arcspot.domain.jobs import Estimate, Job, JobState
+from arcspot.domain.jobs import Estimate, Job, JobState, sampled
 from arcspot.domain.launching import MOST_AT_ONCE, Launch
 from arcspot.errors import BadRequest, Conflict, LeaseLost, StoreBusy
 from arcspot.ports import Event
@@ -30,6 +30,9 @@ from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimate_key
 from arcspot.services.uploading import result_prefix, uploaded
 
+# A launch whose jobs have taken no longer looks at what each of its results tells.
+YOUNG_S = 600.0
+
 
 def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
     """Make an attempt's files the job's result. With `want`, lend the next jobs in the same transaction."""
@@ -41,7 +44,7 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
     if missing := results.missing(files):
         raise BadRequest(f"files: {missing}; found {', '.join(files)}")
 
-    job = call.job(job_id)
+    job = call.leased(row, job_id, fence)
     leases: list[dict[str, Any]] = []
     if job.state is JobState.DONE and job.result_prefix == prefix:
         # Committed before, by a call whose answer was lost, and with it the leases it told of.
@@ -50,7 +53,8 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
         uploaded(call.ports.objects, prefix, files)
         result = _Result(call, fence, prefix, summary, told)
         leases += result.commit(job, row, want or 0)
-        _look_back(call, result.seconds)
+        call.passed_on(row)
+        _look_back(call, row, job_id, result.seconds)
     return {"result_prefix": prefix} | (
         {} if want is None else {"leases": leases[:want], "drain": not row.serving}
     )
@@ -110,16 +114,18 @@ class _Result:
             summary=self._summary,
             cost=self._call.cost(row, self.seconds),
         )
-        return done, row.returned(job.job_id, self.seconds)
+        return done, row.returned(job.job_id, self.seconds).working(now=self._call.now)
 
 
-def _look_back(call: Call, seconds: float) -> None:
-    """What a finished job tells; nothing of it keeps its runner waiting.
+def _look_back(call: Call, row: Launch, job_id: str, seconds: float) -> None:
+    """What a finished job tells; nothing of it keeps its runner waiting. `row`: its launch before it.
 
     No event: all it could say is on the job's row, and it would cost a sixteenth of a cent for 1,000.
     """
-    tried("observing the job's seconds", lambda: _observe(call, seconds))
-    tried("closing the breaker", lambda: launching.close_breaker(call.ports, after_launch=False))
+    # The first results of a launch show that launches work and how long jobs take; of the others some do.
+    if row.worked_s < YOUNG_S or sampled(job_id):
+        tried("observing the job's seconds", lambda: _observe(call, job_id, seconds))
+        tried("closing the breaker", lambda: launching.close_breaker(call.ports, after_launch=False))
 
 
 def fail(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,12 +200,12 @@ def _released(
     call.ports.store.write(released, row.returned(job_id, seconds))
 
 
-def _observe(call: Call, seconds: float) -> None:
+def _observe(call: Call, job_id: str, seconds: float) -> None:
     key = estimate_key(call.settings)
     known = call.ports.store.estimate(key) or Estimate(key=key, seconds=seconds)
-    observed = known.observed(seconds)
-    if observed is known and known.version:
+    if not known.asks(job_id):
         return
+    observed = known.observed(seconds)
     try:
         call.ports.store.write(observed)
     except Conflict:
