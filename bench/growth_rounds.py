@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from bench.growth_world import BATCH, Cost, World
+from bench.growth_world import Cost, World
 
 # Messages of one invocation (template.yaml, BatchSize) and how often a round that asks for itself again may.
 MESSAGES = 100
