@@ -43,7 +43,6 @@ def test_each_compiled_file_of_the_bundle_fits_the_images_python(whole: WholeSta
 
 def test_a_second_stack_comes_up_beside_it_and_its_data_outlive_it(whole: WholeStack) -> None:
     places = Places.of(PROJECT, whole.home)
-    endpoint = {"AWS_ENDPOINT_URL": whole.local.endpoint_url, "AWS_DEFAULT_REGION": whole.local.region}
     sam.deploy(
         sam.find_sam(PROJECT, os.environ),
         stack_name=NEIGHBOUR,
@@ -52,7 +51,7 @@ def test_a_second_stack_comes_up_beside_it_and_its_data_outlive_it(whole: WholeS
         build_dir=places.home / "build" / "sam",
         records_dir=places.records_dir,
         config=places.state_dir / "samconfig.toml",
-        environment=sam.clean_environment(os.environ) | endpoint,
+        environment=dict(os.environ) | whole.local.environment(),
         log=places.log("neighbour"),
     )
     formation = whole.client("cloudformation")
