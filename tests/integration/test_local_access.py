@@ -25,6 +25,7 @@ from botocore.parsers import ResponseParserError
 
 from arcspot_cli.local import keys, sam
 from arcspot_cli.local.stack import HEALTH, _signed, free_ports
+from tests.unit.local.strangers import listening, loopback
 
 TRUST = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
 ROLE = {"Version": "2012-10-17", "Statement": [TRUST]}
@@ -245,14 +246,5 @@ def test_it_listens_once_and_on_this_machine_only(emulator: Emulator) -> None:
     ):  # fmt: skip
         with pytest.raises((ClientError, ResponseParserError), match=r"Unsupported service|\(400\)"):
             getattr(emulator.client(service), call)(**asked)
-    sockets = {
-        str(path.readlink()) for path in Path(f"/proc/{emulator.pid}/fd").iterdir() if path.is_symlink()
-    }
-    listening = []
-    for table in ("tcp", "tcp6"):
-        for row in Path(f"/proc/{emulator.pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = row.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-                listening.append(fields[1])
     port = int(emulator.url.rpartition(":")[2])
-    assert listening == [f"0100007F:{port:04X}"], "proc(5): addresses as the processor keeps them"
+    assert listening(emulator.pid) == [loopback(port)]

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from arcspot_cli.local import signing
 from arcspot_cli.local.keys import AccessKey
@@ -68,6 +69,22 @@ def say(port: int, sent: bytes) -> bytes:
             while part := wire.recv(65536):
                 told += part
         return told
+
+
+def listening(pid: int) -> list[str]:
+    """`address:port` of every TCP socket that a process listens on (proc(5), in hexadecimal as there)."""
+    held = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
+    rows = [
+        row.split()
+        for table in ("tcp", "tcp6")
+        for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    return sorted(row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held)
+
+
+def loopback(port: int) -> str:
+    """A port of 127.0.0.1 as `listening` tells it, on a little-endian machine."""
+    return f"0100007F:{port:04X}"
 
 
 def statuses(told: bytes) -> list[int]:

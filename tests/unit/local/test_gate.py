@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from arcspot_cli.local import signing
+from arcspot_cli.local import emulator_gate, gate, signing
 from arcspot_cli.local.control import ControlServer
 from arcspot_cli.local.emulator_gate import Gate
-from arcspot_cli.local.gate import Request
+from arcspot_cli.local.gate import Kind, Refused, Request
 from arcspot_cli.local.imds import TTL_HEADER, Metadata, MetadataServer, Notices
 from arcspot_cli.local.stack import free_ports
 from tests.unit.local.conftest import CREDENTIALS, FACTS
@@ -60,9 +63,9 @@ def emulator() -> Iterator[Door]:
         up.set()
         await stop.wait()
 
-    gate = Gate(Emulator(door.seen), port, SECRETS.get)
+    guarded = Gate(Emulator(door.seen), port, SECRETS.get)
     thread = threading.Thread(
-        target=lambda: loop.run_until_complete(serve(gate, config, shutdown_trigger=until_stopped))
+        target=lambda: loop.run_until_complete(serve(guarded, config, shutdown_trigger=until_stopped))
     )
     thread.start()
     assert up.wait(10)
@@ -255,6 +258,40 @@ def test_an_error_of_the_emulator_carries_no_cors_either(emulator: Door) -> None
 def test_a_body_that_is_not_the_signed_one_is_refused(emulator: Door) -> None:
     emulator.seen.clear()
     refused(emulator, emulator.good(body=b'{"Code": "other"}'))
+
+
+def test_a_body_whose_hash_was_signed_is_held_against_it(emulator: Door) -> None:
+    """As S3's clients sign: the head alone passes, and the body comes after."""
+    emulator.seen.clear()
+    asked = AWSRequest("PUT", f"http://{emulator.host}/bucket/key", data=b"mine")
+    S3SigV4Auth(Credentials(KEY.access_key_id, KEY.secret_access_key), "s3", "us-east-1").add_auth(asked)
+    upload = Door(
+        emulator.port, "PUT", "/bucket/key", dict(asked.headers.items()), signs=False, seen=emulator.seen
+    )
+    refused(upload, upload.good(body=b"evil"))
+    assert statuses(say(upload.port, upload.good(body=b"mine"))) == [200]
+    assert emulator.seen == ["PUT /bucket/key mine"]
+
+
+def test_a_body_without_a_hash_is_kept_only_so_far(emulator: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator.seen.clear()
+    monkeypatch.setattr(emulator_gate, "MAX_UNPROVEN_BYTES", 1000)
+    refused(emulator, emulator.good(body=b"x" * 1001))
+    stranger = emulator.good(body=b"x" * 500_000).replace(KEY.access_key_id.encode(), b"AKIAX")
+    refused(emulator, stranger)
+
+
+@pytest.mark.parametrize(
+    "target", ["http://127.0.0.1:80/x", "127.0.0.1:80", "*", "", "//evil.example/x?", "?x"]
+)
+def test_a_target_is_a_path(target: str) -> None:
+    request = Request.of("GET", target, [("Host", "127.0.0.1:80")])
+    if target.startswith("/"):
+        gate.foreign(request, 80)
+        return
+    with pytest.raises(Refused) as refusal:
+        gate.foreign(request, 80)
+    assert refusal.value.kind is Kind.FOREIGN
 
 
 def test_metadata_without_a_host_header_says_nothing_of_what_was_sent(metadata: Door) -> None:
