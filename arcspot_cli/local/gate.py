@@ -56,7 +56,7 @@ class Request:
     def of(cls, method: str, target: str, headers: Iterable[tuple[str, str]]) -> Request:
         """From a request line's method and target."""
         path, _, query = target.partition("?")
-        return cls(method, path, query, tuple((name.lower(), value.strip()) for name, value in headers))
+        return cls(method, path, query, tuple((name.lower(), value.strip(" \t")) for name, value in headers))
 
     def all(self, name: str) -> list[str]:
         """Every value of a header."""
