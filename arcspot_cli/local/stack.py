@@ -212,6 +212,8 @@ def up(options: LocalOptions, *, report: Report) -> LocalStack:
         if running is not None:
             report(f"already up at {running.endpoint_url}, since {running.started_at}")
             return running
+        if places.description.exists() and any(map(alive, read_records(places.records_dir))):
+            report("what runs here is not whole, or of an older arcspot and without a key; it starts anew")
         _down(places, report)
         try:
             return _up(options, places, report)

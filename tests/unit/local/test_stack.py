@@ -164,6 +164,27 @@ def test_a_failed_up_leaves_nothing_running(project: Path, monkeypatch: pytest.M
     assert local.status(project) == local.LocalStatus(stack=None)
 
 
+def test_a_running_stack_of_an_older_arcspot_is_ended_by_the_next_up(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = project / ".arcspot" / "local"
+    (state / "logs").mkdir(parents=True)
+    with (state / "logs" / "emulator.log").open("wb") as log:
+        old = spawn(
+            "emulator", ["sleep", "60"], folder=state / "processes", environment=os.environ, output=log
+        )
+    (record,) = read_records(state / "processes")
+    described(project, record)
+    (state / keys.KEY_FILE).unlink()
+    monkeypatch.setenv("ARCSPOT_SAM", "/nowhere/sam")  # what `up` would do next does not matter here
+    said: list[str] = []
+    with pytest.raises(LocalStackError, match="make setup"):
+        local.up(local.LocalOptions(project_dir=project), report=said.append)
+    assert "without a key" in said[0]
+    assert not group_alive(old.pid)
+    old.wait()
+
+
 def test_only_one_up_or_down_works_at_a_time(project: Path) -> None:
     with local._alone(local.Places.of(project)), pytest.raises(LocalStackError, match="wait for it"):
         local.down(project, report=quiet)
