@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from arcspot.aws.rows import key_of
 from arcspot.domain.batches import Batch, Receipt
+from arcspot.domain.budget import Leak, Ledger
 from arcspot.domain.jobs import JobState
-from arcspot.ports import Ports
+from arcspot.ports import FleetOrder, Ports
 from arcspot_simulator import functions as simulated
 from arcspot_simulator.history import History
-from tests.fakes import adapters
+from tests.fakes import adapters, house
 from tests.fakes.limits import Call, watching
 from tests.fakes.memory import START
-from tests.fakes.reach import reachable
+from tests.fakes.reach import SERVICES, WRITES, reachable, writes
 
 SEEDS = 25
 Use = tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...]]
 """`port.method`, its arguments by place, its arguments by name."""
+Site = tuple[str, int]
+"""A module of the services, and a line in it."""
 
 
 def _signature(use: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """What of the arguments makes a difference to the rights that are needed."""
     if use == "store.write":
-        return f"{use} {sorted({type(record).__name__ for record in args})} {len(args) > 1}"
+        return f"{use} {sorted(map(_kind, args))} {len(args) > 1}"
     if use in ("objects.read_many", "objects.fetch_many"):
         return f"{use} {sorted({(str(key).partition('/')[0], bool(version)) for key, version in args[0]})}"
     if use == "store.write_each":
-        return f"{use} {sorted({type(record).__name__ for record in args[0]})}"
+        return f"{use} {sorted({_kind(record) for record in args[0]})}"
+    if use == "compute.launch":
+        return f"{use} {args[0].market} {sorted(args[0].instance_types)}"
     if use == "objects.write_parts":
         return f"{use} {type(args[1]).__name__}"
     if use.startswith("objects."):
@@ -38,16 +46,35 @@ def _signature(use: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> st
     return f"{use} {args[0]}" if use == "kick" else use
 
 
-@cache
+def _kind(record: Any) -> str:
+    """What a row is called by: its key's first word, or its type."""
+    word, found, _ = key_of(record).partition("#")
+    return word if found else type(record).__name__
+
+
 def histories() -> dict[str, dict[str, Use]]:
     """Function → its uses of ports, one of each signature, in fixed histories full of faults."""
+    return _watched()[0]
+
+
+def written() -> dict[Site, set[str]]:
+    """Where in the services rows were written in the same histories, and of what kinds they were."""
+    return _watched()[1]
+
+
+@cache
+def _watched() -> tuple[dict[str, dict[str, Use]], dict[Site, set[str]]]:
     seen: dict[str, dict[str, Use]] = {name: {} for name in simulated.NAMES}
+    rows: dict[Site, set[str]] = {}
     original = simulated.Functions._call
 
     def watched(self: Any, name: str, real: Any) -> Any:
         inner = original(self, name, real)
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            if name in WRITES:
+                records = args if name == "store.write" else args[0]
+                rows.setdefault(_site(), set()).update(type(record).__name__ for record in records)
             if self.running:
                 kept = seen[self.running[-1].function]
                 kept.setdefault(_signature(name, args, kwargs), (name, args, tuple(kwargs.items())))
@@ -61,17 +88,30 @@ def histories() -> dict[str, dict[str, Use]]:
             History(seed).live()
     finally:
         simulated.Functions._call = original  # type: ignore[method-assign]
-    return seen
+    return seen, rows
+
+
+def _site() -> Site:
+    """The line of a service that is at work."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and _service(frame.f_code.co_filename) is None:
+        frame = frame.f_back
+    return ("", 0) if frame is None else (_service(frame.f_code.co_filename) or "", frame.f_lineno)
+
+
+@cache
+def _service(file: str) -> str | None:
+    return Path(file).stem if Path(file).parent == SERVICES else None
 
 
 # Answers after which an adapter may ask on.
 REFUSALS = ("UnauthorizedOperation", "InvalidInstanceID.NotFound")
-WRITES = ("store.write", "store.write_each", "store.add")
 # What is asked while it is read.
 LAZY = (
     "objects.keys", "objects.listing", "store.jobs_of_batch", "store.job_ids_of_batch",
     "store.receipts_of_batch",
 )  # fmt: skip
+TYPES = tuple(house.template()["Parameters"]["InstanceTypes"]["Default"].split(","))
 JOB, LAUNCH = adapters.the_longest_job(), adapters.the_longest_launch()
 # What a function's code comes to and these histories do not, each with the case it is for.
 RARE: dict[str, list[Use]] = {
@@ -80,6 +120,10 @@ RARE: dict[str, list[Use]] = {
     "launch": [
         ("compute.terminate", (adapters.INSTANCE,), ()),
         ("workflow.succeed", ("T" * 2048, {"instance_id": adapters.INSTANCE}), ()),
+        *(
+            ("compute.launch", (FleetOrder(adapters.LAUNCH_ID, TYPES, market),), ())
+            for market in ("spot", "on-demand")
+        ),
     ],
     "runner_api": [("compute.terminate", (adapters.INSTANCE,), ())],
     # A runner that fell silent or was interrupted with work in hand; a threshold that settling crosses.
@@ -91,11 +135,15 @@ RARE: dict[str, list[Use]] = {
         ("mail.send", ("subject", "body"), ()),
     ],
     # A batch with a deadline.
-    "scale": [("store.batch_count", ("b", JobState.READY, 1), ())],
+    "scale": [
+        ("store.batch_count", ("b", JobState.READY, 1), ()),
+        ("store.write", (Batch("b", START, START),), ()),
+    ],
     # An instance that nobody paid for; an execution that was never started; a job its launch no longer has.
     "watchdog": [
         ("store.leak", (adapters.INSTANCE,), ()),
         ("workflow.start", (adapters.LAUNCH_ID, {}), ()),
+        ("store.write", (Ledger.opened("2026-11", 1), Leak(adapters.INSTANCE, "", 1, START)), ()),
     ],
     # A recurring submission: its files, and its next piece.
     "ingest": [
@@ -106,7 +154,8 @@ RARE: dict[str, list[Use]] = {
         ("objects.delete", ("rejected/tasks/a/x.json.json",), ()),
         ("objects.keys", ("accepted/",), ()),
         ("kick", ("ingest", {"sent_anew": True, "Records": []}), ()),
-        # A receipt that somebody else wrote first.
+        # A file of more tasks than one receipt has room for; a receipt that somebody else wrote first.
+        ("store.write_each", ([Receipt("tasks/a/x.json", "a", START, part=1, parts=2)],), ()),
         ("store.write", (Receipt("tasks/a/x.json", "a", START),), ()),
         # A job that no runner could read, and its file dropped again.
         ("store.job", (JOB.job_id,), ()),
@@ -142,6 +191,44 @@ RARE["runner_api"] += [
 ]
 
 
+# Where rows are written that these histories do not come to, each with what it writes.
+RARE_ROWS: Mapping[tuple[str, str], frozenset[str]] = {
+    # A job that no runner could read, dropped again; receipts in parts; one that somebody else wrote first.
+    ("ingesting", "_read_from"): frozenset({"Job"}),
+    ("ingesting", "_write_receipts"): frozenset({"Receipt"}),
+    ("ingesting", "_write_receipt"): frozenset({"Receipt"}),
+    # A solution that is uploaded twice.
+    ("uploading", "uploads"): frozenset({"Job"}),
+    # A batch whose deadline cannot be met.
+    ("scaling", "_say_late"): frozenset({"Batch"}),
+    # A job its launch no longer has; an instance that nobody paid for; one that outlives its deadline.
+    ("attending", "_freed"): frozenset({"Job"}),
+    ("money", "book_leak"): frozenset({"Ledger", "Leak"}),
+    ("watching", "_outlives"): frozenset({"Launch"}),
+}
+
+
+def rows_by_site(function: str) -> dict[tuple[str, int, int], frozenset[str]]:
+    """Where a function can write rows, by its code, and of what kinds they were whenever that was come to."""
+    found = {}
+    for (module, first, last), owner in writes(function).items():
+        seen = frozenset[str]().union(
+            *(kinds for (at, line), kinds in written().items() if at == module and first <= line <= last)
+        )
+        found[(module, first, last)] = seen or RARE_ROWS.get(owner, frozenset())
+    return found
+
+
+def rows_said(function: str) -> frozenset[str]:
+    """The kinds of rows of all that was said in a function's name."""
+    return frozenset(
+        type(record).__name__
+        for name, args, _ in uses(function).values()
+        if name in WRITES
+        for record in (args if name == "store.write" else args[0])
+    )
+
+
 def uses(function: str) -> dict[str, Use]:
     """All of a function's uses: of the histories, and the rare ones that its code still comes to."""
     found, known = dict(histories()[function]), reachable(function)
@@ -173,7 +260,7 @@ def calls(function: str, ports: Ports) -> dict[str, list[Call]]:
     made: dict[str, list[Call]] = {}
     order = sorted(
         uses(function).items(),
-        key=lambda use: use[1][0] not in ("store.write", "store.write_each", "store.add"),
+        key=lambda use: use[1][0] not in WRITES,
     )
     for signature, (name, args, kwargs) in order:
         port, _, method = name.partition(".")
