@@ -136,6 +136,32 @@ def test_a_ledgers_row_is_read_by_those_whose_code_does(key: str) -> None:
         assert not any(may(name, action, table("Ledger"), asked) for name in NAMES)
 
 
+# ---- the bucket: who may look where
+
+LISTS = ("s3:ListBucket", "s3:ListBucketVersions")
+LISTERS = {
+    "tasks/a/": {"s3:ListBucket": {"ingest"}, "s3:ListBucketVersions": {"ingest", "report"}},
+    "recurring/a/": {"s3:ListBucket": {"ingest"}, "s3:ListBucketVersions": {"ingest", "report"}},
+    "rejected/": {"s3:ListBucket": {"ingest"}},
+    "results/j/1/": {"s3:ListBucketVersions": {"report", "runner_api"}},
+    "checkpoints/j/1/": {"s3:ListBucketVersions": {"runner_api"}},
+    "reports/b/": {"s3:ListBucketVersions": {"report"}},
+    "logs/": {},
+    "": {},
+}
+
+
+@pytest.mark.parametrize("prefix", LISTERS)
+def test_the_bucket_is_listed_below_the_folders_that_a_function_reads(prefix: str) -> None:
+    asked = ("s3:prefix", prefix)
+    for action in LISTS:
+        able = {name for name in NAMES if may(name, action, "arn:aws:s3:::bucket", asked)}
+        assert able == LISTERS[prefix].get(action, set())
+        assert not any(may(name, action, "arn:aws:s3:::bucket") for name in NAMES), (
+            "without a prefix: all of it"
+        )
+
+
 # ---- roles that are passed, and who takes them
 
 PASSED = {

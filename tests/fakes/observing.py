@@ -20,7 +20,7 @@ from arcspot_simulator.history import History
 from tests.fakes import adapters, house
 from tests.fakes.limits import Call, watching
 from tests.fakes.memory import START
-from tests.fakes.reach import SERVICES, WRITES, reachable, writes
+from tests.fakes.reach import SERVICES, WRITES, places, reachable
 
 SEEDS = 25
 Use = tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...]]
@@ -57,9 +57,24 @@ def histories() -> dict[str, dict[str, Use]]:
     return _watched()[0]
 
 
-def written() -> dict[Site, set[str]]:
-    """Where in the services rows were written in the same histories, and of what kinds they were."""
+def at_work() -> dict[Site, set[str]]:
+    """Where the services wrote rows or asked for objects in the same histories, and of what kinds."""
     return _watched()[1]
+
+
+def touched(use: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> set[str]:
+    """Of what kinds the rows are that a use writes, or in what folders the objects that it asks for."""
+    if use in WRITES:
+        return {_kind(record) for record in (args if use == "store.write" else args[0])}
+    if use in ("objects.read_many", "objects.fetch_many"):
+        return {f"{use} {_folder(key)} {bool(version)}" for key, version in args[0]}
+    if use.startswith("objects."):
+        return {f"{use} {_folder(args[0])} {kwargs.get('version') is not None}"}
+    return set()
+
+
+def _folder(key: object) -> str:
+    return str(key).partition("/")[0]
 
 
 @cache
@@ -72,9 +87,8 @@ def _watched() -> tuple[dict[str, dict[str, Use]], dict[Site, set[str]]]:
         inner = original(self, name, real)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if name in WRITES:
-                records = args if name == "store.write" else args[0]
-                rows.setdefault(_site(), set()).update(type(record).__name__ for record in records)
+            if kinds := touched(name, args, kwargs):
+                rows.setdefault(_site(), set()).update(kinds)
             if self.running:
                 kept = seen[self.running[-1].function]
                 kept.setdefault(_signature(name, args, kwargs), (name, args, tuple(kwargs.items())))
@@ -105,7 +119,10 @@ def _service(file: str) -> str | None:
 
 
 # Answers after which an adapter may ask on.
-REFUSALS = ("UnauthorizedOperation", "InvalidInstanceID.NotFound")
+REFUSALS = {
+    "compute": ("UnauthorizedOperation", "InvalidInstanceID.NotFound"),
+    "objects": ("AccessDenied",),
+}
 # What is asked while it is read.
 LAZY = (
     "objects.keys", "objects.listing", "store.jobs_of_batch", "store.job_ids_of_batch",
@@ -181,6 +198,7 @@ RARE["runner_api"] += [
     for folder, versions in (("tasks", ("v", None)), ("recurring", ("v", None)), ("checkpoints", (None,)))
     for version in versions
 ]
+RARE["runner_api"] += [("objects.stored", ("checkpoints/x/1/f",), ())]
 RARE["runner_api"] += [
     (
         "objects.presign_put",
@@ -191,41 +209,45 @@ RARE["runner_api"] += [
 ]
 
 
-# Where rows are written that these histories do not come to, each with what it writes.
-RARE_ROWS: Mapping[tuple[str, str], frozenset[str]] = {
+# Places in the services that these histories do not come to, each with the kinds of rows that it writes or
+# with the objects that it asks for.
+UNSEEN: Mapping[tuple[str, str], frozenset[str]] = {
     # A job that no runner could read, dropped again; receipts in parts; one that somebody else wrote first.
     ("ingesting", "_read_from"): frozenset({"Job"}),
-    ("ingesting", "_write_receipts"): frozenset({"Receipt"}),
-    ("ingesting", "_write_receipt"): frozenset({"Receipt"}),
+    ("ingesting", "_write_receipts"): frozenset({"FILE", "PART"}),
+    ("ingesting", "_write_receipt"): frozenset({"FILE"}),
     # A solution that is uploaded twice.
     ("uploading", "uploads"): frozenset({"Job"}),
     # A batch whose deadline cannot be met.
-    ("scaling", "_say_late"): frozenset({"Batch"}),
+    ("scaling", "_say_late"): frozenset({"BATCH"}),
     # A job its launch no longer has; an instance that nobody paid for; one that outlives its deadline.
     ("attending", "_freed"): frozenset({"Job"}),
-    ("money", "book_leak"): frozenset({"Ledger", "Leak"}),
+    ("money", "book_leak"): frozenset({"PERIOD", "LEAK"}),
     ("watching", "_outlives"): frozenset({"Launch"}),
+    # A recurring submission, a report of several pages, a job with a checkpoint.
+    ("sweeping", "submit_again"): frozenset({"objects.listing recurring False"}),
+    ("report_parts", "Maker"): frozenset({"objects.fetch_many reports False", "objects.write reports False"}),
+    ("report_parts", "_Share"): frozenset({"objects.write reports False"}),
+    ("checkpoints", "accepted"): frozenset({"objects.stored checkpoints False"}),
+    ("checkpoints", "offered"): frozenset({"objects.presign_get checkpoints False"}),
 }
 
 
-def rows_by_site(function: str) -> dict[tuple[str, int, int], frozenset[str]]:
-    """Where a function can write rows, by its code, and of what kinds they were whenever that was come to."""
+def by_place(function: str) -> dict[tuple[str, int, int], frozenset[str]]:
+    """Where a function can write rows or ask for objects, by its code, and what that was whenever it did."""
     found = {}
-    for (module, first, last), owner in writes(function).items():
+    for (module, first, last), owner in places(function).items():
         seen = frozenset[str]().union(
-            *(kinds for (at, line), kinds in written().items() if at == module and first <= line <= last)
+            *(kinds for (at, line), kinds in at_work().items() if at == module and first <= line <= last)
         )
-        found[(module, first, last)] = seen or RARE_ROWS.get(owner, frozenset())
+        found[(module, first, last)] = seen or UNSEEN.get(owner, frozenset())
     return found
 
 
-def rows_said(function: str) -> frozenset[str]:
-    """The kinds of rows of all that was said in a function's name."""
-    return frozenset(
-        type(record).__name__
-        for name, args, _ in uses(function).values()
-        if name in WRITES
-        for record in (args if name == "store.write" else args[0])
+def said(function: str) -> frozenset[str]:
+    """The kinds of rows and of objects of all that was said in a function's name."""
+    return frozenset[str]().union(
+        *(touched(name, args, dict(kwargs)) for name, args, kwargs in uses(function).values())
     )
 
 
@@ -266,7 +288,7 @@ def calls(function: str, ports: Ports) -> dict[str, list[Call]]:
         port, _, method = name.partition(".")
         act = getattr(getattr(ports, port), method) if method else getattr(ports, port)
         made[signature] = []
-        for refusing in ("", *REFUSALS):
+        for refusing in ("", *REFUSALS.get(port, ())):
             # The cloud's answer is not what is asked here.
             with watching(refusing=refusing) as watch, suppress(Exception):
                 answer = act(*args, **dict(kwargs))

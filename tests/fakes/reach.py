@@ -96,21 +96,22 @@ def reachable(function: str) -> frozenset[str]:
     return frozenset(uses)
 
 
-def writes(function: str) -> dict[tuple[str, int, int], Definition]:
-    """Where rows are written that a function can come to: module, first and last line → whose code it is."""
+def places(function: str) -> dict[tuple[str, int, int], Definition]:
+    """Where a function can write rows or ask for objects: module, first and last line → whose code it is."""
     found = {}
     for module, name in definitions(function):
         body = _body(_path(module), name)
         for node in ast.walk(body) if body is not None else ():
-            if isinstance(node, ast.Call) and _writes_rows(node.func):
+            if isinstance(node, ast.Call) and _touches(node.func):
                 found[(module, node.lineno, node.end_lineno or node.lineno)] = (module, name)
     return found
 
 
-def _writes_rows(called: ast.expr) -> bool:
-    if not isinstance(called, ast.Attribute) or _last(called.value).lstrip("_") != "store":
+def _touches(called: ast.expr) -> bool:
+    if not isinstance(called, ast.Attribute):
         return False
-    return f"store.{called.attr}" in WRITES
+    port = _last(called.value).lstrip("_")
+    return port == "objects" or (port == "store" and f"store.{called.attr}" in WRITES)
 
 
 def _app(function: str) -> Path:

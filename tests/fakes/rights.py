@@ -178,10 +178,10 @@ OWN_INSTANCE = (("aws:ResourceTag/arcspot:stack", STACK),)
 
 def needs(call: Call) -> set[Need]:
     """The rights that a request of an adapter needs."""
-    return set(_needs(call.service, call.operation, call.params, call.site))
+    return set(_needs(call.service, call.operation, call.params))
 
 
-def _needs(service: str, operation: str, params: Mapping[str, Any], site: str) -> Iterator[Need]:
+def _needs(service: str, operation: str, params: Mapping[str, Any]) -> Iterator[Need]:
     base = HERE
     match service, operation:
         case "dynamodb", "TransactWriteItems":
@@ -201,15 +201,12 @@ def _needs(service: str, operation: str, params: Mapping[str, Any], site: str) -
             yield from _row(f"dynamodb:{operation}", params["TableName"], params.get("Key") or params["Item"])
         case "dynamodb", _:
             yield Need(f"dynamodb:{operation}", f"{_table(params['TableName'])}/index/{params['IndexName']}")
-        case "s3", "ListObjectsV2":
-            yield Need("s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}")
+        case "s3", "ListObjectsV2" | "ListObjectVersions":
+            action = "s3:ListBucket" if operation == "ListObjectsV2" else "s3:ListBucketVersions"
+            yield Need(action, f"arn:aws:s3:::{params['Bucket']}", (("s3:prefix", params["Prefix"]),))
         case "s3", "GetObject" | "HeadObject":
             at = f"arn:aws:s3:::{params['Bucket']}/{params['Key']}"
             yield Need("s3:GetObjectVersion" if "VersionId" in params else "s3:GetObject", at)
-            if "presign" not in site:
-                # Without it a key that is not there is a 403 instead of a 404, and absence is an answer.
-                # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
-                yield Need("s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}")
         # https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
         case "s3", "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":
             yield Need("s3:PutObject", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
