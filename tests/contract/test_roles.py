@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from arcspot_simulator.functions import NAMES
-from tests.fakes import iam, rights
+from tests.fakes import iam, rights, rights_page
 from tests.fakes.cloudformation import ACCOUNT
 from tests.fakes.iam import Need, Right
 from tests.fakes.rights import EC2, HERE, IMAGE, REGION, STACK, TAG
@@ -81,6 +81,10 @@ def test_the_one_deny_takes_launching_away_whatever_else_allows_it() -> None:
     denied = set(iam.rights_in(rights.resolved(policy["PolicyDocument"]), effect="Deny"))
     assert denied == {Right("ec2:RunInstances", "*"), Right("ec2:CreateFleet", "*")}
     assert set(iam.rights_in(rights.resolved(policy["PolicyDocument"]))) == set()
+
+
+def test_the_page_of_rights_is_the_templates() -> None:
+    assert rights_page.PAGE.read_text() == rights_page.page(), "python -m tests.fakes.rights_page renews it"
 
 
 # ---- rows: who may write what
