@@ -87,85 +87,6 @@ def test_the_page_of_rights_is_the_templates() -> None:
     assert rights_page.PAGE.read_text() == rights_page.page(), "python -m tests.fakes.rights_page renews it"
 
 
-# ---- rows: who may write what
-
-
-MONEY = ("PERIOD#2026-11", "FLEET")
-# Kind of row → a key of it, its table, and who writes it.
-WRITERS = {
-    "PERIOD#2026-11": ("Ledger", {"launch", "retire", "scale", "watchdog"}),
-    "FLEET": ("Ledger", {"launch", "retire", "scale", "watchdog"}),
-    "BREAKER": ("Ledger", {"launch", "retire", "runner_api", "watchdog"}),
-    "SUSPECTS": ("Ledger", {"watchdog"}),
-    "PRICES": ("Ledger", {"watchdog"}),
-    "LEAK#i-1": ("Ledger", {"watchdog"}),
-    "ESTIMATE#1.4.0/300": ("Ledger", {"runner_api"}),
-    "TOKEN#20261127T203300-0123abcd": ("Ledger", {"launch"}),
-    "91730cfb85066e42d2f7a5f8": ("Jobs", {"ingest", "retire", "runner_api", "watchdog"}),
-    "BATCH#b": ("Jobs", {"ingest", "report", "scale"}),
-    "FILE#tasks/a.json": ("Jobs", {"ingest"}),
-    "PART#1#c#tasks/a.json": ("Jobs", {"ingest"}),
-    "SWEEP": ("Jobs", {"ingest"}),
-    "REPORTER": ("Jobs", {"report"}),
-    "20261127T203300-0123abcd": ("Launches", {"launch", "retire", "runner_api", "scale", "watchdog"}),
-}
-
-
-@pytest.mark.parametrize("key", WRITERS)
-def test_a_row_is_written_by_those_whose_code_does(key: str) -> None:
-    where, writers = WRITERS[key]
-    for action in ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"):
-        able = {name for name in NAMES if may(name, action, table(where), ("dynamodb:LeadingKeys", key))}
-        assert able == (writers if action == "dynamodb:PutItem" else set())
-
-
-def test_one_allowed_row_opens_no_door_for_another_beside_it() -> None:
-    """A request of several rows is allowed only if each is."""
-    both = [("dynamodb:LeadingKeys", "BREAKER"), ("dynamodb:LeadingKeys", "FLEET")]
-    assert may("watchdog", "dynamodb:PutItem", table("Ledger"), *both)
-    assert not may("runner_api", "dynamodb:PutItem", table("Ledger"), *both)
-
-
-READERS = {
-    "TOKEN#x": {"launch", "runner_api", "watchdog"},
-    "PERIOD#2026-11": {"launch", "retire", "scale", "watchdog"},
-}
-
-
-@pytest.mark.parametrize("key", READERS)
-def test_a_ledgers_row_is_read_by_those_whose_code_does(key: str) -> None:
-    asked = ("dynamodb:LeadingKeys", key)
-    assert {n for n in NAMES if may(n, "dynamodb:GetItem", table("Ledger"), asked)} == READERS[key]
-    for action in ("dynamodb:Scan", "dynamodb:Query", "dynamodb:BatchGetItem"):
-        assert not any(may(name, action, table("Ledger"), asked) for name in NAMES)
-
-
-# ---- the bucket: who may look where
-
-LISTS = ("s3:ListBucket", "s3:ListBucketVersions")
-LISTERS = {
-    "tasks/a/": {"s3:ListBucket": {"ingest"}, "s3:ListBucketVersions": {"ingest", "report"}},
-    "recurring/a/": {"s3:ListBucket": {"ingest"}, "s3:ListBucketVersions": {"ingest", "report"}},
-    "rejected/": {"s3:ListBucket": {"ingest"}},
-    "results/j/1/": {"s3:ListBucketVersions": {"report", "runner_api"}},
-    "checkpoints/j/1/": {"s3:ListBucketVersions": {"runner_api"}},
-    "reports/b/": {"s3:ListBucketVersions": {"report"}},
-    "logs/": {},
-    "": {},
-}
-
-
-@pytest.mark.parametrize("prefix", LISTERS)
-def test_the_bucket_is_listed_below_the_folders_that_a_function_reads(prefix: str) -> None:
-    asked = ("s3:prefix", prefix)
-    for action in LISTS:
-        able = {name for name in NAMES if may(name, action, "arn:aws:s3:::bucket", asked)}
-        assert able == LISTERS[prefix].get(action, set())
-        assert not any(may(name, action, "arn:aws:s3:::bucket") for name in NAMES), (
-            "without a prefix: all of it"
-        )
-
-
 # ---- roles that are passed, and who takes them
 
 PASSED = {
@@ -334,6 +255,37 @@ def test_a_function_is_denied(
     function: str, action: str, resource: str, context: tuple[tuple[str, str], ...]
 ) -> None:
     assert not may(function, action, resource, *context)
+
+
+# What would make more of the rights that somebody has, or take the killers away.
+GROWING = {
+    "iam:PutRolePolicy": f"arn:aws:iam::{ACCOUNT}:role/RunnerRole",
+    "iam:UpdateAssumeRolePolicy": f"arn:aws:iam::{ACCOUNT}:role/TimerRole",
+    "lambda:UpdateFunctionCode": f"{FUNCTION}-launch",
+    "lambda:AddPermission": f"{FUNCTION}-runner_api",
+    "ec2:CreateLaunchTemplateVersion": f"{EC2}:launch-template/RunnerTemplate",
+    "ec2:ModifyLaunchTemplate": f"{EC2}:launch-template/RunnerTemplate",
+    "ec2:ModifyInstanceAttribute": f"{EC2}:instance/i-1",
+    "ec2:RequestSpotInstances": f"{EC2}:instance/*",
+    "ec2:AuthorizeSecurityGroupIngress": f"{EC2}:security-group/RunnerSecurityGroup.GroupId",
+    "scheduler:UpdateSchedule": f"arn:aws:scheduler:{HERE}:schedule/{STACK}/x",
+    "states:UpdateStateMachine": rights.MACHINE,
+    "states:StopExecution": rights.MACHINE,
+    "s3:PutBucketPolicy": "arn:aws:s3:::bucket",
+    "s3:PutLifecycleConfiguration": "arn:aws:s3:::bucket",
+    "dynamodb:DeleteTable": table("Ledger"),
+    "dynamodb:UpdateItem": table("Ledger"),
+    "sns:Subscribe": f"arn:aws:sns:{HERE}:AlertTopic",
+    "sqs:PurgeQueue": f"arn:aws:sqs:{HERE}:IngestQueue",
+    "logs:DeleteLogGroup": f"arn:aws:logs:{HERE}:log-group:/arcspot/{STACK}:*",
+    "budgets:ExecuteBudgetAction": f"arn:aws:budgets::{ACCOUNT}:budget/b/action/a",
+}
+
+
+@pytest.mark.parametrize("action", GROWING)
+def test_no_role_can_make_more_of_itself_or_take_a_guard_away(action: str) -> None:
+    own = (("aws:ResourceTag/arcspot:stack", STACK), TAG)
+    assert [role for role in ROLES if rights.may(role, action, GROWING[action], *own)] == []
 
 
 def test_an_instance_calls_one_function_and_fetches_one_layer() -> None:

@@ -107,6 +107,18 @@ def places(function: str) -> dict[tuple[str, int, int], Definition]:
     return found
 
 
+def subjects(function: str) -> frozenset[str]:
+    """Of what a function's code adds to the history: the first words of the keys of all `Event(…)` in it."""
+    found = set()
+    for module, name in definitions(function):
+        body = _body(_path(module), name)
+        for node in ast.walk(body) if body is not None else ():
+            if isinstance(node, ast.Call) and _last(node.func) == "Event":
+                first = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
+                found.add(str(ast.literal_eval(first)).partition("#")[0])
+    return frozenset(found)
+
+
 def _touches(called: ast.expr) -> bool:
     if not isinstance(called, ast.Attribute):
         return False

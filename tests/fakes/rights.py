@@ -195,8 +195,9 @@ def _needs(service: str, operation: str, params: Mapping[str, Any]) -> Iterator[
                 for key in asked["Keys"]:
                     yield from _row("dynamodb:BatchGetItem", table, key)
         case "dynamodb", "BatchWriteItem":
-            for table in params["RequestItems"]:
-                yield Need("dynamodb:BatchWriteItem", _table(table))
+            for table, asked in params["RequestItems"].items():
+                for each in asked:
+                    yield from _row("dynamodb:BatchWriteItem", table, each["PutRequest"]["Item"])
         case "dynamodb", "GetItem" | "PutItem":
             yield from _row(f"dynamodb:{operation}", params["TableName"], params.get("Key") or params["Item"])
         case "dynamodb", _:

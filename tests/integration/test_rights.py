@@ -18,11 +18,13 @@ from arcspot_simulator.functions import NAMES
 from tests.fakes import adapters, house, observing, rights
 from tests.fakes.cloudformation import ACCOUNT
 from tests.fakes.iam import Need, Right
+from tests.fakes.reach import subjects
 from tests.fakes.rights import HERE, STACK
 
 from .conftest import Cloud, session
 
 FUNCTION = f"arn:aws:lambda:{HERE}:function:{STACK}"
+TABLE = f"arn:aws:dynamodb:{HERE}:table"
 INSTANCE = f"arn:aws:ec2:{HERE}:instance/i-1"
 # What AWS could not deliver is left in this queue by whoever was to deliver it, under the role it has.
 LEAVE = Need("sqs:SendMessage", str(rights.resolved({"Fn::GetAtt": ["DeadLetters", "Arn"]})))
@@ -60,7 +62,14 @@ def needed(function: str, ports: Ports) -> set[Need]:
         }
     if "DestinationConfig" in properties.get("EventInvokeConfig", {}):
         lambdas.add(LEAVE)
-    return lambdas | {need for calls in made.values() for call in calls for need in rights.needs(call)}
+    history = {
+        Need("dynamodb:BatchWriteItem", f"{TABLE}/EventsTable", (("dynamodb:LeadingKeys", key),))
+        for word in subjects(function)
+        for key in (word if word == "fleet" else f"{word}#x",)
+    }
+    return (
+        lambdas | history | {need for calls in made.values() for call in calls for need in rights.needs(call)}
+    )
 
 
 @pytest.mark.parametrize("function", NAMES)
