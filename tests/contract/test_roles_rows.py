@@ -91,7 +91,17 @@ def test_a_ledgers_row_is_read_by_those_whose_code_does(key: str) -> None:
         assert not any(may(name, action, table("Ledger"), asked) for name in NAMES)
 
 
-# ---- the bucket: who may look where
+# ---- the bucket: who may look where, and replace what
+
+
+def test_what_an_attempt_left_is_replaced_by_nobody() -> None:
+    """Nor by the function that lends the URLs: without the condition S3 denies it, with it S3 refuses."""
+    once = ("s3:if-none-match", "*")
+    for folder in ("results", "checkpoints"):
+        at = f"arn:aws:s3:::bucket/{folder}/j/1/result.json"
+        assert not any(may(name, "s3:PutObject", at) for name in NAMES)
+        assert {name for name in NAMES if may(name, "s3:PutObject", at, once)} == {"runner_api"}
+
 
 LISTS = ("s3:ListBucket", "s3:ListBucketVersions")
 LISTERS = {

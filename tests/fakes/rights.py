@@ -212,7 +212,8 @@ def _needs(service: str, operation: str, params: Mapping[str, Any]) -> Iterator[
         case "s3", "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":
             yield Need("s3:PutObject", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
         case "s3", _:
-            yield Need(f"s3:{operation}", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
+            once = (("s3:if-none-match", params["IfNoneMatch"]),) if "IfNoneMatch" in params else ()
+            yield Need(f"s3:{operation}", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}", once)
         case "ec2", "CreateFleet":
             yield from _fleet(params)
         case "ec2", "TerminateInstances":

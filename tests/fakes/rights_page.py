@@ -76,6 +76,9 @@ def _if(statement: Mapping[str, Any], lead: str = " if ") -> str:
         verb = "at most" if "LessThan" in operator else "is"
         absent = " (or is not told)" if operator.endswith("IfExists") else ""
         for key, told in keys.items():
+            if operator == "Null":
+                found.append(f"`{key}` is {'not ' if told == 'true' else ''}told")
+                continue
             values = ", ".join(f"`{_short(str(value))}`" for value in _digits(iam.listed(told)))
             found.append(f"`{key}` {verb} {values}{absent}")
     return lead + "; ".join(found) if found else ""
