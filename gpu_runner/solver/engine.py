@@ -20,9 +20,10 @@ from . import reasoning, second, small, snapshot
 from .confidence import of_candidates
 from .decode import KEPT, Ballot, Count, decode
 from .door import SOLVER_VERSION, Attempts, Door, Progress, Solution, SolveBudget
-from .errors import BadState, BadWeights
+from .errors import BadState, BadWeights, SolverError
 from .flops import Meter
-from .model import CONFIGS, Solver, count_parameters
+from .model import CONFIGS, TASK_TOKENS, Solver, count_parameters
+from .optim import check_like
 from .pace import Clock, reserve_s
 from .portfolio import LEAST_VIEWS, Hypothesis, hypothesis, names_for
 from .resume import Journal, Part, number, understood
@@ -33,6 +34,7 @@ from .train import Adaptation, Adapted, Recipe, recipe_for
 from .weights import Checkpoint, build, sha256_of
 
 TOKENS = "task_tokens"
+LARGEST_BATCH = 1024
 
 log = logging.getLogger(__name__)
 
@@ -57,21 +59,37 @@ def solve(
     deadline is overrun by at most one step or batch, one that takes longer than the last eight did.
 
     `keep` is a file for the state of the work: written every minute and before Interrupted is raised, and
-    gone on from when it is there at the start, to the same answers. One that does not fit is a warning and a
-    fresh start. Of the small hypotheses only the rules are kept in it; the others are repeated.
+    gone on from when it is there at the start, to the same answers. One that does not fit is a warning, told
+    in the metrics (`state_refused`), and a fresh start. Only the rules are kept of the small hypotheses;
+    the others are repeated.
     """
     started = clock()
     checked = Task.from_json(task)
     identity = _identity(checked, budget, checkpoint)
+
+    def attempt(journal: Journal) -> Solution:
+        door = Door(clock, started, budget, progress, should_stop, journal)
+        return _solve(checked, budget, checkpoint, door)
+
+    resumed = False
     try:
         journal = Journal.open(keep, identity, clock=clock)
-        door = Door(clock, started, budget, progress, should_stop, journal)
-        return _solve(checked, budget, checkpoint, door)
+        resumed = journal.resumed
+        return attempt(journal)
     except BadState as why:
-        log.warning("the kept state is of no use: %s; starting over", why)
-        journal = Journal(keep, identity, clock=clock)
-        door = Door(clock, started, budget, progress, should_stop, journal)
-        return _solve(checked, budget, checkpoint, door)
+        refused = str(why)
+    except SolverError:
+        raise
+    except Exception as why:
+        if not resumed:
+            raise
+        # Every value was looked at before it was believed; what still fails is no reason to lose the job.
+        log.exception("the work failed after it was taken up")
+        refused = f"the work ended in {type(why).__name__}: {why}"
+    log.warning("the kept state is of no use: %s; starting over", refused[:500])
+    found = attempt(Journal(keep, identity, clock=clock))
+    found.metrics["state_refused"] = refused[:500]
+    return found
 
 
 def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: Door) -> Solution:
@@ -189,7 +207,7 @@ def _again(
     journal, known = door.journal, door.journal.found("again")
     if known is not None:
         with understood():
-            why = str(known.facts["why"])
+            why = str(known.facts["why"])[:200]
     else:
         ranked = [ballot.candidates() for ballot in first.count.ballots]
         goes, why = second.goes_again(
@@ -254,9 +272,12 @@ def _recounted(
             dihedrals=int(metadata["dihedrals"]), colours=int(metadata["colours"]),
         )  # fmt: skip
         batches, batch_size = int(metadata["decode_batches"]), int(metadata["batch_size"])
+        if not (0 <= seed < 2**63 - 1 and batches >= 0 and 1 <= batch_size <= LARGEST_BATCH):
+            raise ValueError(f"seed {seed}, {batches} batches of {batch_size}")
         tokens = adapted[TOKENS].to(device)
-    except (KeyError, ValueError) as error:
-        raise BadWeights(f"the adaptation's metadata lacks or spoils {error}") from error
+        check_like(TOKENS, tokens, torch.zeros(len(chosen.views), TASK_TOKENS, config.width))
+    except (KeyError, ValueError, AttributeError, RuntimeError) as error:
+        raise BadWeights(f"the adaptation's metadata lacks or spoils {error}"[:500]) from error
     if (metadata.get("size_rule"), metadata.get("half")) != (task.rule.to_text(), str(task.half)):
         raise BadWeights("these weights were adapted to another task: its canvas or size rule differs")
     model = build(config, {key: value for key, value in adapted.items() if key != TOKENS}).to(device)
@@ -295,7 +316,7 @@ def _best_hypothesis(
     journal = door.journal
     ended, running = f"{prefix}best", f"{prefix}adapting"
     done, begun = journal.found(ended), journal.found(running)
-    best = None if done is None else snapshot.adapted(done, copy.deepcopy(start), choose)
+    best = None if done is None else _best_so_far(done, start, choose, recipe)
     if best is not None and begun is None:
         return best  # only views were still to be counted
     with understood():
@@ -322,6 +343,11 @@ def _best_hypothesis(
             break
     assert best is not None
     return best
+
+
+def _best_so_far(done: Part, start: Solver, choose: Callable[[str], Hypothesis], recipe: Recipe) -> Adapted:
+    """Raises BadState."""
+    return snapshot.adapted(done, copy.deepcopy(start), choose, largest=recipe.largest)
 
 
 def _as_pretrained(task: Task, start: Solver, recipe: Recipe, budget: SolveBudget) -> Adapted:

@@ -37,6 +37,7 @@ from .model import CONFIGS, count_parameters
 from .pretraining import VARIANTS_PER_TASK, Pretraining, Settings, device_name, rate_factor, validate
 from .profiling import profile, table
 from .progress import AwakeClock, Line, Stop, bar, clock
+from .resume import understood
 from .weights import read_checkpoint, write_checkpoint
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
@@ -298,7 +299,8 @@ def _pretrain(options: argparse.Namespace) -> int:
     run = Pretraining(settings, corpus)
     if options.state is not None and options.state.exists():
         try:
-            run.load(torch.load(options.state, map_location=device, weights_only=True))
+            with understood():
+                run.load(torch.load(options.state, map_location=device, weights_only=True))
         except BadState as why:
             raise BadState(f"cannot go on from {options.state}: {why}") from why
     elif options.init is not None:
