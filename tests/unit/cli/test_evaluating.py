@@ -367,7 +367,7 @@ def test_the_file_reads_as_it_was_written(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         ("{", "found no JSON"),
-        ("[]", r"at \$\.format expected arcspot-evaluation-1; found None"),
+        ("[]", r"at \$\.format expected arcspot-evaluation-1; found null"),
         ('{"format": "arcspot-evaluation-1", "tasks": [{}]}', r"at \$\.tasks\[0\]"),
     ],
 )

@@ -16,6 +16,7 @@ from gpu_runner.solver.errors import BadData, BadState, BadWeights
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.pretraining import Pretraining
 from gpu_runner.solver.resume import understood
+from gpu_runner.solver.rules import trees
 from gpu_runner.solver.weights import FORMAT, read_checkpoint
 
 from .test_bad_input import checkpoint, well_formed  # noqa: F401
@@ -111,6 +112,13 @@ def test_a_rule_of_any_numbers_answers_or_is_refused(answers, rule):
         deep = ["a", deep, "1"]
     for text in ("[" * 100_000, '{"a": 1}', "5", '"x"', "[[1, 2, 3]]", "[" + "[1, []]," * 200 + "[1, []]]"):
         assert answered_or_refused(task, {}, told | {"rules": text})
+
+
+def test_a_leaf_is_one_of_ten_colours():
+    assert trees.from_json("9") == trees.Leaf("9")
+    for text in ("10", "999999999", "٣"):  # objects were told apart by arrays of so many rows
+        with pytest.raises(ValueError, match="no colour"):
+            trees.from_json(["a fact", "1", text])
 
 
 @pytest.fixture
