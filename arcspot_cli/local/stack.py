@@ -29,6 +29,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from arcspot.domain import documents
 from arcspot_cli import naming
 from arcspot_cli.local import keys, sam, signing
 from arcspot_cli.local.emulator import RECORDS
@@ -154,10 +155,11 @@ class Places:
 def load(project_dir: Path, home: Path | None = None) -> LocalStack | None:
     """The running stack of a project, or None."""
     try:
-        told = json.loads(Places.of(project_dir, home).description.read_text())
-        records = tuple(ProcessRecord(**record) for record in told.pop("processes"))
-        stack = LocalStack(**told, processes=records, key=keys.read(Path(told["state_dir"])))
-    except (OSError, ValueError, TypeError, KeyError, LocalStackError):
+        told = documents.parsed(Places.of(project_dir, home).description.read_bytes())
+        state_dir = documents.fitting(dict[str, Any], told).get("state_dir")
+        key = keys.read(documents.fitting(Path, state_dir, "$.state_dir"))
+        stack = documents.fitting(LocalStack, {**told, "key": key})
+    except (OSError, ValueError, LocalStackError):
         return None  # also a stack of an older arcspot, which has no key: `up` ends it and starts anew
     return stack if stack.running() else None
 
@@ -168,7 +170,12 @@ def status(project_dir: Path, home: Path | None = None) -> LocalStatus:
     if stack is None:
         records = read_records(Places.of(project_dir, home).records_dir)
         return LocalStatus(stack=None, left_over=tuple(record for record in records if alive(record)))
-    return LocalStatus(stack=stack, instances=tuple(json.loads(_ask(stack, "instances", "GET"))))
+    try:
+        told = documents.parsed(_ask(stack, "instances", "GET"))
+        found = documents.fitting(list[dict[str, Any]], told)
+    except documents.Unfit as fault:
+        raise LocalStackError(f"what answers at {stack.control_url} is no instance host: {fault}") from None
+    return LocalStatus(stack=stack, instances=tuple(found))
 
 
 def control(stack: LocalStack, instance_id: str, verb: str) -> None:

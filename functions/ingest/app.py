@@ -15,9 +15,9 @@ from arcspot import attention
 from arcspot.aws.compose import from_environment
 from arcspot.errors import ItemsFailed
 from arcspot.ports import Ports
+from arcspot.services import notices
 from arcspot.services.afterwards import tried
 from arcspot.services.ingesting import Dropped, Outcome, groups, ingest_together
-from arcspot.services.notices import drops_in
 from arcspot.services.sweeping import submit_again, sweep
 from arcspot.settings import Settings
 
@@ -54,7 +54,7 @@ def _take(
     told: dict[Dropped, dict[str, Any]] = {}
     for record in records:
         try:
-            told |= dict.fromkeys(drops_in(json.loads(record["body"]), settings.bucket), record)
+            told |= dict.fromkeys(notices.read(record["body"], settings.bucket), record)
         except Exception as error:  # one poisoned message must not send its neighbours round again
             logger.exception("message failed", extra={**attention.MARK, "message_id": record["messageId"]})
             failed[record["messageId"]] = f"{type(error).__name__}: {error}"

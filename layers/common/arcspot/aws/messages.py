@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from arcspot.domain import documents
 from arcspot.domain.identity import Caller
 from arcspot.errors import NotYourself
 
@@ -123,7 +124,7 @@ class DoorBell:
             )
             if answer.get("FunctionError"):
                 return False
-            said = json.loads(answer["Payload"].read())
+            said = documents.parsed(answer["Payload"].read())
             return isinstance(said, dict) and said.get("ok") is True
         except (ClientError, BotoCoreError, ValueError):
             return False

@@ -71,8 +71,10 @@ def fitting(record: Any, value: Any, path: str = "$") -> Any:
     """
     if record is Any or record is object:
         return value
-    if dataclasses.is_dataclass(record):
-        return _record(record, value, path)
+    if dataclasses.is_dataclass(record):  # one that was read already is none of JSON's
+        return (
+            value if isinstance(record, type) and isinstance(value, record) else _record(record, value, path)
+        )
     origin, inside = typing.get_origin(record), typing.get_args(record)
     if origin in (types.UnionType, typing.Union):
         return _one_of(inside, value, path)
@@ -134,7 +136,13 @@ def _record(record: Any, value: Any, path: str) -> Any:
             raise Unfit(
                 f"at {child(path, name)} expected {_NAMES.get(known[name], 'a value')}; found nothing"
             )
-    return record(**{name: fitting(known[name], each, child(path, name)) for name, each in value.items()})
+    found = {name: fitting(known[name], each, child(path, name)) for name, each in value.items()}
+    try:
+        return record(**found)
+    except Unfit:
+        raise
+    except ValueError as fault:  # the record's own rule
+        raise Unfit(f"at {path}: {fault}") from fault
 
 
 @cache

@@ -6,8 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
+from arcspot.domain import documents
 from arcspot.domain.faults import encodable
 from arcspot.services.ingesting import TASKS_PREFIX, Dropped
+
+
+def read(body: str, bucket: str) -> Sequence[Dropped]:
+    """The objects that the body of a queue's message tells of. Raises Unfit where it is nothing of S3's."""
+    message = documents.parsed(body)
+    try:
+        return drops_in(message, bucket)
+    except (LookupError, TypeError, ValueError, AttributeError) as fault:
+        raise documents.Unfit(f"the message tells of no object as S3 does ({fault!r:.200})") from fault
 
 
 def drops_in(message: Mapping[str, Any], bucket: str = "") -> Sequence[Dropped]:
