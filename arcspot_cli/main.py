@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from arcspot.errors import ArcspotError
+from arcspot_cli import terminal
 from arcspot_cli.commands import example
 from arcspot_cli.commands_demo import demo
 from arcspot_cli.commands_evaluate import evaluate
@@ -33,10 +34,12 @@ class Friendly(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            raise terminal.told(error) from error
         except ArcspotError as error:
-            raise click.ClickException(str(error)) from error
+            raise terminal.failed(error) from error
         except KeyboardInterrupt:
-            click.echo("\nstopped; what was done stays, and the same command may be run again", err=True)
+            terminal.err("", "stopped; what was done stays, and the same command may be run again")
             sys.exit(130)
         except Exception as error:
             raise _told(error) from error
@@ -45,7 +48,11 @@ class Friendly(click.Group):
 def _told(error: Exception) -> Exception:
     """Errors of the AWS SDK as a sentence; anything else is a bug and keeps its traceback."""
     if type(error).__module__.startswith("botocore"):
-        return click.ClickException(f"AWS says: {error}; `arcspot --aws check` looks at stack and quota")
+        words = " ".join(str(error).split())
+        return terminal.told(
+            click.ClickException(f"AWS says: {words}; `arcspot --aws check` looks at stack and quota")
+        )
+    sys.excepthook = terminal.bug
     return error
 
 

@@ -196,14 +196,14 @@ def write_text(file: Path, content: str) -> None:
 
 
 def text(document: dict[str, Any]) -> str:
-    """JSON that people can skim and grep: tasks, with all their grids, take a line each."""
+    """JSON that people can skim and grep, in ASCII: tasks, with all their grids, take a line each."""
     fields = []
     for name, value in document.items():
         if name == "tasks" and isinstance(value, list):
-            rows = ",\n  ".join(json.dumps(each, ensure_ascii=False) for each in value)
+            rows = ",\n  ".join(map(json.dumps, value))
             fields.append(f'"tasks": [\n  {rows}\n ]' if value else '"tasks": []')
         else:
-            fields.append(f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
+            fields.append(f"{json.dumps(name)}: {json.dumps(value)}")
     return "{\n " + ",\n ".join(fields) + "\n}\n"
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from arcspot_cli import terminal
 from arcspot_cli.local import keys
 from arcspot_cli.local.control import ControlServer
 from arcspot_cli.local.ec2 import CachedCredentials, Cloud, EmulatedCloud, utc_text
@@ -166,7 +166,7 @@ def main() -> None:
     record_self(state_dir / RECORDS, "instance-host")
 
     def say(line: str) -> None:
-        print(f"{utc_text(datetime.now(UTC))} {line}", file=sys.stderr, flush=True)
+        terminal.err(f"{utc_text(datetime.now(UTC))} {line}")
 
     machine = Machine(
         endpoint_url=options.endpoint_url,

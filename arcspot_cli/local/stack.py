@@ -340,7 +340,8 @@ def _wait_for(url: str, key: AccessKey, places: Places, name: str) -> None:
             return
         mine = [record for record in read_records(places.records_dir) if record.name == name]
         if not any(alive(record) for record in mine):
-            raise LocalStackError(f"the {name} stopped at once; the whole log is in {log}\n{sam.tail(log)}")
+            about = f"the {name} stopped at once; the whole log is in {log}"
+            raise LocalStackError(about, *sam.tail(log).splitlines())
         time.sleep(0.1)
     raise LocalStackError(f"the {name} did not answer within {START_SECONDS:.0f} s; its log is {log}")
 

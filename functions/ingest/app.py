@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot import attention
 from arcspot.aws.compose import from_environment
+from arcspot.domain.edges import log_line
 from arcspot.errors import ItemsFailed
 from arcspot.ports import Ports
 from arcspot.services import notices
@@ -21,7 +22,7 @@ from arcspot.services.ingesting import Dropped, Outcome, groups, ingest_together
 from arcspot.services.sweeping import submit_again, sweep
 from arcspot.settings import Settings
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 # Kept for one more group of files: the largest file has 10,000 tasks, each a write.
 ENOUGH_MS = 40_000
 # An asynchronous invocation takes no more: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html

@@ -12,11 +12,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
+from arcspot.domain.edges import log_line
 from arcspot.errors import Conflict, RunnerRefused, StoreBusy
 from arcspot.services.asking import shown
 from arcspot.services.serving import Door
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 
 
 @logger.inject_lambda_context
