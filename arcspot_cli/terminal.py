@@ -95,7 +95,13 @@ def failed(error: Exception) -> click.ClickException:
 
 def bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """`sys.excepthook` for what is arcspot's fault: the traceback, whose last line quotes anybody."""
-    err(*(line for part in traceback.format_exception(kind, error, trace) for line in part.splitlines()))
+    chain: list[BaseException] = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    for each in reversed(chain):
+        where = traceback.format_tb(trace if each is error else each.__traceback__)
+        err(*(line for part in where for line in part.splitlines()))
+        err("".join(traceback.format_exception_only(each)).strip())
 
 
 def _write(text: str, *, err: bool = False, file: TextIO | None = None) -> None:
