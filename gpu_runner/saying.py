@@ -31,3 +31,8 @@ def out(*lines: object, file: TextIO | None = None) -> None:
 def err(*lines: object) -> None:
     """Lines on stderr."""
     out(*lines, file=sys.stderr)
+
+
+def rewritten(text: object, *, last: bool) -> None:
+    """The line on stderr that is there already, anew; the `last` one stays."""
+    print(f"\r{line(text)}", end="\n" if last else "", file=sys.stderr, flush=True)

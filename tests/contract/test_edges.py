@@ -22,8 +22,7 @@ from arcspot.domain import edges
 from gpu_runner import saying
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("layers/common/arcspot", "functions", "gpu_runner", "arcspot_cli", "arcspot_simulator")
-"""Not bench/: whoever measures reads their own figures, and no stranger's text comes by."""
+FOLDERS = ("layers/common/arcspot", "functions", "gpu_runner", "arcspot_cli", "arcspot_simulator", "bench")
 
 RAW = re.compile(
     r"print|click\.(echo|secho|style|progressbar|prompt|confirm|echo_via_pager|getchar|edit)|pprint\.\w+"
