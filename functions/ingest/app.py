@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,9 +13,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot import attention
 from arcspot.aws.compose import from_environment
-from arcspot.domain import documents
 from arcspot.domain.edges import log_line
-from arcspot.errors import ConfigurationError, ItemsFailed
+from arcspot.errors import ItemsFailed
 from arcspot.ports import Ports
 from arcspot.services import notices
 from arcspot.services.afterwards import tried
@@ -124,23 +122,11 @@ def _enough(context: LambdaContext) -> bool:
     return context.get_remaining_time_in_millis() >= ENOUGH_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
-    """What a schedule says, as `arcspot schedule add` wrote it."""
-
-    prefix: str
-    name: str
-    at: str = ""
-
-
 def _take_turn(
     ports: Ports, settings: Settings, again: dict[str, Any], context: LambdaContext
 ) -> dict[str, Any]:
     """As much of a recurring submission's turn as there is time for; another invocation does the rest."""
-    try:
-        documents.fitting(Again, again)
-    except documents.Unfit as fault:
-        raise ConfigurationError(f"submit_again asks for no turn of a schedule: {fault}") from fault
+    notices.check_turn(again)
     due = _turn(again, datetime.now(UTC))
     outcomes, left = submit_again(
         ports,

@@ -79,6 +79,7 @@ def test_every_handler_logs_lines_that_are_bounded() -> None:
         for path, tree in sources()
         for call in ast.walk(tree)
         if isinstance(call, ast.Call) and dotted(call.func).rsplit(".", 1)[-1] == "Logger"
+        if not path.startswith("bench/")  # a peer's solver has one of that name
     ]
     assert len(loggers) == len(list((ROOT / "functions").glob("*/app.py")))
     assert {tuple(words) for _, words in loggers} == {("json_serializer=log_line",)}

@@ -30,7 +30,7 @@ from arcspot.aws.bucket import _checksum
 from arcspot.domain import documents, predictions, results, solutions, tasks
 from arcspot.domain.report_pages import PageLink
 from arcspot.domain.tallying import Tally
-from arcspot.errors import AnswerRefused, NotYourself, ResultBroken, RunnerRefused
+from arcspot.errors import AnswerRefused, ConfigurationError, NotYourself, ResultBroken, RunnerRefused
 from arcspot.ports import Fetched
 from arcspot.services import notices, report_parts
 from arcspot_cli import collecting, delivering, rehearsing, scheduling, unpacking
@@ -215,6 +215,11 @@ LOADERS: dict[str, Loader] = {
     ),
     "a report's part": Loader(part, {"mark": "m", "tally": TALLY, "link": LINK, "stored": 0}, refuses=False),
     "S3's event": Loader(lambda body, _: notices.read(body.decode("utf-8", "replace"), "b"), EVENT, REFUSED),
+    "a turn": Loader(
+        lambda body, _: (notices.check_turn(documents.parsed(body)), "fine"),
+        {"prefix": "recurring/a/", "name": "a", "at": "now"},
+        (documents.Unfit, ConfigurationError),
+    ),
     "S3's notification": Loader(
         lambda body, _: notices.read(body.decode("utf-8", "replace"), "b"), NOTICE, REFUSED
     ),
