@@ -31,6 +31,12 @@ from arcspot_cli.simulating import simulate
 class Friendly(click.Group):
     """A group whose commands end in one clear sentence, never in a traceback."""
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)
+        except click.ClickException as error:
+            raise terminal.told(error) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
 import re
+import sys
 import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,7 +35,7 @@ from arcspot_cli.evaluation import gallery
 from arcspot_cli.main import main
 from tests.fakes.driving import GOOD_TASK, Stack
 
-from .here import given_up, typed
+from .here import given_up, on, typed
 from .test_evaluating import a_page
 
 HOSTILE = {
@@ -111,7 +115,9 @@ def test_no_command_shows_a_strangers_text_as_more_than_text(
     for command in COMMANDS:
         typed_in = [words if word == "WORDS" else str(file) if word == "FILE" else word for word in command]
         typed_in = [word.replace("WORDS", words) for word in typed_in]
-        told = typed(hostile_stack(words), monkeypatch, *typed_in)
+        fake = hostile_stack(words)
+        monkeypatch.setattr(targets, "resolve", lambda choice, fake=fake: on(fake))
+        told = CliRunner().invoke(main, typed_in, color=True)  # else click takes escapes away for itself
         assert told.exception is None or isinstance(told.exception, SystemExit), (command, told.exception)
         look_at(told.stdout)
         look_at(told.stderr)
@@ -146,7 +152,7 @@ def test_no_error_shows_a_strangers_text_as_more_than_text(
             raise error
 
         monkeypatch.setattr(targets, "resolve", fail)
-        told = CliRunner().invoke(main, ["cost"])
+        told = CliRunner().invoke(main, ["cost"], color=True)
         assert told.exit_code == 1
         look_at(told.stderr)
     terminal.bug(ValueError, ValueError(words), None)
@@ -157,18 +163,16 @@ def test_a_bug_is_told_with_its_traceback_and_escaped(monkeypatch: pytest.Monkey
     def broken(choice: object) -> None:
         raise ZeroDivisionError("\x1b[2J")
 
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(targets, "resolve", broken)
     told = CliRunner().invoke(main, ["cost"])
     assert isinstance(told.exception, ZeroDivisionError)
-    import sys
 
     assert sys.excepthook is terminal.bug
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_a_terminal_of_few_characters_is_told_all_the_same(encoding: str, capfdbinary: Any) -> None:
-    import io
-    import sys
 
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     terminal.out("one → two · \u202e", file=stream)
@@ -241,8 +245,6 @@ def test_no_page_has_another_shape_for_a_strangers_text(name: str) -> None:
 
 
 def test_the_galleys_one_script_is_the_one_that_its_policy_lets_run() -> None:
-    import base64
-    import hashlib
 
     page = a_page()
     script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)
