@@ -1,4 +1,4 @@
-"""solve() and predict(): the small hypotheses first, then the network, adapted and read in many views."""
+"""solve(): the small hypotheses first, then the network, adapted and read in many views."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch._dynamo  # the first optimiser would load it: 1 to 7 s that a deadline would have to pay for
@@ -19,26 +19,21 @@ import torch._dynamo  # the first optimiser would load it: 1 to 7 s that a deadl
 from . import reasoning, second, small, snapshot
 from .confidence import of_candidates
 from .decode import KEPT, Ballot, Count, decode
-from .door import SOLVER_VERSION, Attempts, Door, Progress, Solution, SolveBudget
-from .errors import BadState, BadWeights, SolverError
+from .door import SOLVER_VERSION, Door, Progress, Solution, SolveBudget
+from .errors import BadState, SolverError
 from .flops import Meter
-from .model import CONFIGS, TASK_TOKENS, Solver, count_parameters
-from .optim import check_like
+from .model import Solver, count_parameters
 from .pace import Clock, reserve_s
 from .portfolio import LEAST_VIEWS, Hypothesis, hypothesis, names_for
+from .predicting import TOKENS
 from .resume import Journal, Part, number, understood
 from .starting import from_scratch, starting_network, usable
 from .task import Task
 from .threads import threads_for
 from .train import Adaptation, Adapted, Recipe, recipe_for
-from .weights import Checkpoint, build, sha256_of
-
-TOKENS = "task_tokens"
-LARGEST_BATCH = 1024
+from .weights import Checkpoint, sha256_of
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def solve(
@@ -235,61 +230,6 @@ def _began(door: Door) -> float:
         used = door.watch.used() if known is None else number(known.facts, "used")
     door.journal.hold("began", lambda: Part({"used": used}))
     return used
-
-
-def predict(
-    task: dict[str, Any],
-    adapted: dict[str, torch.Tensor],
-    metadata: dict[str, str],
-    *,
-    device: str = "cpu",
-) -> Attempts:
-    """The answers of downloaded weights, without training: the same views, so the same answers.
-
-    Raises BadTask or BadWeights."""
-    checked = Task.from_json(task)
-    if metadata.get("hypothesis") in small.NAMES:
-        return small.replay(checked, adapted, metadata)
-    known = {key: value for key, value in adapted.items() if not key.startswith(second.PREFIX)}
-    ballots = _recounted(checked, known, metadata, device)
-    beside = _without(second.PREFIX, adapted)
-    if beside:
-        ballots = second.pooled(
-            ballots, _recounted(checked, beside, metadata | _without(second.PREFIX, metadata), device)
-        )
-    reasoned = reasoning.replay(checked, metadata.get(reasoning.RULES, "[]"))
-    return small.answers(checked, ballots, reasoned, metadata)
-
-
-def _recounted(
-    task: Task, adapted: dict[str, torch.Tensor], metadata: dict[str, str], device: str
-) -> list[Ballot]:
-    """The votes of the same views of adapted weights. Raises BadWeights."""
-    try:
-        config, seed = CONFIGS[metadata["config"]], int(metadata["seed"])
-        chosen = hypothesis(
-            metadata["hypothesis"], task, seed=seed,
-            dihedrals=int(metadata["dihedrals"]), colours=int(metadata["colours"]),
-        )  # fmt: skip
-        batches, batch_size = int(metadata["decode_batches"]), int(metadata["batch_size"])
-        if not (0 <= seed < 2**63 - 1 and batches >= 0 and 1 <= batch_size <= LARGEST_BATCH):
-            raise ValueError(f"seed {seed}, {batches} batches of {batch_size}")
-        tokens = adapted[TOKENS].to(device)
-        check_like(TOKENS, tokens, torch.zeros(len(chosen.views), TASK_TOKENS, config.width))
-    except (KeyError, ValueError, AttributeError, RuntimeError) as error:
-        raise BadWeights(f"the adaptation's metadata lacks or spoils {error}"[:500]) from error
-    if (metadata.get("size_rule"), metadata.get("half")) != (task.rule.to_text(), str(task.half)):
-        raise BadWeights("these weights were adapted to another task: its canvas or size rule differs")
-    model = build(config, {key: value for key, value in adapted.items() if key != TOKENS}).to(device)
-    with threads_for(task.half, device):
-        return decode(
-            model, tokens, chosen, task, seed=seed, device=device, batch_size=batch_size, batch_limit=batches
-        )
-
-
-def _without(prefix: str, named: Mapping[str, T]) -> dict[str, T]:
-    """What has this prefix, without it."""
-    return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
 
 
 def _best_hypothesis(
