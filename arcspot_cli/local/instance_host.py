@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -178,7 +179,8 @@ def main() -> None:
     try:
         key = keys.read(state_dir)
     except LocalStackError as error:
-        sys.exit(f"error: {error}")
+        terminal.err(f"error: {error}")
+        sys.exit(1)
     cloud = EmulatedCloud.connect(options.stack, options.endpoint_url, options.region, key)
     reaper = Reaper(state_dir / RECORDS)
     host = InstanceHost(cloud, machine, reaper, notice_seconds=options.notice_seconds, say=say)

@@ -34,6 +34,7 @@ AT_THE_EDGE = {
     "arcspot_cli/terminal.py": {"click.echo", "click.progressbar", "click.prompt", "click.confirm"},
     "arcspot_cli/showing.py": {"Console"},  # of tables, each of whose cells is a line
     "arcspot_cli/local/patches.py": {"escape"},  # XML that the emulator answers with
+    "arcspot_cli/local/refusals.py": {"escape"},  # the same
     "gpu_runner/saying.py": {"print"},
     "gpu_runner/solver/progress.py": {"self.stream.write"},  # the line of a training, through saying.line
     "gpu_runner/logs.py": {"logging.StreamHandler"},
@@ -71,6 +72,17 @@ def test_only_the_edges_write_to_what_people_look_at() -> None:
         if (raw := {name for name in names_in(tree) if RAW.fullmatch(name)})
     }
     assert found == AT_THE_EDGE
+
+
+def test_nobody_ends_with_words_that_went_through_no_edge() -> None:
+    """`sys.exit("words")` writes them to stderr; measurements may, their words are their own."""
+    for path, tree in sources():
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and dotted(call.func) in ("sys.exit", "SystemExit", "exit"):
+                words = [each for each in call.args if isinstance(each, ast.JoinedStr | ast.BinOp)]
+                texts = [each for each in call.args if isinstance(each, ast.Constant | ast.Attribute)
+                         and not isinstance(getattr(each, "value", None), int)]  # fmt: skip
+                assert path.startswith("bench/") or not (words or texts), path
 
 
 def test_every_handler_logs_lines_that_are_bounded() -> None:

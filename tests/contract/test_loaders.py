@@ -35,7 +35,7 @@ from arcspot.services import notices, report_parts
 from arcspot_cli import collecting, delivering, rehearsing, scheduling, unpacking
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.evaluation import choosing, keeping
-from arcspot_cli.local import processes, stack
+from arcspot_cli.local import keys, processes, stack
 from arcspot_cli.local.errors import LocalStackError
 from gpu_runner import api, contract, solving
 from gpu_runner.lineage import files, process, standing
@@ -83,7 +83,7 @@ def recurring(body: bytes, _: Path) -> Any:
 
 
 def instances(body: bytes, folder: Path) -> Any:
-    found = documents.fitting(stack.LocalStack, LOCAL)
+    found = documents.fitting(stack.LocalStack, {**LOCAL, "key": KEY})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "load", lambda *_: found)
         patch.setattr(stack, "_ask", lambda *_: body)
@@ -117,7 +117,13 @@ def the_run(body: bytes, folder: Path) -> Any:
 
 def the_stack(body: bytes, folder: Path) -> Any:
     at(folder, ".arcspot/local.json", body)
-    return stack.load(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "read", lambda _: KEY)
+        return stack.load(folder)
+
+
+def the_key(body: bytes, folder: Path) -> Any:
+    return keys.read(at(folder, keys.KEY_FILE, body).parent).environment()
 
 
 def the_card(body: bytes, folder: Path) -> Any:
@@ -159,7 +165,9 @@ HERE = {"name": "emulator", "pid": os.getpid(), "started": processes.start_time(
 LOCAL: dict[str, Any] = {
     field.name: [HERE] if field.name == "processes" else "http://127.0.0.1:1"
     for field in dataclasses.fields(stack.LocalStack)
+    if field.name != "key"
 }
+KEY = keys.AccessKey("LOCALA", "secret")
 TALLY = {
     "counts": {"DONE": 1},
     "verdicts": {"right": 1},
@@ -263,6 +271,9 @@ LOADERS: dict[str, Loader] = {
     "the bundle's manifest": Loader(the_model, {"auto": {"cpu": "a.safetensors"}}, (solving.ModelMissing,)),
     "a schedule": Loader(recurring, {"submit_again": {"name": "n", "prefix": "p"}}, (CommandFailed,)),
     "rehearsal.json": Loader(rehearsed, {"plan": PLAN, "steps": [STEP]}, (CommandFailed,)),
+    "an access key": Loader(
+        the_key, {"access_key_id": "LOCALA", "secret_access_key": "secret"}, (LocalStackError,)
+    ),
     "local.json": Loader(the_stack, LOCAL, refuses=False),
     "instances": Loader(instances, [{"id": "i"}], (LocalStackError,)),
     "process records": Loader(process_records, RECORD, refuses=False),

@@ -39,6 +39,7 @@ IN_TABLE = {
     "arcspot_cli/collecting.py::_known": "what was collected",
     "arcspot_cli/delivering.py::_document": "a folder of answers",
     "arcspot_cli/evaluation/keeping.py::read": "an evaluation",
+    "arcspot_cli/local/keys.py::read": "an access key",
     "arcspot_cli/local/processes.py::read_records": "process records",
     "arcspot_cli/local/stack.py::load": "local.json",
     "arcspot_cli/local/stack.py::status": "instances",
