@@ -11,7 +11,7 @@ import pytest
 
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Launch
-from arcspot.errors import LaunchClosed, LeaseLost, NotYourself
+from arcspot.errors import LaunchClosed, LeaseLost, NotYourself, StoreBusy
 from arcspot.services.contents import planned
 from arcspot.services.ingesting import Dropped, ingest_together
 from arcspot_simulator.tables import MemoryStore
@@ -119,6 +119,22 @@ def test_a_file_told_of_twice_within_a_second_is_one_file() -> None:
     batch = stack.world.store.batch("c")
     assert batch
     assert batch.files == 1
+
+
+def test_a_busy_table_between_two_tries_costs_no_result() -> None:
+    """The row is late, so the first write loses; the read after that fails once; the next one is made."""
+    stack, runner = served()
+    (lease,) = runner.claim()
+    real, failures = stack.world.store.launch, iter([StoreBusy("InternalServerError")])
+
+    def launch(launch_id: str, *, fresh: bool = True) -> Launch | None:
+        if fresh and (fault := next(failures, None)):
+            raise fault
+        return real(launch_id, fresh=fresh)
+
+    stack.world.store.launch = launch  # type: ignore[method-assign]
+    runner.complete(lease)
+    assert stack.world.store.job(lease["job_id"]).state is JobState.DONE  # type: ignore[union-attr]
 
 
 # Receipts that are not listed ------------------------------------------------------------------------------

@@ -41,10 +41,11 @@ class Call:
         return row
 
     def rows(self, known: Launch) -> Iterator[Launch]:
-        """The launch as it was read, then, for whoever lost a race on it, as it is each time."""
-        yield known
-        while True:
-            yield self.row(known.launch_id)
+        """The launch as it was read, then, for whoever lost a race on it, as it is each time.
+
+        A read that fails raises, and the next one is made all the same.
+        """
+        return _Rows(self, known)
 
     def job(self, job_id: str) -> Job:
         """The job as it is now. Raises LeaseLost where there is none."""
@@ -115,3 +116,15 @@ class Call:
             tried("a heartbeat to Step Functions", lambda: self.ports.workflow.beat(kept.token))
         else:
             launching.tell(self.ports, heard, kept)
+
+
+class _Rows:
+    # No generator: one that has raised is over, and whoever tries again would be told StopIteration.
+    def __init__(self, call: Call, known: Launch) -> None:
+        self._call, self._launch_id, self._known = call, known.launch_id, [known]
+
+    def __iter__(self) -> Iterator[Launch]:
+        return self
+
+    def __next__(self) -> Launch:
+        return self._known.pop() if self._known else self._call.row(self._launch_id)
