@@ -15,8 +15,7 @@ from random import Random
 from typing import Any, Protocol
 
 from arcspot.domain import results
-from arcspot.domain.launching import MOST_AT_ONCE
-from arcspot.errors import ArcspotError
+from arcspot.domain.launching import CONTRACT, MOST_AT_ONCE
 from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import Machine, SimEc2
 from arcspot_simulator.functions import FunctionFailed, Functions
@@ -75,10 +74,8 @@ class Room(Protocol):
     ec2: SimEc2
     rng: Random
 
-    on_lease: Callable[[], object]
-
     def nature(self, job_id: str) -> Nature: ...
-    def worked_on(self, job_id: str, fence: int, body: bytes) -> None: ...
+    def worked_on(self, job_id: str, fence: int, task: str) -> None: ...
     def trace(self, text: str) -> None: ...
 
 
@@ -153,7 +150,9 @@ class SimRunner:
             "headers": {"X-Arcspot-Launch": self.machine.launch_id},
         }
         try:
-            answer = self.ask("hello", instance_id=self.machine.instance_id, proof=proof, host={})
+            answer = self.ask(
+                "hello", instance_id=self.machine.instance_id, proof=proof, host={}, contract=CONTRACT
+            )
         except Refused:
             if self.room.loop.now - began > BELIEVE_WITHIN_S:
                 self._shut_down("hello was refused")
@@ -234,14 +233,7 @@ class SimRunner:
     def _begin(self, lease: Mapping[str, Any]) -> None:
         work = Work(lease, self.room.loop.now)
         self.hands.append(work)
-        self.room.on_lease()  # it reads the task's file
-        try:
-            body = self.room.objects.get(lease["input_url"])
-        except ArcspotError as unread:
-            words = f"GET {lease['input_key']}: {unread}"
-            self._after(1.0, "cannot be read", lambda: self._unread(work, words))
-            return
-        self.room.worked_on(lease["job_id"], lease["fence"], body)
+        self.room.worked_on(lease["job_id"], lease["fence"], lease["task"])
         nature = self.room.nature(lease["job_id"])
         if nature.deadly:
             self._after(nature.seconds / 2, "deadly job", self._freezes)
@@ -320,13 +312,8 @@ class SimRunner:
         self.room.objects.put(url["url"], url["headers"], body)
         return {results.RESULT: sums}
 
-    def _fail(self, work: Work, error: str = "ValueError", message: str = "") -> None:
-        self.ask("fail", **_names(work), error=error, message=message, seconds=self._spent(work))
-
-    def _unread(self, work: Work, words: str) -> None:
-        """A task file that S3 does not give out: the job fails, the runner goes on."""
-        began = self.room.loop.now
-        self._tell(work, began, lambda: self._fail(work, "TransferRefused", words))
+    def _fail(self, work: Work) -> None:
+        self.ask("fail", **_names(work), error="ValueError", message="", seconds=self._spent(work))
 
     def _release(self, works: list[Work], why: str) -> None:
         leases = [{**_names(work), "seconds": self._spent(work)} for work in works]

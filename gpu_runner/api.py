@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from arcspot import errors
+from arcspot.domain.launching import CONTRACT
 from gpu_runner.contract import (
     ByeWhy,
     Claimed,
@@ -75,7 +76,8 @@ class RunnerApi:
 
     def hello(self, *, instance_id: str, prove: Callable[[], Json], host: Json) -> Terms:
         """Introduce ourselves. `prove` is called for each try: a proof lives 60 s only."""
-        result = self._call("hello", lambda: {"instance_id": instance_id, "proof": prove(), "host": host})
+        about: Json = {"instance_id": instance_id, "host": host, "contract": CONTRACT}
+        result = self._call("hello", lambda: about | {"proof": prove()})
         terms = Terms.read(result)
         self.secret = terms.secret
         return terms

@@ -10,7 +10,7 @@ from typing import Any
 
 from arcspot.domain.batches import Batch, Receipt
 from arcspot.domain.jobs import JobState
-from arcspot.ports import Ports
+from arcspot.ports import Part, Ports
 from arcspot_simulator import functions as simulated
 from arcspot_simulator.history import History
 from tests.fakes import adapters
@@ -29,6 +29,8 @@ def _signature(use: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> st
         return f"{use} {sorted({type(record).__name__ for record in args})} {len(args) > 1}"
     if use in ("objects.read_many", "objects.fetch_many"):
         return f"{use} {sorted({(str(key).partition('/')[0], bool(version)) for key, version in args[0]})}"
+    if use == "objects.parts":
+        return f"{use} {sorted({(part.key.partition('/')[0], bool(part.version)) for part in args[0]})}"
     if use == "store.write_each":
         return f"{use} {sorted({type(record).__name__ for record in args[0]})}"
     if use == "objects.write_parts":
@@ -128,9 +130,14 @@ RARE["report"] += [
 RARE["report"] += [("store.batch", ("b",), ())]
 # A job of a recurring submission has its input below recurring/; every job may have a version.
 RARE["runner_api"] += [
-    ("objects.presign_get", (f"{folder}/a/x.json",), (("version", version), ("seconds", 60)))
-    for folder, versions in (("tasks", ("v", None)), ("recurring", ("v", None)), ("checkpoints", (None,)))
-    for version in versions
+    ("objects.parts", ([Part(f"{folder}/a/x.json", version, 0, 9)],), ())
+    for folder in ("tasks", "recurring")
+    for version in ("v", None)
+]
+# The state that an earlier lease left; one of an earlier release has no version.
+RARE["runner_api"] += [
+    ("objects.presign_get", ("checkpoints/x/1/f",), (("version", version), ("seconds", 60)))
+    for version in ("v", None)
 ]
 RARE["runner_api"] += [
     (

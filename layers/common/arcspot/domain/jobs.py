@@ -32,8 +32,16 @@ LANES = (0, 1, 2)
 # A result is a handful of files, asked for once or, after a lost answer, a few times.
 MAX_UPLOADS = 64
 MAX_UPLOAD_BYTES = 1024 * 1024 * 1024
-# What a runner says of a task file that it cannot get or use (gpu_runner/transfer.py, work.py).
-UNREAD = ("TransferRefused: GET ", "TransferFailed: GET ", "TaskFileRefused: ")
+# What `runner_api` says of a task that it cannot hand out, and what runners of earlier releases said of a
+# task file that they could not get.
+UNREAD = (
+    "RecordMissing: ",
+    "ObjectUnreadable: ",
+    "TaskFileRefused: ",
+    "TransferRefused: GET ",
+    "TransferFailed: GET ",
+)
+MAX_REASON_CHARS = 500
 # An estimate of so many jobs is only written again when it moves by this share.
 SETTLED_COUNT = 10
 NOTABLE_SHARE = 0.05
@@ -55,12 +63,17 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskInput:
-    """Where a job's task is: one exact version of one object, and the task's id within that file."""
+    """Where a job's task is: one exact version of one object, and the task's id within that file.
+
+    `place`: the bytes of it that hold the task, from the first up to the second; none on a job of an earlier
+    release, whose task is looked for in the whole file.
+    """
 
     bucket: str
     key: str
     object_version: str
     task_id: str
+    place: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +150,7 @@ class Job:
 
     @property
     def unread(self) -> bool:
-        """Whether the job ended because no runner could read its file."""
+        """Whether the job ended because its task could not be read."""
         return self.state is JobState.DEAD and any(f": {words}" in self.reason for words in UNREAD)
 
     @property
@@ -239,6 +252,16 @@ class Job:
         return replace(
             base, state=JobState.READY, ready_at=now, reason=f"failed, will be tried again: {reason}"
         )
+
+    def unusable(self, *, now: datetime, why: str) -> Job:
+        """End a job whose task nobody can be given, before anybody works on it.
+
+        Raises WrongState unless it is READY.
+        """
+        if self.state is not JobState.READY:
+            raise WrongState(f"job {self.job_id} is {self.state}, not READY")
+        reason = f"its task cannot be read: {why}"[:MAX_REASON_CHARS]
+        return replace(self, state=JobState.DEAD, ready_at=None, reason=reason, updated_at=now)
 
     def released(
         self,

@@ -27,6 +27,9 @@ MOST_AT_ONCE = 8
 MAX_LOG_UPLOADS = 2_000
 MAX_LOG_BYTES = 4 * 1024 * 1024 * 1024
 GPU_IDLE_PERCENT = 5.0
+# What a runner and `runner_api` have agreed on (docs/runner-contract.md): a runner says at hello which one it
+# keeps to. 1 fetched the whole task file by a URL; since 2 a lease brings its task.
+CONTRACT = 2
 
 
 class LaunchState(StrEnum):
@@ -84,6 +87,7 @@ class Launch:
     one. `vcpus` is the most the instance may have; 0 sets no limit. `worked_s` are the seconds of
     its life that jobs have been charged with; `log_uploads` and `log_bytes` count its log's files.
     `task_token` and `token_phase` are on rows of earlier releases; now they are a `Token`.
+    `contract` is the one that its runner keeps to.
     `outlived`: the instance was seen alive when each of its killers should have ended it.
     """
 
@@ -113,6 +117,7 @@ class Launch:
     log_uploads: int = 0
     outlived: bool = False
     log_bytes: int = 0
+    contract: int = 1
     armed: bool = False
     gpu_idle_since: datetime | None = None
     gpu_warned: bool = False
@@ -170,12 +175,19 @@ class Launch:
             price_guessed=guessed if better else self.price_guessed,
         )
 
-    def greeted(self, *, instance_id: str, secret_sha256: str, host: str, now: datetime) -> Launch:
+    def greeted(
+        self, *, instance_id: str, secret_sha256: str, host: str, now: datetime, contract: int = CONTRACT
+    ) -> Launch:
         """The instance said hello and proved itself; the latest secret is the one that counts."""
         if self.state not in (LaunchState.LAUNCHED, LaunchState.ACTIVE) or self.instance_id != instance_id:
             raise LaunchClosed(f"launch {self.launch_id} is {self.state}; {instance_id} is not its instance")
         return replace(
-            self, state=LaunchState.ACTIVE, secret_sha256=secret_sha256, host=host, heartbeat_at=now
+            self,
+            state=LaunchState.ACTIVE,
+            secret_sha256=secret_sha256,
+            host=host,
+            heartbeat_at=now,
+            contract=contract,
         )
 
     def asked_to_drain(self, *, reason: str) -> Launch:
@@ -200,8 +212,8 @@ class Launch:
 
     @property
     def serving(self) -> bool:
-        """Whether it may be given work."""
-        return self.state is LaunchState.ACTIVE and not self.drain
+        """Whether it may be given work: not where its runner is of an earlier release and could not do it."""
+        return self.state is LaunchState.ACTIVE and not self.drain and self.contract >= CONTRACT
 
     @property
     def hands(self) -> int:

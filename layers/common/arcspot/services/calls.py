@@ -18,6 +18,8 @@ from arcspot.settings import Settings
 
 # A heartbeat is written down once in this share of the time after which a runner counts as silent.
 NOTED_SHARE = 0.1
+# How long any URL lives that a runner is given, to read or to write (docs/runner-contract.md).
+URL_SECONDS = 15 * 60
 
 
 @dataclass(frozen=True, slots=True)

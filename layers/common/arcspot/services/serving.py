@@ -30,6 +30,7 @@ from arcspot.services.asking import (
     read,
     shown,
     text,
+    whole,
     word,
     words,
 )
@@ -78,6 +79,7 @@ class Door(Call):
     def hello(self, launch_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Let the instance in. The secret in the answer is the one that counts from here on."""
         host = host_of(request)
+        contract = whole(request, "contract", least=1) if request.get("contract") is not None else 1
         instance = self._proven(launch_id, request)
         instance_id = instance.instance_id
         secret = self.new_secret()
@@ -93,7 +95,11 @@ class Door(Call):
                 # The instance spoke before `launch` wrote its answer: take it over from EC2 itself.
                 row = launching.adopt(self.ports, self.settings, launch_id, instance, self.now)
             greeted = row.greeted(
-                instance_id=instance_id, secret_sha256=_digest(secret), host=host, now=self.now
+                instance_id=instance_id,
+                secret_sha256=_digest(secret),
+                host=host,
+                now=self.now,
+                contract=contract,
             )
             self.ports.store.write(greeted)
             return greeted

@@ -15,10 +15,8 @@ from arcspot.errors import BadRequest
 from arcspot.ports import Objects
 from arcspot.services import checkpoints
 from arcspot.services.asking import attempt_of, shown, sums, text
-from arcspot.services.calls import Call
+from arcspot.services.calls import URL_SECONDS, Call
 from arcspot.services.retry import until_written
-
-UPLOAD_SECONDS = 15 * 60
 
 
 def uploads(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def uploads(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, An
     urls = {}
     for name, (length, sha256) in files.items():
         url, headers = call.ports.objects.presign_put(
-            prefix + name, sha256_hex=sha256, size=length, seconds=UPLOAD_SECONDS, once=purpose != "log"
+            prefix + name, sha256_hex=sha256, size=length, seconds=URL_SECONDS, once=purpose != "log"
         )
         urls[name] = {"url": url, "headers": dict(headers)}
 
