@@ -145,8 +145,9 @@ class SimRunner:
                     self._after(2 * HOUR * rng.random(), act.__name__, act)
 
     def _hello(self, began: float) -> None:
+        signed_at = int(self.room.loop.moment.timestamp())
         proof = {
-            "url": f"sts://123456789012/runner-role/AROARUNNER/{self.machine.instance_id}",
+            "url": f"sts://123456789012/runner-role/AROARUNNER/{self.machine.instance_id}?{signed_at}",
             "headers": {"X-Arcspot-Launch": self.machine.launch_id},
         }
         try:

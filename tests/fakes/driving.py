@@ -52,9 +52,12 @@ class Runner:
         role_id: str = "AROARUNNER",
         session: str | None = None,
         signed_for: str | None = None,
+        signed_ago_s: float | None = None,
     ) -> None:
+        moment = self.stack.world.now.timestamp() - (signed_ago_s or 0)
+        at = "" if signed_ago_s is None else f"?{moment}"
         proof = {
-            "url": f"sts://{account}/{role}/{role_id}/{session or self.instance_id}",
+            "url": f"sts://{account}/{role}/{role_id}/{session or self.instance_id}{at}",
             "headers": {"X-Arcspot-Launch": signed_for or self.launch_id},
         }
         answer = self.ask(

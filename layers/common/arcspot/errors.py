@@ -21,7 +21,7 @@ name, and the runner acts on the name a refused call carries.
     │   ├── NoSlot             every slot of the fleet is taken
     │   ├── FleetPaused        an operator paused the fleet
     │   └── StillServing       a runner called silent was heard after all
-    ├── StoreBusy              the tables do not answer just now; the same call is worth another try
+    ├── StoreBusy              the tables or STS do not answer just now; the same call is worth another try
     ├── StoreRefused           the tables never take this request; no try will help
     ├── KeyRefused             the bucket never takes an object under this key
     ├── LaunchRefused          EC2 (or our own check) will not give an instance
@@ -122,7 +122,7 @@ class StillServing(Conflict):
 
 
 class StoreBusy(ArcspotError):
-    """The tables throttle or give no answer: nobody is known to have been faster."""
+    """The tables, or STS, throttle or give no answer: nobody is known to have been faster."""
 
 
 class StoreRefused(ArcspotError):

@@ -16,6 +16,7 @@ from arcspot.errors import (
     LaunchMisconfigured,
     LaunchRefused,
     NoCapacity,
+    NotYourself,
     RunnerGaveUp,
     WrongState,
 )
@@ -87,7 +88,7 @@ class Launch:
     one. `vcpus` is the most the instance may have; 0 sets no limit. `worked_s` are the seconds of
     its life that jobs have been charged with; `log_uploads` and `log_bytes` count its log's files.
     `task_token` and `token_phase` are on rows of earlier releases; now they are a `Token`.
-    `contract` is the one that its runner keeps to.
+    `contract` is the one that its runner keeps to; `proved_at`, when the proof of its last hello was signed.
     `outlived`: the instance was seen alive when each of its killers should have ended it.
     """
 
@@ -118,6 +119,7 @@ class Launch:
     outlived: bool = False
     log_bytes: int = 0
     contract: int = 1
+    proved_at: datetime | None = None
     armed: bool = False
     gpu_idle_since: datetime | None = None
     gpu_warned: bool = False
@@ -176,9 +178,21 @@ class Launch:
         )
 
     def greeted(
-        self, *, instance_id: str, secret_sha256: str, host: str, now: datetime, contract: int = CONTRACT
+        self,
+        *,
+        instance_id: str,
+        secret_sha256: str,
+        host: str,
+        now: datetime,
+        contract: int = CONTRACT,
+        proved_at: datetime | None = None,
     ) -> Launch:
-        """The instance said hello and proved itself; the latest secret is the one that counts."""
+        """The instance said hello and proved itself; the latest secret is the one that counts.
+
+        A proof counts once: whoever sends one again that was heard is not the instance. Raises NotYourself.
+        """
+        if self.proved_at is not None and proved_at is not None and proved_at <= self.proved_at:
+            raise NotYourself(f"launch {self.launch_id} has heard this proof, or one that was signed later")
         if self.state not in (LaunchState.LAUNCHED, LaunchState.ACTIVE) or self.instance_id != instance_id:
             raise LaunchClosed(f"launch {self.launch_id} is {self.state}; {instance_id} is not its instance")
         return replace(
@@ -188,6 +202,7 @@ class Launch:
             host=host,
             heartbeat_at=now,
             contract=contract,
+            proved_at=proved_at or self.proved_at,
         )
 
     def asked_to_drain(self, *, reason: str) -> Launch:

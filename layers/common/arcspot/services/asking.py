@@ -85,10 +85,15 @@ def _check(value: object, where: str) -> None:
         raise BadRequest(f"{where}: expected JSON, found {type(value).__name__}")
 
 
-def shown(value: object) -> str:
-    """A value in an answer or a log: whatever was sent, it takes a line and no more."""
+def shown(value: object, most: int = 80) -> str:
+    """A value in an answer or a log: whatever was sent, it takes a line and no more.
+
+    `most` characters of it, each as printable ASCII.
+    """
     if isinstance(value, str):
-        return value[:80].encode("ascii", "backslashreplace").decode()
+        return "".join(
+            c if " " <= c <= "~" else c.encode("unicode_escape").decode("ascii") for c in value[:most]
+        )
     return type(value).__name__
 
 
@@ -196,7 +201,10 @@ def proof_of(request: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     headers = proof["headers"]
     if not all(isinstance(value, str) for value in headers.values()):
         raise BadRequest("proof.headers: expected name → text")
-    return text(proof, "url"), {str(name).lower(): value for name, value in headers.items()}
+    lowered = {str(name).lower(): value for name, value in headers.items()}
+    if len(lowered) != len(headers):
+        raise BadRequest("proof.headers: expected each name once, in whatever case")
+    return text(proof, "url"), lowered
 
 
 def summary_of(request: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,10 +9,11 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from arcspot.domain.identity import Caller
+from arcspot.domain.identity import LAUNCH_HEADER, Caller, fresh
 from arcspot.domain.jobs import Job
 from arcspot.domain.launching import MOST_AT_ONCE, Instance, Launch, LaunchState
 from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
@@ -40,6 +41,7 @@ from arcspot.services.finishing import complete, fail, release
 from arcspot.services.retry import until_written
 from arcspot.services.uploading import uploads
 
+STARTED = ("pending", "running")
 SERVING = (LaunchState.ACTIVE, LaunchState.DRAINING)
 FAILING_BYES = {"interrupted": "RunnerInterrupted", "gave_up": "RunnerGaveUp"}
 Verb = Callable[[Call, Launch, Mapping[str, Any]], dict[str, Any]]
@@ -80,7 +82,7 @@ class Door(Call):
         """Let the instance in. The secret in the answer is the one that counts from here on."""
         host = host_of(request)
         contract = whole(request, "contract", least=1) if request.get("contract") is not None else 1
-        instance = self._proven(launch_id, request)
+        instance, signed_at = self._proven(launch_id, request)
         instance_id = instance.instance_id
         secret = self.new_secret()
 
@@ -91,6 +93,8 @@ class Door(Call):
 
         def act() -> Launch:
             row = self.row(launch_id)
+            if row.secret_sha256 == _digest(secret):
+                return row  # a write whose answer was lost
             if row.state is LaunchState.RESERVED:
                 # The instance spoke before `launch` wrote its answer: take it over from EC2 itself.
                 row = launching.adopt(self.ports, self.settings, launch_id, instance, self.now)
@@ -100,6 +104,7 @@ class Door(Call):
                 host=host,
                 now=self.now,
                 contract=contract,
+                proved_at=signed_at,
             )
             self.ports.store.write(greeted)
             return greeted
@@ -117,11 +122,11 @@ class Door(Call):
             "parallel": MOST_AT_ONCE,
         }
 
-    def _proven(self, launch_id: str, request: Mapping[str, Any]) -> Instance:
-        """The instance that STS, EC2 and the request agree on. Raises NotYourself."""
+    def _proven(self, launch_id: str, request: Mapping[str, Any]) -> tuple[Instance, datetime | None]:
+        """The instance that STS, EC2 and the request agree on, and when it signed. Raises NotYourself."""
         claimed = identifier(request, "instance_id")
         url, headers = proof_of(request)
-        if headers.get("x-arcspot-launch") != launch_id:
+        if headers.get(LAUNCH_HEADER) != launch_id:
             raise NotYourself("the proof was not signed for this launch")
         try:
             caller = self.ports.identity.caller(url, headers)
@@ -134,11 +139,16 @@ class Door(Call):
             session=claimed,
         )
         if caller != expected:
-            raise NotYourself(f"STS knows the caller as {caller}, not as {expected}")
+            raise NotYourself(f"STS knows the caller as {shown(str(caller), 300)}, not as {claimed}")
+        if caller.signed_at is not None and not fresh(caller.signed_at, self.now):
+            raise NotYourself(f"the proof was signed at {caller.signed_at:%Y-%m-%d %H:%M:%S}, not just now")
         instance = self.ports.compute.instance(claimed)
         if instance is None or instance.launch_id != launch_id:
             raise NotYourself(f"EC2 does not show {claimed} as the instance of launch {launch_id}")
-        return instance
+        if instance.state not in STARTED:
+            # Its credentials outlive it by hours, wherever they are.
+            raise NotYourself(f"EC2 shows {claimed} as {instance.state}: it begins no work any more")
+        return instance, caller.signed_at
 
     def _authorised(self, launch_id: str, secret: str) -> Launch:
         row = self.row(launch_id)
