@@ -437,6 +437,8 @@ class SimRunner:
             raise Unreachable(f"the answer to {verb} was lost")
         if not answer["ok"]:
             self.sick()
+            if answer["error"] == "TooManyRequests":
+                raise Unreachable(answer["message"])
             raise Refused(answer["error"], answer["message"])
         result: dict[str, Any] = answer["result"]
         return result

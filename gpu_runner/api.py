@@ -2,7 +2,8 @@
 
 A call that fails in transport, is throttled or answers with a function error is tried
 again with full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/)
-for at most a minute: every verb may be repeated without harm. A refusal is never retried.
+for at most a minute, one that is asked to wait for ten: every verb may be repeated without harm. Any
+other refusal is never retried.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0
 HURRIED_PATIENCE_S = 10.0
+WAITING_PATIENCE_S = 600.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 
@@ -51,6 +53,10 @@ class ApiSilent(errors.ArcspotError):
 
 class CallFailed(errors.ArcspotError):
     """One call got no answer from our function: worth another try."""
+
+
+class AskedToWait(CallFailed):
+    """The door has more calls than it looks at. It is well, and lost nothing: there is time."""
 
 
 class Invoke(Protocol):
@@ -147,10 +153,15 @@ class RunnerApi:
                 return read_answer(self.invoke(json.dumps(request, allow_nan=False).encode()))
             except CallFailed as failure:
                 pause = self.rng.uniform(0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**tries))
-                if self.now() - began + pause >= self.patience_s:
+                if self.now() - began + pause >= self._patience(failure):
                     raise ApiSilent(f"{verb} got no answer in {tries} tries: {failure}") from failure
                 log.warning("%s failed (%s), again in %.1f s", verb, failure, pause)
                 self.sleep(pause)
+
+    def _patience(self, failure: CallFailed) -> float:
+        """How long a call is tried. What only has to wait ends no job, unless the machine is about to go."""
+        hurried = self.patience_s <= HURRIED_PATIENCE_S
+        return WAITING_PATIENCE_S if isinstance(failure, AskedToWait) and not hurried else self.patience_s
 
 
 def read_answer(body: bytes) -> Json:
@@ -166,6 +177,8 @@ def read_answer(body: bytes) -> Json:
     except (ValueError, KeyError, TypeError) as fault:
         raise CallFailed(f"the answer has not the documented shape: {body!r:.200}") from fault
     refusal = REFUSALS.get(name)
+    if name == errors.TooManyRequests.__name__:
+        raise AskedToWait(f"{name}: {message}")
     if refusal is None:
         raise CallFailed(f"{name}: {message}")
     raise refusal(message)

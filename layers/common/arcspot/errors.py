@@ -35,6 +35,7 @@ name, and the runner acts on the name a refused call carries.
     │   ├── NotYourself        the caller could not prove to be that instance
     │   ├── LaunchClosed       the launch is over; shut down
     │   ├── LeaseLost          the lease's fence is stale or the job was cancelled
+    │   ├── TooManyRequests    more calls than the door looks at; the same call is worth another try, later
     │   └── BadRequest         the request does not have the documented shape
     ├── RunnerInterrupted      a spot notice ended the runner's service
     ├── RunnerGaveUp           the runner failed three jobs in a row and left
@@ -187,6 +188,10 @@ class LaunchClosed(RunnerRefused):
 
 class LeaseLost(RunnerRefused):
     """The lease ran out, its fence is stale, or the job was cancelled."""
+
+
+class TooManyRequests(RunnerRefused):
+    """More calls came than the door looks at: nothing was read and nothing is lost; later it answers."""
 
 
 class BadRequest(RunnerRefused):

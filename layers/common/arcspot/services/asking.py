@@ -25,6 +25,8 @@ MAX_FILES = 16
 MAX_SUMMARY_BYTES = 4096
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_HOST_CHARS = 1000
+# Of what is said of a request, in an answer and in the log.
+MOST_WORDS = 500
 
 MAX_DEPTH = 12
 MAX_VALUES = 5_000

@@ -19,6 +19,7 @@ from arcspot.domain.launching import MOST_AT_ONCE, Instance, Launch, LaunchState
 from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
 from arcspot.ports import Event, Record
 from arcspot.services import launching, retiring
+from arcspot.services.admitting import Admission
 from arcspot.services.afterwards import recorded, said, tried
 from arcspot.services.asking import (
     attempt_of,
@@ -49,29 +50,34 @@ Verb = Callable[[Call, Launch, Mapping[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Door(Call):
-    """One call's context, and the way in."""
+    """One call's context, and the way in. Without an `admission` nothing is counted."""
+
+    admission: Admission | None = None
 
     def handle(self, event: object) -> dict[str, Any]:
         """Answer one request, whatever it is. Raises a RunnerRefused subclass."""
-        request = read(event)
-        verb = text(request, "verb")
+        try:
+            verb, launch_id, secret, request = _asked(event)
+        except BadRequest:
+            self._admit("", "", "")  # what makes no sense is a stranger's call, and a line in the log
+            raise
+        self._admit(verb, launch_id, secret)
         if verb == "ping":
             return self.ping()
-        verbs: Mapping[str, Verb] = {
-            "claim": claim,
-            "heartbeat": heartbeat,
-            "uploads": uploads,
-            "complete": complete,
-            "fail": fail,
-            "release": release,
-            "bye": bye,
-        }
-        if verb not in verbs and verb != "hello":
-            raise BadRequest(f"verb: expected one of hello, {', '.join(verbs)}, found {shown(verb)}")
-        launch_id = identifier(request, "launch_id")
         if verb == "hello":
             return self.hello(launch_id, request)
-        return verbs[verb](self, self._authorised(launch_id, text(request, "secret")), request)
+        return VERBS[verb](self, self._authorised(launch_id, secret), request)
+
+    def _admit(self, verb: str, launch_id: str, secret: str) -> None:
+        """Count the call, before anything is read for it. Raises TooManyRequests."""
+        if self.admission is None:
+            return
+        if verb == "hello":
+            self.admission.hello(self.now)
+        elif secret:
+            self.admission.launch(launch_id, secret, self.now)
+        else:
+            self.admission.stranger(self.now)
 
     def ping(self) -> dict[str, Any]:
         """Whether the door can do what every call needs: read a table. The watchdog asks, no runner does."""
@@ -154,6 +160,8 @@ class Door(Call):
         row = self.row(launch_id)
         if not row.secret_sha256 or not hmac.compare_digest(row.secret_sha256, _digest(secret)):
             raise NotYourself(f"wrong secret for launch {launch_id}")
+        if self.admission:
+            self.admission.proved(launch_id, secret, self.now)
         if row.state not in SERVING:
             raise LaunchClosed(f"launch {launch_id} is {row.state}")
         return row
@@ -238,6 +246,29 @@ def bye(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
     if why != "idle":
         tried("kicking scale", lambda: call.ports.kick("scale"))
     return {}
+
+
+VERBS: Mapping[str, Verb] = {
+    "claim": claim,
+    "heartbeat": heartbeat,
+    "uploads": uploads,
+    "complete": complete,
+    "fail": fail,
+    "release": release,
+    "bye": bye,
+}
+
+
+def _asked(event: object) -> tuple[str, str, str, Mapping[str, Any]]:
+    """Verb, launch and secret of a request, "" for what its verb does without. Raises BadRequest."""
+    request = read(event)
+    verb = text(request, "verb")
+    if verb == "ping":
+        return verb, "", "", request
+    if verb not in VERBS and verb != "hello":
+        raise BadRequest(f"verb: expected one of hello, {', '.join(VERBS)}, found {shown(verb)}")
+    launch_id = identifier(request, "launch_id")
+    return verb, launch_id, "" if verb == "hello" else text(request, "secret"), request
 
 
 def _digest(secret: str) -> str:
