@@ -143,6 +143,11 @@ class Job:
         """Whether spot has had its chance with this job."""
         return self.interruptions >= OFTEN_INTERRUPTED
 
+    @property
+    def uploads(self) -> tuple[int, int]:
+        """For how many files and bytes URLs were asked under its lease."""
+        return (self.lease.uploads, self.lease.upload_bytes) if self.lease else (0, 0)
+
     def due(self, now: datetime) -> bool:
         """Whether the job may be claimed now."""
         waits = self.ready_at is not None and self.ready_at > now + NEARLY

@@ -110,7 +110,7 @@ class _Result:
             summary=self._summary,
             cost=self._call.cost(row, self.seconds),
         )
-        return done, row.returned(job.job_id, self.seconds)
+        return done, row.returned(job.job_id, self.seconds, job.uploads)
 
 
 def _look_back(call: Call, seconds: float) -> None:
@@ -140,7 +140,7 @@ def fail(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
             reason=reason,
             cost=call.cost(known, seconds),
         )
-        call.ports.store.write(failed, known.returned(job_id, seconds))
+        call.ports.store.write(failed, known.returned(job_id, seconds, job.uploads))
         return failed
 
     job = until_written(act, call.ports.pause)
@@ -191,7 +191,7 @@ def _released(
         checkpoint=checkpoint,
         cost=call.cost(row, seconds),
     )
-    call.ports.store.write(released, row.returned(job_id, seconds))
+    call.ports.store.write(released, row.returned(job_id, seconds, job.uploads))
 
 
 def _observe(call: Call, seconds: float) -> None:
