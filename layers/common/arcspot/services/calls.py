@@ -43,10 +43,12 @@ class Call:
         return row
 
     def rows(self, known: Launch) -> Iterator[Launch]:
-        """The launch as it was read, then, for whoever lost a race on it, as it is each time."""
-        yield known
-        while True:
-            yield self.row(known.launch_id)
+        """The launch as it was read, then, for whoever lost a race on it, as it is each time.
+
+        No generator: one ends with the first error that it raises, and a table may be busy for a moment.
+        """
+        first = [known]
+        return iter(lambda: first.pop() if first else self.row(known.launch_id), None)
 
     def job(self, job_id: str) -> Job:
         """The job as it is now. Raises LeaseLost where there is none."""

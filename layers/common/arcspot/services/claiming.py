@@ -163,8 +163,8 @@ def untold(call: Call, row: Launch, held: frozenset[str] | None) -> list[dict[st
 
 def handed_to_nobody(call: Call, job: Job, why: Exception) -> None:
     """Say that a job's task could not be read, and end the job if nobody ever will."""
-    said(f"reading the task of job {job.job_id}", why)
     if not isinstance(why, handing.UNUSABLE):
+        said(f"reading the task of job {job.job_id}", why)
         return
     ended = job.unusable(now=call.now, why=f"{type(why).__name__}: {why}")
     # Somebody else may be at it: whoever claims it next finds the same.
