@@ -229,7 +229,7 @@ def test_without_a_budget_nothing_of_it_is_made_and_nobody_refers_to_it(here: De
 
 def test_calls_of_runner_api_are_bounded_where_the_account_has_room() -> None:
     """A new account has ten concurrent executions, of which Lambda lets nobody reserve any."""
-    (door,) = [r for r in RESOURCES.values() if r["Properties"].get("FunctionName") == DOOR]
+    (door,) = [r for r in RESOURCES.values() if r.get("Properties", {}).get("FunctionName") == DOOR]
     wanted = door["Properties"]["ReservedConcurrentExecutions"]
     assert Deployment().value(wanted) is NO_VALUE
     assert Deployment(parameters={"RunnerApiConcurrency": "40"}).value(wanted) == "40"
