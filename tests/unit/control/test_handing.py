@@ -144,7 +144,7 @@ def spoilt(stack: Stack, fault: str) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        "gone", "archived", "another task", "another version", "shorter", "elsewhere", "nowhere", "no place",
+        "gone", "another task", "another version", "shorter", "elsewhere", "nowhere", "no place",
     ],
 )  # fmt: skip
 def test_a_task_that_nobody_can_read_ends_its_job_once_and_no_other(fault: str) -> None:
@@ -162,6 +162,33 @@ def test_a_task_that_nobody_can_read_ends_its_job_once_and_no_other(fault: str) 
     assert [event.kind for event in stack.world.store.events if event.subject == f"job#{job.job_id}"] == [
         "unreadable"
     ]
+
+
+def test_a_file_that_is_not_given_out_for_a_while_does_not_end_every_job_of_it() -> None:
+    """A policy or a key that is wrong for some minutes: three tries, with pauses, then it is said."""
+    stack = Stack()
+    stack.drop("tasks/b/all.json", {"one": ONE, "two": TWO})
+    runner = stack.boot(stack.scale()[0])
+    spoilt(stack, "archived")
+    for pause_s in (5 * 60, 15 * 60):
+        assert runner.claim(8) == []
+        waits = [(job.state, job.due(stack.world.now), job.unread) for job in jobs_of(stack)]
+        assert waits == [(JobState.READY, False, False)] * 2
+        assert stack.world.store.ready_count(9, stack.world.now) == 0, "no instance is started for it"
+        stack.world.wait(pause_s)
+    stack.world.objects.unreadable.clear()
+    (lease,) = runner.claim(1)
+    stack.world.objects.unreadable.add("tasks/b/all.json")
+    assert runner.claim(8) == []
+    assert {job.state for job in jobs_of(stack) if job.job_id != lease["job_id"]} == {JobState.DEAD}
+
+
+def test_a_lease_tells_nothing_of_the_submission() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", ONE, run="nightly-secret-name")
+    (lease,) = stack.boot(stack.scale()[0]).claim()
+    assert set(lease["config"]) == {"seed", "budget_s", "model"}
+    assert "nightly-secret-name" not in json.dumps(lease)
 
 
 def test_a_task_that_nobody_could_read_is_mended_by_dropping_it_again() -> None:

@@ -19,6 +19,8 @@ MAX_STALLS = 3
 CALM_INTERRUPTIONS = 3
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
+# Until a task that S3 does not give out is asked for again; the second time three times as long.
+UNREAD_PAUSE = timedelta(minutes=5)
 # Words of a runner for a job that waits in its hands; what it says beyond them is work.
 NOT_BEGUN = ("", "claimed", "waiting", "waits")
 OVERRUN_GRACE_S = 300.0
@@ -258,15 +260,19 @@ class Job:
             base, state=JobState.READY, ready_at=now, reason=f"failed, will be tried again: {reason}"
         )
 
-    def unusable(self, *, now: datetime, why: str) -> Job:
-        """End a job whose task nobody can be given, before anybody works on it.
+    def unusable(self, *, now: datetime, why: str, for_good: bool) -> Job:
+        """A job whose task nobody can be given: it ends before anybody works on it.
 
-        Raises WrongState unless it is READY.
+        Not at once unless it is so `for_good`: a right that is missing for some minutes must not end every
+        job that waits. Raises WrongState unless it is READY.
         """
         if self.state is not JobState.READY:
             raise WrongState(f"job {self.job_id} is {self.state}, not READY")
         reason = f"its task cannot be read: {why}"[:MAX_REASON_CHARS]
-        return replace(self, state=JobState.DEAD, ready_at=None, reason=reason, updated_at=now)
+        base = replace(self, failures=self.failures + (not for_good), reason=reason, updated_at=now)
+        if for_good or base.failures > MAX_FAILURES:
+            return replace(base, state=JobState.DEAD, ready_at=None)
+        return replace(base, ready_at=now + UNREAD_PAUSE * 3**self.failures)
 
     def released(
         self,

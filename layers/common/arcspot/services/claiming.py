@@ -15,13 +15,15 @@ from typing import Any
 from arcspot.domain.jobs import Job
 from arcspot.domain.launching import MOST_AT_ONCE, Launch
 from arcspot.domain.preferring import preferred
-from arcspot.errors import Conflict, Overlapped, StoreBusy
+from arcspot.errors import Conflict, ObjectUnreadable, Overlapped, StoreBusy
 from arcspot.ports import Event
 from arcspot.services import checkpoints, handing
 from arcspot.services.afterwards import recorded, said, tried
 from arcspot.services.asking import held_of, whole
 from arcspot.services.calls import URL_SECONDS, Call
 
+# Of a job's configuration what a solver needs; the rest says what a submission is called.
+SOLVERS_OWN = ("seed", "budget_s", "model")
 # More than wanted are read: some are claimed by others meanwhile.
 SPARE = 3
 # How often a launch tries to write what it chose, each time without the jobs that others were faster with.
@@ -166,9 +168,11 @@ def handed_to_nobody(call: Call, job: Job, why: Exception) -> None:
     if not isinstance(why, handing.UNUSABLE):
         said(f"reading the task of job {job.job_id}", why)
         return
-    ended = job.unusable(now=call.now, why=f"{type(why).__name__}: {why}")
+    for_good = not isinstance(why, ObjectUnreadable)
+    ended = job.unusable(now=call.now, why=f"{type(why).__name__}: {why}", for_good=for_good)
     # Somebody else may be at it: whoever claims it next finds the same.
-    if tried(f"ending job {job.job_id}", lambda: call.ports.store.write(ended)):
+    written = tried(f"ending job {job.job_id}", lambda: call.ports.store.write(ended))
+    if written and ended.state.terminal:
         recorded(call.ports, Event(f"job#{job.job_id}", call.now, "unreadable", ended.reason))
 
 
@@ -180,7 +184,7 @@ def lease(call: Call, job: Job, task: str) -> dict[str, Any]:
         "task_id": job.task_id,
         "fence": job.fence,
         "expires_in_s": max(0.0, (job.lease.expires_at - call.now).total_seconds()),
-        "config": dict(job.config),
+        "config": {name: job.config[name] for name in SOLVERS_OWN if name in job.config},
         "task": task,
         **checkpoints.offered(call.ports.objects, job, seconds=URL_SECONDS),
         "budget_s": float(job.config.get("budget_s", call.settings.task_budget_s)),

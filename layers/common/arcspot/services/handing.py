@@ -16,7 +16,7 @@ from arcspot.errors import ObjectUnreadable, RecordMissing, TaskFileRefused
 from arcspot.ports import Fetched, Objects, Part
 
 UNUSABLE = (RecordMissing, ObjectUnreadable, TaskFileRefused)
-"""What stays so until somebody acts; anything else is worth another try."""
+"""What no further try mends: RecordMissing and TaskFileRefused ever, ObjectUnreadable until somebody acts."""
 TOGETHER_BYTES = 4 * 1024 * 1024
 """So many are in memory at once, or one task: the function has 256 MB, and an earlier release's job is read
 from its whole file."""
