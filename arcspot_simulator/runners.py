@@ -29,6 +29,8 @@ GREED = 3
 BELIEVE_WITHIN_S = 45.0
 PATIENCE_S = 180.0
 RETRY_S = 5.0
+# Until then a runner may be of a release whose contract is the one before.
+UPDATED_S = 3 * HOUR
 # An answer that takes longer is a fault of the world, not of the runner.
 PROMPT_S = 15.0
 FAILURES_IN_A_ROW = 3
@@ -113,6 +115,7 @@ class SimRunner:
     slots: int = 1
     greedy: bool = False
     asks_for_next: bool = False
+    contract: int = CONTRACT
     asking: list[float] = field(default_factory=list)
 
     # Boot ------------------------------------------------------------------------------------------------
@@ -122,6 +125,9 @@ class SimRunner:
         nature = Random(f"runner of {self.machine.launch_id}")
         self.greedy = nature.random() < weather.greedy
         self.asks_for_next = nature.random() < 1 - weather.earlier_runners
+        # The stack was updated in its first hours: what ran before is of the last release.
+        earlier = nature.random() < weather.earlier_runners and self.room.loop.now < UPDATED_S
+        self.contract = CONTRACT - earlier
         self.machine.on_end = self._dies
         self.machine.on_notice = self._notice
         if self.room.sky.strikes(weather.boot_dies):
@@ -152,7 +158,11 @@ class SimRunner:
         }
         try:
             answer = self.ask(
-                "hello", instance_id=self.machine.instance_id, proof=proof, host={}, contract=CONTRACT
+                "hello",
+                instance_id=self.machine.instance_id,
+                proof=proof,
+                host={},
+                **({"contract": self.contract} if self.contract > 1 else {}),
             )
         except Refused:
             if self.room.loop.now - began > BELIEVE_WITHIN_S:
