@@ -150,6 +150,18 @@ def test_nobody_can_use_up_the_calls_of_a_launch_without_its_secret() -> None:
     assert victim.claim()
 
 
+def test_saying_hello_again_gives_a_launch_no_more_calls() -> None:
+    stack = Guarded()
+    runner = stack.one_running()
+    for _ in range(int(admitting.HELLOS.burst) - 1):
+        runner.hello()
+        request = {"verb": "claim", "launch_id": runner.launch_id, "secret": runner.secret, "want": 1}
+        flood(stack, request, 100)
+    served = 300 - flood(stack, request, 300)
+    assert served == 0
+    assert len(stack.admission._launches) == 1
+
+
 def test_different_launch_ids_and_secrets_do_not_fill_the_memory() -> None:
     stack = Guarded()
     stack.one_running()

@@ -35,7 +35,9 @@ class Admission:
     refused: int = 0
     _told_at: datetime | None = None
     _shared: dict[str, Bucket] = field(default_factory=dict)
-    _launches: OrderedDict[bytes, Bucket] = field(default_factory=OrderedDict)
+    _launches: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
+    _secrets: dict[str, bytes] = field(default_factory=dict)
+    """Launch → a digest of the secret that was right last."""
 
     def stranger(self, now: datetime) -> None:
         """A call of whoever has not proved anything here. Raises TooManyRequests."""
@@ -47,20 +49,22 @@ class Admission:
 
     def launch(self, launch_id: str, secret: str, now: datetime) -> None:
         """A call with a launch's secret, right or wrong. Raises TooManyRequests."""
-        key = _key(launch_id, secret)
-        bucket = self._launches.get(key)
-        if bucket is None:
-            self.stranger(now)
+        if self._secrets.get(launch_id) == _digest(secret):
+            self._launches[launch_id] = self._taken(self._launches[launch_id], now)
         else:
-            self._launches[key] = self._taken(bucket, now)
+            self.stranger(now)
 
     def proved(self, launch_id: str, secret: str, now: datetime) -> None:
-        """The secret is right: from now on its calls are counted by themselves."""
-        key = _key(launch_id, secret)
-        self._launches.setdefault(key, Bucket.full(LAUNCH, now))
-        self._launches.move_to_end(key)
+        """The secret is right: from now on its calls are counted by themselves.
+
+        A launch has one bucket, however often it says hello for a new secret.
+        """
+        self._secrets[launch_id] = _digest(secret)
+        self._launches.setdefault(launch_id, Bucket.full(LAUNCH, now))
+        self._launches.move_to_end(launch_id)
         while len(self._launches) > MOST_LAUNCHES:
-            self._launches.popitem(last=False)
+            forgotten, _ = self._launches.popitem(last=False)
+            del self._secrets[forgotten]
 
     def to_tell(self, now: datetime) -> int:
         """How many were refused since that was told last; 0 while it was told just now."""
@@ -81,5 +85,5 @@ class Admission:
         return taken
 
 
-def _key(launch_id: str, secret: str) -> bytes:
-    return hashlib.sha256(f"{launch_id}\0{secret}".encode()).digest()[:16]
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
