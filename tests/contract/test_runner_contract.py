@@ -88,7 +88,7 @@ def test_every_url_is_made_with_the_one_constant() -> None:
 
 
 def test_the_page_names_every_verb_and_every_refusal() -> None:
-    for verb in (*serving.VERBS, "hello"):
+    for verb in (*serving.verbs(), "hello"):
         assert f"| `{verb}` |" in TEXT
     for refusal in RunnerRefused.__subclasses__():
         assert f"`{refusal.__name__}`" in TEXT

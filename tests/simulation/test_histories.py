@@ -33,7 +33,7 @@ def test_these_histories_are_no_walk_in_the_park() -> None:
     """What is claimed to be survived really happens: else their outcome says nothing."""
     seen: set[str] = set()
     endings: set[str] = set()
-    for seed in (*range(45), 63):
+    for seed in (*range(45), 48):
         history = History(seed)
         seen |= set(history.sky.faults())
         history.live()
@@ -53,8 +53,8 @@ def test_these_histories_are_no_walk_in_the_park() -> None:
 
 
 SEEN_AT = {
-    "margin": 11, "boot-fence": 18, "drain-condition": 0, "hold-unknown": 0, "per-item-try": 265,
-    "result-fence": 4, "reserve-transaction": 0, "orphan-two-rounds": 0, "zone-facts": 24, "new-codes": 8,
+    "margin": 30, "boot-fence": 18, "drain-condition": 0, "hold-unknown": 0, "per-item-try": 54,
+    "result-fence": 26, "reserve-transaction": 6, "orphan-two-rounds": 27, "zone-facts": 24, "new-codes": 7,
     "same-token": 5, "unlisted-proof": 47, "second-call": 63, "end-of-waiting": 63, "late-zone": 0,
     "forgotten-instance": 3, "vcpus-by-type": 143, "wake": 0, "heartbeat-below-timeout": 2,
     "pinned-version": 0, "per-batch-try": 7, "lease-count": 7,

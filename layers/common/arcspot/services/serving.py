@@ -66,7 +66,7 @@ class Door(Call):
             return self.ping()
         if verb == "hello":
             return self.hello(launch_id, request)
-        return VERBS[verb](self, self._authorised(launch_id, secret), request)
+        return verbs()[verb](self, self._authorised(launch_id, secret), request)
 
     def _admit(self, verb: str, launch_id: str, secret: str) -> None:
         """Count the call, before anything is read for it. Raises TooManyRequests."""
@@ -248,15 +248,17 @@ def bye(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-VERBS: Mapping[str, Verb] = {
-    "claim": claim,
-    "heartbeat": heartbeat,
-    "uploads": uploads,
-    "complete": complete,
-    "fail": fail,
-    "release": release,
-    "bye": bye,
-}
+def verbs() -> Mapping[str, Verb]:
+    """What a launch may ask with its secret."""
+    return {
+        "claim": claim,
+        "heartbeat": heartbeat,
+        "uploads": uploads,
+        "complete": complete,
+        "fail": fail,
+        "release": release,
+        "bye": bye,
+    }
 
 
 def _asked(event: object) -> tuple[str, str, str, Mapping[str, Any]]:
@@ -265,8 +267,8 @@ def _asked(event: object) -> tuple[str, str, str, Mapping[str, Any]]:
     verb = text(request, "verb")
     if verb == "ping":
         return verb, "", "", request
-    if verb not in VERBS and verb != "hello":
-        raise BadRequest(f"verb: expected one of hello, {', '.join(VERBS)}, found {shown(verb)}")
+    if verb not in verbs() and verb != "hello":
+        raise BadRequest(f"verb: expected one of hello, {', '.join(verbs())}, found {shown(verb)}")
     launch_id = identifier(request, "launch_id")
     return verb, launch_id, "" if verb == "hello" else text(request, "secret"), request
 
