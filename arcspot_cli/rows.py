@@ -38,10 +38,10 @@ class Slimming:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
+    def jobs(self, job_ids: Sequence[str], *, fresh: bool = True) -> dict[str, Job]:
         found: dict[str, Job] = {}
         for start in range(0, len(job_ids), EACH):
-            some = self._store.jobs(job_ids[start : start + EACH])
+            some = self._store.jobs(job_ids[start : start + EACH], fresh=fresh)
             found |= {job_id: slim(job) for job_id, job in some.items()}
         return found
 

@@ -152,6 +152,9 @@ def resolve(choice: Choice, env: Mapping[str, str] = os.environ) -> Target:
         raise CommandFailed(f"{TARGET_VARIABLE}: expected local or aws, found {where!r}")
     endpoint = choice.endpoint_url or (env.get("AWS_ENDPOINT_URL") if where != "aws" else None)
     if endpoint and where != "local":
+        local = _local_target(choice, endpoint)
+        if local is not None:
+            return local
         return Target(choice.stack or _local_name(choice), choice.region, endpoint, choice.profile, endpoint)
     if where != "aws":
         local = _local_target(choice)
@@ -181,15 +184,17 @@ def _local_name(choice: Choice) -> str:
     return running.stack_name if running else DEFAULT_STACK
 
 
-def _local_target(choice: Choice) -> Target | None:
+def _local_target(choice: Choice, endpoint: str | None = None) -> Target | None:
+    """The running local stack of this folder, if there is one, and if `endpoint` is its."""
     from arcspot_cli.local.stack import load
 
     running = load(choice.project_dir)
-    if running is None:
+    if running is None or (endpoint or running.endpoint_url).rstrip("/") != running.endpoint_url:
         return None
-    # Dummy keys, so that no command meant for the laptop can ever reach a real account.
+    # The stack's own key, so that no command meant for the laptop can ever reach a real account.
     os.environ.update(running.environment())
-    os.environ.pop("AWS_PROFILE", None)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        os.environ.pop(name, None)
     return Target(
         choice.stack or running.stack_name,
         running.region,

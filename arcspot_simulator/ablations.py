@@ -154,8 +154,8 @@ def _orphan_two_rounds() -> Patches:
     """An instance without a launch is ended at first sight."""
     remembered = watching._remembered
 
-    def at_once(ports: Ports, launches: Any, instances: Any, now: datetime) -> Any:
-        _, ill = remembered(ports, launches, instances, now)
+    def at_once(ports: Ports, settings: Settings, launches: Any, instances: Any, now: datetime) -> Any:
+        _, ill = remembered(ports, settings, launches, instances, now)
         by_launch = {launch.launch_id: launch for launch in launches}
         return {i.instance_id: now for i in instances if reaping.orphan(i, by_launch)}, ill
 

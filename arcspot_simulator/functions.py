@@ -184,7 +184,8 @@ class Functions:
                 result = real(*args, **kwargs)
             if self.meter is not None:
                 took = seconds(name, args, result)
-                self.meter.called(current.function, name, args, result, seconds=took)
+                fresh = kwargs.get("fresh", True)
+                self.meter.called(current.function, name, args, result, seconds=took, fresh=fresh)
             self._takes(current, name, args, result)
             self._holds(current, name, result)
             return self._listed(current, name, args, result) if name in LISTINGS else result

@@ -17,7 +17,7 @@ BATCH_WRITE = 25
 PAGE_ROWS = 8_000
 PAGE_KEYS = 1_000
 # Partitions that the READY jobs of all lanes are in: the index `queue`, and `due` of an earlier release.
-QUEUES = 15
+QUEUES = 9
 
 CALL_S = 0.01
 GET_S, PUT_S, TRANSACTION_S, PAGE_S = 0.005, 0.006, 0.012, 0.01

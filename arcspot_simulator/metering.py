@@ -43,10 +43,17 @@ MANY = {"jobs", "receipts"}
 THROUGH_KEYS = {"jobs_of_batch": 1, "open_launches": 1, "receipts_of_batch": 1, "batches_due": 2}
 LISTED = {"keys", "listing"}
 KEYS_ALONE = {"batch_count", "job_ids_of_batch"}
-KEY_BYTES = 200
+# 81 of a job in the index `queue`, whose id has 24 digits; more where names are longer.
+KEY_BYTES = 100
+# Keys that a query of the ready jobs reads: as many as the adapter draws from (arcspot/aws/dynamo.py).
+WINDOW_ROWS = 75
 # Each lane's partitions are asked one by one, then what an earlier release left.
-EACH_LANE = len(queues(LANES[0]))
-ALL_QUEUES = EACH_LANE * len(LANES) + len(earlier_queues())
+ALL_QUEUES = sum(len(queues(lane)) for lane in LANES) + len(earlier_queues())
+
+
+def _looked_into(lane: int) -> int:
+    """How many partitions are asked until one of this lane has enough."""
+    return sum(len(queues(each)) for each in LANES if each < lane) + 1
 
 
 # As template.yaml has those that anything is written to (tests/unit/bench/test_bill.py).
@@ -100,6 +107,10 @@ class Meter:
         if self.shape.platform_lines:
             self.units["CloudWatch logs taken in, bytes"] += PLATFORM_BYTES
 
+    def last_call(self, function: str) -> float:
+        """When it was invoked last, in seconds of the history."""
+        return self._called_at.get(function, -math.inf)
+
     def logged(self, message: str, fields: Mapping[str, Any]) -> None:
         """A line of a handler's logger."""
         said = json.dumps({"message": message, **fields}, default=str)
@@ -114,24 +125,36 @@ class Meter:
         share = min(1.0, memory / WHOLE_CPU_GB)
         self.gb_seconds += memory * (seconds + cpu_s / share)
 
-    def called(self, function: str, name: str, args: tuple[Any, ...], result: Any, *, seconds: float) -> None:
-        """One call of one port by one function, and how long it took."""
+    def called(
+        self,
+        function: str,
+        name: str,
+        args: tuple[Any, ...],
+        result: Any,
+        *,
+        seconds: float,
+        fresh: bool = True,
+    ) -> None:
+        """One call of one port by one function, and how long it took.
+
+        Reads that need not be `fresh` cost half.
+        """
         self._works(function, seconds, cpu_s=CALL_CPU_S)
         port, _, verb = name.partition(".")
         if port == "store":
-            self._table(verb, args, result)
+            self._table(verb, args, result, fresh=fresh)
         elif port == "objects":
             self._bucket(verb, args, result)
         elif port == "mail":
             self.units["SNS mails"] += 1
 
     # DynamoDB --------------------------------------------------------------------------------------------
-    def _table(self, verb: str, args: tuple[Any, ...], result: Any) -> None:
+    def _table(self, verb: str, args: tuple[Any, ...], result: Any, *, fresh: bool) -> None:
         if verb == "write":
             for record in args:
                 self._put(record, transaction=len(args) > 1)
         elif verb == "add":
-            self._read(args[0])
+            self._read(args[0], consistent=False)
             for job in args[0]:
                 if ("jobs", job.job_id) not in self._rows:
                     self._put(job)
@@ -144,11 +167,11 @@ class Meter:
                 self._write(capacity.write_units(None, {"pk": {"S": "x" * (length + 110)}}, ()))
                 self.kept["events", f"{event.subject}{event.at}{len(self.kept)}"] = length + 110
         elif verb in ONE:
-            self._read([result] if result is not None else [])
+            self._read([result] if result is not None else [], consistent=fresh)
             self.units["DynamoDB read units"] += result is None
         elif verb in MANY:
-            self._read(list(result.values()))
-            self.units["DynamoDB read units"] += len(args[0]) - len(result)
+            self._read(list(result.values()), consistent=fresh)
+            self.units["DynamoDB read units"] += (len(args[0]) - len(result)) * (1 if fresh else 0.5)  # type: ignore[assignment]
         elif verb in THROUGH_KEYS:
             found = list(result)
             self._query(len(found), queries=THROUGH_KEYS[verb])
@@ -156,12 +179,12 @@ class Meter:
         elif verb in KEYS_ALONE:
             self._query(int(result) if isinstance(result, int) else len(list(result)))
         elif verb == "ready_jobs":
-            looked = EACH_LANE * (result[-1].lane + 1) if len(result) >= args[0] else ALL_QUEUES
-            self._query(len(result), queries=looked)
-            self._read(result)
+            enough = len(result) >= args[0]
+            self._query(WINDOW_ROWS, queries=_looked_into(result[-1].lane) if enough else ALL_QUEUES)
+            self._read(result, consistent=False)
         elif verb == "ready_count":
             # Most jobs are in the middle lane.
-            self._query(int(result), queries=2 * EACH_LANE if result >= args[0] else ALL_QUEUES)
+            self._query(int(result), queries=_looked_into(1) if result >= args[0] else ALL_QUEUES)
         else:
             raise KeyError(f"store.{verb} has no price yet: say in {__name__} what it reads or writes")
 
@@ -182,9 +205,10 @@ class Meter:
     def _write(self, units: int) -> None:
         self.units["DynamoDB write units"] += units
 
-    def _read(self, records: Iterable[Record]) -> None:
+    def _read(self, records: Iterable[Record], *, consistent: bool = True) -> None:
         lengths = [self._length(record) for record in records]
-        self.units["DynamoDB read units"] += capacity.read_units(lengths)
+        units = capacity.read_units(lengths)
+        self.units["DynamoDB read units"] += units if consistent else units / 2  # type: ignore[assignment]
 
     def _length(self, record: Record) -> int:
         known = self._rows.get((table_of(record, TABLES), key_of(record)))

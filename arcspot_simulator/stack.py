@@ -55,7 +55,7 @@ def settings(**changes: Any) -> Settings:
         account_id="123456789012", runner_role="runner-role", runner_role_id="AROARUNNER",
         instance_types=("g4dn.xlarge",), cap=10_000_000, slots=2,
         quota_vcpus=0, max_lifetime_s=7200, margin_s=MARGIN_SECONDS, boot_timeout_s=900, silence_s=300,
-        gone_poll_s=30, idle_s=120, heartbeat_s=20, lease_s=120, task_budget_s=300, target_drain_s=1800,
+        gone_poll_s=60, idle_s=120, heartbeat_s=90, lease_s=300, task_budget_s=300, target_drain_s=1800,
         boot_s=180, max_wait_s=60, disk_gb=75, solver_version="1", price_overrides={},
     )  # fmt: skip
     return replace(base, **changes)

@@ -1,12 +1,14 @@
 """The four tables in memory: compare-and-swap on versions, all or nothing, and indexes that may lag.
 
-What DynamoDB documents and nothing more: a transaction is atomic and isolated, a read of a key is
-consistent, a global secondary index shows a row some time after the row changed.
+What DynamoDB documents and nothing more: a transaction is atomic and isolated, a consistent read of a key
+shows its last write, any other read one that may be a second old, a global secondary index shows a row some
+time after the row changed.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +41,8 @@ from arcspot_simulator.limits import (
 
 # As the adapter draws (arcspot/aws/dynamo.py).
 WINDOW = 25
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.ReadConsistency.html
+READ_LAG_S = 1.0
 R = TypeVar("R")
 Key = tuple[str, str]
 _NAMES: dict[type, Callable[[Any], Key]] = {
@@ -105,7 +109,7 @@ class Indexes:
         elif isinstance(record, Batch):
             _member(self.due, record.batch_id, record.report_due_at is not None)
         elif isinstance(record, Receipt):
-            self.receipts.setdefault(record.batch_id, {})[receipt_name(record)] = None
+            _member(self.receipts.setdefault(record.batch_id, {}), receipt_name(record), record.listed)
 
     def _job(self, job: Job) -> None:
         known = self.ready_as.pop(job.job_id, None)
@@ -146,6 +150,7 @@ class MemoryStore:
     written_at: float = 0.0
     bad_rows: dict[str, RowUnreadable] = field(default_factory=dict)  # none comes about in memory
     _arriving: deque[tuple[float, Record]] = field(default_factory=deque)
+    _before: dict[Key, tuple[float, Record | None]] = field(default_factory=dict)
 
     def write(self, *records: Record) -> None:
         named = [(key_of(record), record) for record in records]
@@ -158,6 +163,8 @@ class MemoryStore:
             before = self.rows.get(key)
             after = replace(record, version=record.version + 1)
             self.rows[key] = after
+            if self.lag is not None and key[0] in ("job", "launch", "receipt"):
+                self._before[key] = (self.lag()[0], before)
             self.writes += 1
             self.written_at = self.clock()
             self._index(after)
@@ -207,15 +214,22 @@ class MemoryStore:
     def _one(self, kind: type[R], name: str, key: str = "") -> R | None:
         return cast("R | None", self.rows.get((name, key)))
 
+    def _late(self, kind: type[R], name: str, key: str) -> R | None:
+        """A read that need not be consistent: now and then a row as it was before its last write."""
+        changed_at, before = self._before.get((name, key), (-math.inf, None))
+        if self.lag is not None and (known := self.lag())[0] < changed_at + min(known[1], READ_LAG_S):
+            return cast("R | None", before)
+        return self._one(kind, name, key)
+
     def every(self, kind: type[R]) -> list[R]:
         """All rows of a kind: for tests and invariants, never for a service."""
         return [row for row in self.rows.values() if isinstance(row, kind)]
 
-    def job(self, job_id: str) -> Job | None:
-        return self._one(Job, "job", job_id)
+    def job(self, job_id: str, *, fresh: bool = True) -> Job | None:
+        return self._one(Job, "job", job_id) if fresh else self._late(Job, "job", job_id)
 
-    def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        return {i: job for i in job_ids if (job := self.job(i))}
+    def jobs(self, job_ids: Sequence[str], *, fresh: bool = True) -> dict[str, Job]:
+        return {i: job for i in job_ids if (job := self.job(i, fresh=fresh))}
 
     def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
         found: list[Job] = []
@@ -224,8 +238,8 @@ class MemoryStore:
             ids = self._queued(lane, now, wide)
             if rng:
                 rng.shuffle(ids)
-            fresh = (job for i in ids if (job := self.job(i)) and job.state is JobState.READY)
-            found += islice(fresh, limit - len(found))
+            rows = (job for i in ids if (job := self.job(i, fresh=False)) and job.state is JobState.READY)
+            found += islice(rows, limit - len(found))
         return found
 
     def _queued(self, lane: int, now: datetime, limit: int) -> list[str]:
@@ -236,8 +250,9 @@ class MemoryStore:
     def ready_count(self, at_most: int, now: datetime) -> int:
         return min(at_most, sum(len(self._queued(lane, now, at_most)) for lane in LANES))
 
-    def receipts(self, keys: Sequence[str]) -> dict[str, Receipt]:
-        return {key: row for key in keys if (row := self._one(Receipt, "receipt", key))}
+    def receipts(self, keys: Sequence[str], *, fresh: bool = True) -> dict[str, Receipt]:
+        read = self._one if fresh else self._late
+        return {key: row for key in keys if (row := read(Receipt, "receipt", key))}
 
     def sweep_row(self) -> Sweep:
         return self._one(Sweep, "sweep") or Sweep()
@@ -270,8 +285,8 @@ class MemoryStore:
         fresh = (self.batch(i) for i in list(self._arrive().due))
         return [batch for batch in fresh if batch and batch.report_due_at]
 
-    def launch(self, launch_id: str) -> Launch | None:
-        return self._one(Launch, "launch", launch_id)
+    def launch(self, launch_id: str, *, fresh: bool = True) -> Launch | None:
+        return self._one(Launch, "launch", launch_id) if fresh else self._late(Launch, "launch", launch_id)
 
     def token(self, launch_id: str) -> Token | None:
         return self._one(Token, "token", launch_id)

@@ -7,7 +7,7 @@ hand (AWS's announcements and others' pages) and not on the page itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MILLION = 1_000_000
@@ -88,3 +88,9 @@ class Bill:
 
     def times(self, factor: float) -> Bill:
         return Bill({name: units * factor for name, units in self.units.items()})
+
+
+def mean(bills: Sequence[Bill]) -> Bill:
+    """The mean of some bills, line by line."""
+    names = dict.fromkeys(name for bill in bills for name in bill.units)
+    return Bill({name: sum(bill.units.get(name, 0) for bill in bills) / len(bills) for name in names})

@@ -111,21 +111,21 @@ class Timed:
         self.reads[name] += requests
         self.turns.wait(READ_S * requests)
 
-    def jobs(self, job_ids: list[str]) -> dict[str, Job]:
+    def jobs(self, job_ids: list[str], *, fresh: bool = True) -> dict[str, Job]:
         self._reads("jobs", -(-len(job_ids) // BATCH))
-        return self.store.jobs(job_ids)
+        return self.store.jobs(job_ids, fresh=fresh)
 
     def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
         """As the adapter asks: each shard of the urgent lane, which is empty, then shards of the next one.
 
         With `rng` they come in any order, and only until there is enough.
         """
-        self._reads("queries", SHARDS)
-        wide, found = WINDOW * limit if rng else limit, list[str]()
-        for shard in rng.sample(range(SHARDS), SHARDS) if rng else range(SHARDS):
+        self._reads("queries", SHARDS[0])
+        wide, found, shards = WINDOW * limit if rng else limit, list[str](), SHARDS[1]
+        for shard in rng.sample(range(shards), shards) if rng else range(shards):
             if not rng or len(found) < limit:
                 self._reads("queries", 1)
-                rows = (i for _, _, i in self.store._arrive().ready if crc32(i.encode()) % SHARDS == shard)
+                rows = (i for _, _, i in self.store._arrive().ready if crc32(i.encode()) % shards == shard)
                 found += islice(rows, wide)
         if rng:
             rng.shuffle(found)

@@ -37,7 +37,6 @@ EXPECTED: Mapping[str, Exponents] = {
     "report, jobs left": (0, 0),
     "retire: reclaim": (0, 0),
     "retire: terminate": (0, 0),
-    "retire: gone": (0, 0),
     "retire: settle": (0, 0),
     # Each answer is in the page and the submission.
     "report, all answered": (1, 0),

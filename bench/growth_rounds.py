@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from bench.growth_world import BATCH, Cost, World
+from bench.growth_world import Cost, World
 
 # Messages of one invocation (template.yaml, BatchSize) and how often a round that asks for itself again may.
 MESSAGES = 100
@@ -79,8 +79,8 @@ def _minutes(world: World) -> Iterator[Round]:
 def _leaving(world: World) -> Iterator[Round]:
     runner = world.runners[-1]
     yield "runner: bye", world.measure(partial(runner.ask, "bye", why="idle"))
-    for step in ("reclaim", "terminate", "gone", "settle"):
-        if step == "gone":
+    for step in ("reclaim", "terminate", "settle"):
+        if step == "settle":
             world.loop.run(world.loop.now + TO_END_S)
         event = {"step": step, "launch_id": runner.machine.launch_id}
         yield f"retire: {step}", world.measure(partial(world.functions.invoke, "retire", event))
@@ -115,5 +115,5 @@ def _sweeping(world: World) -> Iterator[Round]:
     for key in [key for key in store.rows if key[0] in ("receipt", "sweep")]:
         del store.rows[key]
     yield "sweep, no event came", world.measure(sweep)
-    if len(list(store.receipts_of_batch(BATCH))) < world.jobs:
+    if sum(key[0] == "receipt" for key in store.rows) < world.jobs:
         raise RuntimeError("the sweep left files behind")

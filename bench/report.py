@@ -109,7 +109,7 @@ class Rows:
         self.clock.takes(QUERY_S, self.tasks / QUERY_PAGE)
         return (f"{n:024x}" for n in range(self.tasks))
 
-    def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
+    def jobs(self, job_ids: Sequence[str], *, fresh: bool = True) -> dict[str, Job]:
         self.clock.takes(BATCH_GET_S, len(job_ids) / BATCH_GET)
         self.clock.seconds += len(job_ids) * CPU_ROW_S / CORE
         return {job_id: _job(int(job_id, 16)) for job_id in job_ids}

@@ -28,7 +28,7 @@ from gpu_runner.heartbeat import Every, beat
 from gpu_runner.identity import proof, sts_endpoint
 from gpu_runner.imds import Imds
 from gpu_runner.interruption import POLL_S, watch_once
-from gpu_runner.logs import SHIP_EVERY_S, LogShipper, log_to
+from gpu_runner.logs import LogShipper, log_to, shipping_times
 from gpu_runner.loop import Bench, OneAfterAnother, serve
 from gpu_runner.solving import Solver
 from gpu_runner.transfer import Transfer, hurried_pool
@@ -113,7 +113,7 @@ def run(env: Mapping[str, str], *, now: Clock, sleep: Sleep) -> int:
     beside = [
         Every(terms.heartbeat_s, lambda: beat_once(api, board, now), name="heartbeat"),
         Every(POLL_S, lambda: watch(imds, board, api, now), name="interruption"),
-        Every(SHIP_EVERY_S, shipper.ship, name="log-shipper"),
+        Every(shipping_times(), shipper.ship, name="log-shipper"),
     ]
     for thread in beside:
         thread.start()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import repeat
 
 from arcspot.errors import BadRequest, LeaseLost, RunnerRefused
 from gpu_runner.api import ApiSilent
@@ -50,15 +51,19 @@ def beat(api: Api, board: Board, *, gpu_utilisation: float | None, now: Callable
 class Every(threading.Thread):
     """Call `act` every so many seconds in a daemon thread until `stop()`; faults are logged.
 
+    `seconds` may be the waits themselves, one after the other; it ends with the last of them.
     A daemon, so that a crash of the main thread ends the process and the machine with it.
     """
 
-    def __init__(self, seconds: float, act: Callable[[], object], *, name: str) -> None:
+    def __init__(self, seconds: float | Iterator[float], act: Callable[[], object], *, name: str) -> None:
         super().__init__(name=name, daemon=True)
-        self._seconds, self._act, self._stop_asked = seconds, act, threading.Event()
+        self._waits = repeat(seconds) if isinstance(seconds, int | float) else seconds
+        self._act, self._stop_asked = act, threading.Event()
 
     def run(self) -> None:
-        while not self._stop_asked.wait(self._seconds):
+        for seconds in self._waits:
+            if self._stop_asked.wait(seconds):
+                return
             try:
                 self._act()
             except Exception:

@@ -1,8 +1,9 @@
 """Logs as JSON lines on stdout, and their way to S3.
 
-bootstrap.sh keeps everything the machine says in one file; that file is shipped every five
-minutes and at the end, so that a machine that is gone can still be read. Each time is an upload URL
-and a PUT: every minute they were a tenth of the control plane's bill.
+bootstrap.sh keeps everything the machine says in one file. That file is shipped after one minute, after
+two, four and eight more, then each quarter of an hour, and at the end: a boot that goes wrong is read soon,
+and a machine that is gone can still be read. Each time is an upload URL and a PUT: every minute they were a
+tenth of the control plane's bill.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +23,7 @@ from gpu_runner.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
-SHIP_EVERY_S = 300.0
+SHIP_FIRST_S, SHIP_EVERY_S = 60.0, 900.0
 MAX_LOG_BYTES = 2 * 1024 * 1024
 LOG_NAME = "runner.log"
 
@@ -58,6 +60,14 @@ def log_to(stream: TextIO, launch_id: str) -> None:
     # urllib3 and botocore warn about each retried connection with the whole signed URL.
     for noisy in ("urllib3", "botocore"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def shipping_times() -> Iterator[float]:
+    """Seconds between one time the log is shipped and the next: each twice the last, up to a limit."""
+    wait = SHIP_FIRST_S
+    while True:
+        yield wait
+        wait = min(2 * wait, SHIP_EVERY_S)
 
 
 @dataclass(slots=True)

@@ -2,16 +2,22 @@
 
 GET  /instances
 POST /instances/<id>/interrupt | rebalance | freeze | thaw | crash
+
+Each request is signed with the stack's access key, as requests to AWS are (`signing.signed_headers`).
 """
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
+
+from arcspot_cli.local import signing
+from arcspot_cli.local.doors import Handler, Server
+from arcspot_cli.local.gate import Request
+from arcspot_cli.local.keys import AccessKey
 
 
 class Controlled(Protocol):
@@ -21,49 +27,35 @@ class Controlled(Protocol):
     def command(self, name: str, verb: str) -> bool: ...
 
 
-class ControlServer:
-    """Listens on 127.0.0.1 only."""
+class ControlServer(Server):
+    """Listens on 127.0.0.1 only, and obeys who holds the key."""
 
-    def __init__(self, host: Controlled, port: int) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(host))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+    def __init__(self, host: Controlled, key: AccessKey, port: int) -> None:
+        super().__init__(_handler(host, key), port)
 
 
-def _handler(host: Controlled) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: the host itself tells what was done."""
+def _handler(host: Controlled, key: AccessKey) -> type[Handler]:
+    secret = signing.Secret(key.secret_access_key)
+
+    class ControlHandler(Handler):
+        def admit(self, request: Request) -> None:
+            known = {key.access_key_id: secret}
+            signing.check(request, known.get, now=datetime.now(UTC))
 
         def do_GET(self) -> None:
             if self.path == "/instances":
-                self._answer(HTTPStatus.OK, host.summaries())
+                self._told(HTTPStatus.OK, host.summaries())
             else:
-                self._answer(HTTPStatus.NOT_FOUND, {"message": "try GET /instances"})
+                self._told(HTTPStatus.NOT_FOUND, {"message": "try GET /instances"})
 
         def do_POST(self) -> None:
             parts = self.path.strip("/").split("/")
             if len(parts) == 3 and parts[0] == "instances" and host.command(parts[1], parts[2]):
-                self._answer(HTTPStatus.OK, {"done": parts[2]})
+                self._told(HTTPStatus.OK, {"done": parts[2]})
             else:
-                self._answer(HTTPStatus.NOT_FOUND, {"message": "no such instance or verb"})
+                self._told(HTTPStatus.NOT_FOUND, {"message": "no such instance or verb"})
 
-        def _answer(self, status: HTTPStatus, body: object) -> None:
-            payload = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
+        def _told(self, status: HTTPStatus, body: object) -> None:
+            self.answer(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
-    return Handler
+    return ControlHandler

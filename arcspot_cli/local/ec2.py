@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 
 from arcspot_cli.local.imds import Facts, RoleCredentials
+from arcspot_cli.local.keys import AccessKey
 
 REFRESH_BEFORE_EXPIRY = timedelta(minutes=15)
 
@@ -53,9 +54,9 @@ class EmulatedCloud:
     events: Any
 
     @classmethod
-    def connect(cls, stack_name: str, endpoint_url: str, region: str) -> EmulatedCloud:
+    def connect(cls, stack_name: str, endpoint_url: str, region: str, key: AccessKey) -> EmulatedCloud:
         """Clients with short timeouts: the endpoint is on this machine."""
-        session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
+        session = boto3.Session(key.access_key_id, key.secret_access_key, region_name=region)
         config = Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 2})
 
         def client(service: str) -> Any:

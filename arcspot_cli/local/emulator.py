@@ -2,8 +2,9 @@
 
     python -m arcspot_cli.local.emulator --port 4566 --state-dir .arcspot/local
 
-It listens on 127.0.0.1 only (it runs whatever code is uploaded), keeps its files inside the
-state folder, and never talks to Docker.
+It runs whatever code is uploaded, so it listens on 127.0.0.1 only and answers nobody but holders of
+the access key that lies in the state folder (`emulator_gate`). It keeps its files inside the state
+folder, and never talks to Docker.
 """
 
 from __future__ import annotations
@@ -16,12 +17,22 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from arcspot_cli.local import keys
+from arcspot_cli.local.access_patches import guard
 from arcspot_cli.local.errors import LocalStackError
+from arcspot_cli.local.keys import AccessKey
 from arcspot_cli.local.patches import PATCHES, SUPPORTED_VERSION, PatchRefused
 from arcspot_cli.local.processes import record_self
 
 RECORDS = "processes"
 """Folder of process records inside the state folder."""
+
+
+SERVICES = (
+    "budgets", "cloudformation", "dynamodb", "ec2", "events", "iam", "lambda", "logs", "monitoring", "s3",
+    "scheduler", "sns", "sqs", "ssm", "states", "sts", "tagging",
+)  # fmt: skip
+"""What the template and our clients ask for. Others would open ports of their own, some to the network."""
 
 
 def check_installation() -> None:
@@ -39,12 +50,15 @@ def check_installation() -> None:
         )
 
 
-def settings(port: int, state_dir: Path) -> dict[str, str]:
+def settings(port: int, state_dir: Path, key: AccessKey) -> dict[str, str]:
     """The emulator's own settings; they must be set before it is imported."""
     temporary = state_dir / "tmp"
     return {
+        **key.environment(),
         "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
+        "SERVICES": ",".join(SERVICES),
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "LAMBDA_EXECUTOR": "local",
@@ -64,12 +78,14 @@ def main() -> None:
     state_dir = options.state_dir.resolve()
     (state_dir / "tmp").mkdir(parents=True, exist_ok=True)
     record_self(state_dir / RECORDS, "emulator")
-    os.environ.update(settings(options.port, state_dir))
-    tempfile.tempdir = None  # let the new TMPDIR count
     try:
+        key = keys.read(state_dir)
+        os.environ.update(settings(options.port, state_dir, key))
+        tempfile.tempdir = None  # let the new TMPDIR count
         check_installation()
         for patch in PATCHES:
             patch()
+        guard(options.port, key)
     except LocalStackError as error:
         sys.exit(f"error: {error}")
     from ministack.app import main as serve

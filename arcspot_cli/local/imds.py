@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
+
+from arcspot_cli.local.doors import Handler, Server
+from arcspot_cli.local.gate import Kind, Refused, Request
 
 TOKEN_HEADER = "X-aws-ec2-metadata-token"
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
@@ -133,56 +134,53 @@ class Metadata:
         }
 
 
-class MetadataServer:
-    """One instance's metadata on its own port of 127.0.0.1."""
+class MetadataServer(Server):
+    """One instance's metadata on its own port of 127.0.0.1, below a path that only the instance is told.
+
+    On EC2 the network keeps others away. Here whoever asks must know the address, because the protocol has
+    no signature and no SDK would send one: the path is the key.
+    """
 
     def __init__(self, metadata: Metadata) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(metadata))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
+        self._path = f"/{secrets.token_urlsafe(32)}"
+        super().__init__(_handler(metadata, self._path))
 
     @property
     def url(self) -> str:
         """For AWS_EC2_METADATA_SERVICE_ENDPOINT."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+        return super().url + self._path
 
 
-def _handler(metadata: Metadata) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: the runner polls every few seconds."""
+def _handler(metadata: Metadata, below: str) -> type[Handler]:
+    class MetadataHandler(Handler):
+        def admit(self, request: Request) -> None:
+            # As on EC2: what came through a proxy was not sent by the instance.
+            if request.all("x-forwarded-for"):
+                raise Refused(Kind.FOREIGN, "X-Forwarded-For: instance metadata is not for others")
+            said = request.path.encode()[: len(below) + 1]
+            if not secrets.compare_digest(said, f"{below}/".encode()):
+                raise Refused(Kind.FOREIGN, "this is another instance's metadata, or nobody's")
 
         def do_PUT(self) -> None:
             ttl = self.headers.get(TTL_HEADER, "")
-            if self.path != "/latest/api/token":
-                self._answer(HTTPStatus.METHOD_NOT_ALLOWED)
-            elif not ttl.isdigit() or not 1 <= int(ttl) <= 21600:
-                self._answer(HTTPStatus.BAD_REQUEST)
+            if self._asked() != "api/token":
+                self.answer(HTTPStatus.METHOD_NOT_ALLOWED)
+            elif not (ttl.isascii() and ttl.isdigit() and len(ttl) <= 5 and 1 <= int(ttl) <= 21600):
+                self.answer(HTTPStatus.BAD_REQUEST)
             else:
-                self._answer(HTTPStatus.OK, metadata.new_token().encode(), {TTL_HEADER: ttl})
+                self.answer(HTTPStatus.OK, metadata.new_token().encode(), {TTL_HEADER: ttl})
 
         def do_GET(self) -> None:
             if self.headers.get(TOKEN_HEADER) not in metadata.tokens:
-                self._answer(HTTPStatus.UNAUTHORIZED)
+                self.answer(HTTPStatus.UNAUTHORIZED)
                 return
-            value = metadata.read(self.path.removeprefix("/latest/"))
+            value = metadata.read(self._asked())
             if value is None:
-                self._answer(HTTPStatus.NOT_FOUND)
+                self.answer(HTTPStatus.NOT_FOUND)
             else:
-                self._answer(HTTPStatus.OK, value)
+                self.answer(HTTPStatus.OK, value)
 
-        def _answer(
-            self, status: HTTPStatus, body: bytes = b"", headers: Mapping[str, str] | None = None
-        ) -> None:
-            self.send_response(status)
-            for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
+        def _asked(self) -> str:
+            return self.path.removeprefix(below).removeprefix("/latest/")
 
-    return Handler
+    return MetadataHandler

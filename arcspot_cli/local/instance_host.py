@@ -23,9 +23,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from arcspot_cli.local import keys
 from arcspot_cli.local.control import ControlServer
 from arcspot_cli.local.ec2 import CachedCredentials, Cloud, EmulatedCloud, utc_text
 from arcspot_cli.local.emulator import RECORDS
+from arcspot_cli.local.errors import LocalStackError
 from arcspot_cli.local.imds import Metadata, MetadataServer, Notices
 from arcspot_cli.local.instance import GroupWatch, Instance, Machine, kill_all
 from arcspot_cli.local.processes import record_self
@@ -173,10 +175,14 @@ def main() -> None:
         records_dir=state_dir / RECORDS,
         threads=max(1, (os.cpu_count() or 1) // options.max_instances),
     )
-    cloud = EmulatedCloud.connect(options.stack, options.endpoint_url, options.region)
+    try:
+        key = keys.read(state_dir)
+    except LocalStackError as error:
+        sys.exit(f"error: {error}")
+    cloud = EmulatedCloud.connect(options.stack, options.endpoint_url, options.region, key)
     reaper = Reaper(state_dir / RECORDS)
     host = InstanceHost(cloud, machine, reaper, notice_seconds=options.notice_seconds, say=say)
-    control = ControlServer(host, options.control_port)
+    control = ControlServer(host, key, options.control_port)
     try:
         serve(host, stopped, say)
     finally:

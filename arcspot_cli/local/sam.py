@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from arcspot_cli.local.errors import LocalStackError
+from arcspot_cli.local.keys import AccessKey
 from arcspot_cli.local.processes import forget, spawn
 
 BUILD_INPUTS = ("template.yaml", "functions", "layers", "statemachines", "gpu_runner")
@@ -47,12 +48,15 @@ def content_hash(project_dir: Path, inputs: Sequence[str] = BUILD_INPUTS) -> str
     return digest.hexdigest()
 
 
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without anything that could reach a real AWS account."""
+NO_KEY = AccessKey("no-key", "no-key")
+"""For programs that ask no AWS service: they find no key of anybody's."""
+
+
+def clean_environment(environment: Mapping[str, str], key: AccessKey = NO_KEY) -> dict[str, str]:
+    """Without anything that could reach a real AWS account; `key` is a local stack's."""
     kept = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
     return kept | {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        **key.environment(),
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",

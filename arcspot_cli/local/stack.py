@@ -24,13 +24,17 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
 from arcspot_cli import naming
-from arcspot_cli.local import sam
+from arcspot_cli.local import keys, sam, signing
 from arcspot_cli.local.emulator import RECORDS
+from arcspot_cli.local.emulator_gate import HEALTH
 from arcspot_cli.local.errors import LocalStackError
+from arcspot_cli.local.keys import AGAIN, AccessKey
 from arcspot_cli.local.processes import ProcessRecord, alive, detach, read_records, spawn, stop
 
 Report = Callable[[str], None]
@@ -53,7 +57,6 @@ LOCAL_PARAMETERS: Mapping[str, str] = {
 """Template parameters that differ on one machine: an image the emulator knows (nothing is booted
 from it), and waits for people who look on."""
 
-HEALTH_PATH = "/_ministack/health"
 START_SECONDS = 30.0
 KEPT_BY_DOWN = frozenset({"logs"})
 
@@ -87,13 +90,21 @@ class LocalStack:
     started_at: str
     """UTC, ISO 8601."""
     processes: tuple[ProcessRecord, ...]
+    key: AccessKey
+    """Signs every request to the stack. Kept in the state folder, not in the description."""
 
     def environment(self) -> dict[str, str]:
         """What an AWS client needs to talk to this stack and to nothing else."""
-        return sam.clean_environment({}) | {
+        return sam.clean_environment({}, self.key) | {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_DEFAULT_REGION": self.region,
         }
+
+    def description(self) -> str:
+        """What `load` reads; the key is not in it."""
+        told = asdict(self)
+        del told["key"]
+        return json.dumps(told, indent=2)
 
     def running(self) -> bool:
         """Whether all of its processes are still there."""
@@ -145,9 +156,9 @@ def load(project_dir: Path, home: Path | None = None) -> LocalStack | None:
     try:
         told = json.loads(Places.of(project_dir, home).description.read_text())
         records = tuple(ProcessRecord(**record) for record in told.pop("processes"))
-        stack = LocalStack(**told, processes=records)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+        stack = LocalStack(**told, processes=records, key=keys.read(Path(told["state_dir"])))
+    except (OSError, ValueError, TypeError, KeyError, LocalStackError):
+        return None  # also a stack of an older arcspot, which has no key: `up` ends it and starts anew
     return stack if stack.running() else None
 
 
@@ -167,18 +178,27 @@ def control(stack: LocalStack, instance_id: str, verb: str) -> None:
 
 def _ask(stack: LocalStack, path: str, method: str) -> bytes:
     """One request to the instance host."""
-    request = urllib.request.Request(f"{stack.control_url}/{path}", method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with _signed(f"{stack.control_url}/{path}", stack.key, method=method, timeout=10) as answer:
             body: bytes = answer.read()
             return body
     except urllib.error.HTTPError as error:
         error.close()
+        if error.code == HTTPStatus.FORBIDDEN:
+            raise LocalStackError(f"the instance host does not know this stack's key; {AGAIN}") from None
         raise LocalStackError(f"no running instance can do {path}; see: arcspot local status") from None
     except OSError as error:
-        raise LocalStackError(
-            f"the instance host does not answer ({error}); run: arcspot local down, then: arcspot local up"
-        ) from None
+        raise LocalStackError(f"the instance host does not answer ({error}); {AGAIN}") from None
+
+
+def _signed(url: str, key: AccessKey, *, method: str = "GET", timeout: float) -> HTTPResponse:
+    """Send a request to one of our own ports, never through a proxy."""
+    headers = signing.signed_headers(key, method, url)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    answer: HTTPResponse = opener.open(
+        urllib.request.Request(url, method=method, headers=headers), timeout=timeout
+    )
+    return answer
 
 
 def up(options: LocalOptions, *, report: Report) -> LocalStack:
@@ -192,6 +212,8 @@ def up(options: LocalOptions, *, report: Report) -> LocalStack:
         if running is not None:
             report(f"already up at {running.endpoint_url}, since {running.started_at}")
             return running
+        if places.description.exists() and any(map(alive, read_records(places.records_dir))):
+            report("what runs here is not whole, or of an older arcspot and without a key; it starts anew")
         _down(places, report)
         try:
             return _up(options, places, report)
@@ -207,7 +229,10 @@ def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
     program = sam.find_sam(places.project_dir, os.environ)
     if not (places.project_dir / "template.yaml").exists():
         raise LocalStackError(f"no template.yaml in {places.project_dir}; go to the project's folder")
-    (places.state_dir / "logs").mkdir(parents=True, exist_ok=True)
+    keys.private_folder(places.state_dir)
+    (places.state_dir / "logs").mkdir(exist_ok=True)
+    key = keys.draw()
+    keys.keep(places.state_dir, key)
     config = places.state_dir / "samconfig.toml"
     config.write_text("version = 0.1\n")  # the project's own samconfig.toml is about real accounts
     build_dir = places.home / "build" / "sam"
@@ -226,7 +251,7 @@ def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
         log=places.log("build"),
     )
     report(f"built in {time.monotonic() - began:.0f} s" if built else "nothing changed since the last build")
-    _wait_for(f"{endpoint_url}{HEALTH_PATH}", places, "emulator")
+    _wait_for(f"{endpoint_url}{HEALTH}", key, places, "emulator")
 
     report(f"deploying to {endpoint_url}")
     aws = {"AWS_ENDPOINT_URL": endpoint_url, "AWS_DEFAULT_REGION": options.region}
@@ -242,12 +267,12 @@ def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
         build_dir=build_dir,
         records_dir=places.records_dir,
         config=config,
-        environment=sam.clean_environment(os.environ) | aws,
+        environment=sam.clean_environment(os.environ, key) | aws,
         log=places.log("deploy"),
     )
     _start_host(options, places, endpoint_url, control_port)
     control_url = f"http://127.0.0.1:{control_port}"
-    _wait_for(f"{control_url}/instances", places, "instance-host")
+    _wait_for(f"{control_url}/instances", key, places, "instance-host")
 
     lasting = ("emulator", "instance-host")
     stack = LocalStack(
@@ -258,9 +283,10 @@ def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
         state_dir=str(places.state_dir),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         processes=tuple(record for record in read_records(places.records_dir) if record.name in lasting),
+        key=key,
     )
     draft = places.description.with_suffix(".draft")
-    draft.write_text(json.dumps(asdict(stack), indent=2))
+    draft.write_text(stack.description())
     draft.replace(places.description)
     report(f"up at {endpoint_url} after {time.monotonic() - began:.0f} s")
     return stack
@@ -298,12 +324,12 @@ def _start(places: Places, name: str, arguments: list[str]) -> None:
     detach(process)
 
 
-def _wait_for(url: str, places: Places, name: str) -> None:
+def _wait_for(url: str, key: AccessKey, places: Places, name: str) -> None:
     """Return when a process of ours answers; say what its log says if it does not."""
     log = places.log(name)
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+        with contextlib.suppress(OSError), _signed(url, key, timeout=2):
             return
         mine = [record for record in read_records(places.records_dir) if record.name == name]
         if not any(alive(record) for record in mine):
@@ -353,7 +379,7 @@ def _down(places: Places, report: Report) -> None:
 @contextlib.contextmanager
 def _alone(places: Places) -> Iterator[None]:
     """One `up` or `down` at a time; the lock ends with its holder."""
-    places.home.mkdir(parents=True, exist_ok=True)
+    keys.private_folder(places.home)
     with (places.home / "local.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

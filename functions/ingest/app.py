@@ -65,7 +65,7 @@ def _take(
         for dropped, outcome in zip(
             group, ingest_together(ports, settings, group, datetime.now(UTC)), strict=True
         ):
-            something = something or not outcome.stale
+            something = something or not (outcome.stale or outcome.kicked)
             _log(outcome)
             if outcome.error is not None:
                 failed[told[dropped]["messageId"]] = f"{type(outcome.error).__name__}: {outcome.error}"

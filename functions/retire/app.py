@@ -34,7 +34,10 @@ REASONS = {
 @logger.inject_lambda_context
 @told(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`step` is reclaim, terminate, gone or settle; `error` is what ended the service, if anything did."""
+    """`step` is reclaim, terminate or settle; `error` is what ended the service, if anything did.
+
+    Executions that began under an earlier release ask for `gone` before they settle.
+    """
     settings, ports = from_environment()
     step, launch_id, now = event["step"], event["launch_id"], datetime.now(UTC)
     error = str((event.get("error") or {}).get("Error", ""))
@@ -60,10 +63,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         case "gone":
             return {"gone": retiring.gone(ports, launch_id, now)}
         case "settle":
-            return {
-                "usd_micros": retiring.settle(
-                    ports, settings, launch_id, silent=error in SILENT_ERRORS, now=now
-                )
-            }
+            if not retiring.gone(ports, launch_id, now):
+                return {"gone": False, "usd_micros": 0}
+            silent = error in SILENT_ERRORS
+            usd_micros = retiring.settle(ports, settings, launch_id, silent=silent, now=now)
+            return {"gone": True, "usd_micros": usd_micros}
         case _:
             raise ConfigurationError(f"step must be reclaim, terminate, gone or settle, found {step!r}")

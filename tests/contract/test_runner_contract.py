@@ -18,7 +18,9 @@ from tests.fakes.house import COMMON, ROOT
 TEXT = " ".join((ROOT / "docs/runner-contract.md").read_text().split())
 KIB, GIB = 1024, 1024**3
 OLDEST_S = identity.PROOF_SECONDS + identity.CLOCK_SKEW_SECONDS
-STORED = launching.MAX_JOB_UPLOAD_BYTES + launching.MOST_AT_ONCE * jobs.MAX_UPLOAD_BYTES
+STORED = launching.MAX_JOB_UPLOAD_BYTES + launching.MOST_AT_ONCE * (
+    jobs.MAX_UPLOAD_BYTES + jobs.MAX_FILE_BYTES
+)
 
 
 def rate(of: admitting.Rate) -> tuple[str, str]:
@@ -47,9 +49,9 @@ def minutes(seconds: float) -> str:
          (f"{jobs.MAX_UPLOADS}", f"{jobs.MAX_UPLOAD_BYTES / GIB:g}")),
         (r"one launch for ([\d,]+) log files and (\d+) GiB",
          (f"{launching.MAX_LOG_UPLOADS:,}", f"{launching.MAX_LOG_BYTES / GIB:g}")),
-        (r"URLs for ([\d,]+) files or (\d+) GiB gets no more",
+        (r"charged with ([\d,]+) files or (\d+) GiB gets no more",
          (f"{launching.MAX_JOB_UPLOADS:,}", f"{launching.MAX_JOB_UPLOAD_BYTES / GIB:g}")),
-        (r"stores at most (\d+) GiB", f"{STORED / GIB:g}"),
+        (r"stores at most ([\d.]+) GiB", f"{STORED / GIB:g}"),
         (r"`runner.log` of at most (\d+) MiB", f"{uploading.MAX_LOG_FILE_BYTES / KIB / KIB:g}"),
         (r"is above (\d+) KiB", f"{handing.MOST_TASK_BYTES / KIB:g}"),
         (r"at most ([\d,]+) values, (\d+) deep", (f"{asking.MAX_VALUES:,}", f"{asking.MAX_DEPTH}")),

@@ -54,12 +54,12 @@ def up(home: Path, parameters: Mapping[str, str]) -> Iterator[WholeStack]:
         groups |= {record.pid for record in read_records(records)}
         local.down(PROJECT, home=home, report=print)
     assert groups, "no process was ever recorded"
-    left = [pid for pid in groups if group_alive(pid)] + _mentioning(home)
+    left = [pid for pid in groups if group_alive(pid)] + mentioning(home)
     assert not left, f"processes of the stack are left: {left}"
     assert local.status(PROJECT, home) == local.LocalStatus(stack=None)
 
 
-def _mentioning(home: Path) -> list[int]:
+def mentioning(home: Path) -> list[int]:
     """Processes whose command line or environment names the stack's home: nobody else's can."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):

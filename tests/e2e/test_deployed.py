@@ -11,7 +11,9 @@ from botocore.exceptions import ClientError
 from arcspot_cli import images
 from arcspot_cli.local import sam
 from arcspot_cli.local.stack import LOCAL_PARAMETERS, Places
+from tests.e2e.conftest import mentioning
 from tests.e2e.whole_stack import PROJECT, WholeStack
+from tests.unit.local.strangers import listening, loopback, say, statuses
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -41,9 +43,22 @@ def test_each_compiled_file_of_the_bundle_fits_the_images_python(whole: WholeSta
     assert [name for name in compiled if ".abi3." not in name and tag not in name] == []
 
 
+def test_every_port_that_the_stack_opened_refuses_a_web_page(whole: WholeStack) -> None:
+    """Whatever listens, also what nobody thought of: MiniStack's own, a function's, a library's."""
+    sockets = {each for pid in mentioning(whole.home) for each in listening(pid)}
+    own = (whole.local.endpoint_url, whole.local.control_url)
+    assert {loopback(int(url.rpartition(":")[2])) for url in own} <= sockets
+    for address, _, number in (each.partition(":") for each in sockets):
+        port = int(number, 16)
+        assert f"{address}:{number}" == loopback(port), "127.0.0.1 alone"
+        host = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\n"
+        for head in (f"{host}Origin: https://evil.example\r\n", host, host.replace("127.0.0.1", "evil")):
+            told = say(port, f"GET / HTTP/1.1\r\n{head}\r\n".encode())
+            assert statuses(told) == [403], told
+
+
 def test_a_second_stack_comes_up_beside_it_and_its_data_outlive_it(whole: WholeStack) -> None:
     places = Places.of(PROJECT, whole.home)
-    endpoint = {"AWS_ENDPOINT_URL": whole.local.endpoint_url, "AWS_DEFAULT_REGION": whole.local.region}
     sam.deploy(
         sam.find_sam(PROJECT, os.environ),
         stack_name=NEIGHBOUR,
@@ -52,7 +67,7 @@ def test_a_second_stack_comes_up_beside_it_and_its_data_outlive_it(whole: WholeS
         build_dir=places.home / "build" / "sam",
         records_dir=places.records_dir,
         config=places.state_dir / "samconfig.toml",
-        environment=sam.clean_environment(os.environ) | endpoint,
+        environment=dict(os.environ) | whole.local.environment(),
         log=places.log("neighbour"),
     )
     formation = whole.client("cloudformation")

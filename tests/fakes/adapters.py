@@ -141,6 +141,7 @@ def _bucket(ports: Ports) -> Iterator[Callable[[], object]]:
     yield lambda: (list(objects.keys("accepted/")), list(objects.listing("tasks/", KEY)))
     yield lambda: objects.fetch_many([(KEY, "v"), (KEY, None)], last=1024)
     yield lambda: objects.parts([Part(KEY, "v", 0, 1), Part(KEY, None, 2**24 - 1, 2**24)])
+    yield lambda: objects._absent("AccessDenied", longest, "v")  # type: ignore[attr-defined]
     for parts in ([b"x"], [LARGE, LARGE], BreaksOff()):
         yield lambda parts=parts: objects.write_parts(longest, parts, content_type="application/json")  # type: ignore[misc]
     yield lambda: objects.presign_get(KEY, version="v", seconds=60)

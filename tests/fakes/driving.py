@@ -153,8 +153,8 @@ class Stack:
         assert retiring.gone(self.ports, launch_id, self.world.now)
         return retiring.settle(self.ports, self.settings, launch_id, silent=silent, now=self.world.now)
 
-    def watch(self) -> watching.Round:
-        return watching.watch(self.ports, self.settings, self.world.now)
+    def watch(self, *, slow: bool = False) -> watching.Round:
+        return watching.watch(self.ports, self.settings, self.world.now, slow=slow)
 
     def one_running(self) -> Runner:
         """One dropped task, one launch, one runner that said hello."""

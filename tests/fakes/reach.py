@@ -15,6 +15,7 @@ from tests.fakes.house import COMMON, ROOT
 SERVICES = COMMON / "arcspot" / "services"
 PORTS = ("store", "objects", "compute", "workflow", "mail", "identity", "timers", "clock", "price_list")
 CALLED = ("kick", "bell")
+WRITES = ("store.write", "store.write_each", "store.add")
 
 Definition = tuple[str, str]  # module, name
 
@@ -88,8 +89,51 @@ def _last(node: ast.AST) -> str:
 @cache
 def reachable(function: str) -> frozenset[str]:
     """Every `port.method` that the handler of a function can come to."""
-    app = ROOT / "functions" / function / "app.py"
-    uses, seen = set(_uses(_module(app))), set[Definition]()
+    uses = set(_uses(_module(_app(function))))
+    for definition in definitions(function):
+        body = _body(_path(definition[0]), definition[1])
+        uses |= set(_uses(body)) if body is not None else set()
+    return frozenset(uses)
+
+
+def places(function: str) -> dict[tuple[str, int, int], Definition]:
+    """Where a function can write rows or ask for objects: module, first and last line → whose code it is."""
+    found = {}
+    for module, name in definitions(function):
+        body = _body(_path(module), name)
+        for node in ast.walk(body) if body is not None else ():
+            if isinstance(node, ast.Call) and _touches(node.func):
+                found[(module, node.lineno, node.end_lineno or node.lineno)] = (module, name)
+    return found
+
+
+def subjects(function: str) -> frozenset[str]:
+    """Of what a function's code adds to the history: the first words of the keys of all `Event(…)` in it."""
+    found = set()
+    for module, name in definitions(function):
+        body = _body(_path(module), name)
+        for node in ast.walk(body) if body is not None else ():
+            if isinstance(node, ast.Call) and _last(node.func) == "Event":
+                first = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
+                found.add(str(ast.literal_eval(first)).partition("#")[0])
+    return frozenset(found)
+
+
+def _touches(called: ast.expr) -> bool:
+    if not isinstance(called, ast.Attribute):
+        return False
+    port = _last(called.value).lstrip("_")
+    return port == "objects" or (port == "store" and f"store.{called.attr}" in WRITES)
+
+
+def _app(function: str) -> Path:
+    return ROOT / "functions" / function / "app.py"
+
+
+@cache
+def definitions(function: str) -> frozenset[Definition]:
+    """Every function and class of the services that a handler can come to."""
+    app, seen = _app(function), set[Definition]()
     waiting = [each for each in _mentions(app, _module(app)) if each[0] != "app"]
     while waiting:
         definition = waiting.pop()
@@ -99,6 +143,5 @@ def reachable(function: str) -> frozenset[str]:
         seen.add(definition)
         body = _body(path, definition[1])
         if body is not None:
-            uses |= set(_uses(body))
             waiting += list(_mentions(path, body))
-    return frozenset(uses)
+    return frozenset(seen)

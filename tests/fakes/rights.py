@@ -8,88 +8,61 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/reference_pol
 
 from __future__ import annotations
 
-import copy
 import json
-import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
-from unittest.mock import patch
 
-from samtranslator.translator.transform import transform
-
-from tests.fakes import house
+from arcspot.aws.rows import is_job
+from tests.fakes import cloudformation, iam
+from tests.fakes.cloudformation import ACCOUNT
+from tests.fakes.iam import Need, Right
 from tests.fakes.limits import Call
 
-STACK, ACCOUNT, REGION = "arcspot-test", "123456789012", "us-east-1"
-BASIC = "AWSLambdaBasicExecutionRole"
-QUEUE = "AWSLambdaSQSQueueExecutionRole"
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """One right on one resource, and what the request says beside it."""
-
-    action: str
-    resource: str
-    context: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """One action on one resource pattern, as a statement allows it."""
-
-    action: str
-    resource: str
-    conditions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-
-    def allows(self, need: Need) -> bool:
-        return (
-            fnmatchcase(need.action.lower(), self.action.lower())
-            and fnmatchcase(need.resource, self.resource.replace("[", "[[]"))
-            and all(self._holds(*condition, dict(need.context)) for condition in self.conditions)
-        )
-
-    @staticmethod
-    def _holds(operator: str, key: str, values: tuple[str, ...], context: Mapping[str, str]) -> bool:
-        if key not in context:
-            return False
-        if operator in ("StringEquals", "ArnEquals"):
-            return context[key] in values
-        if operator in ("StringLike", "ArnLike"):
-            return any(fnmatchcase(context[key], value) for value in values)
-        raise AssertionError(f"a condition operator that is not understood here: {operator}")
+STACK, REGION = "arcspot-test", "us-east-1"
+HERE = f"{REGION}:{ACCOUNT}"
 
 
 # ---- allowed
 
 
-class _AwsPolicies:
-    """Names of AWS's own policies, which SAM turns into ARNs."""
-
-    def load(self) -> dict[str, str]:
-        return {name: f"arn:aws:iam::aws:policy/service-role/{name}" for name in (BASIC, QUEUE)}
-
-
 @cache
 def transformed() -> dict[str, Any]:
     """The template as CloudFormation gets it, by the library that CloudFormation itself uses."""
-    template = copy.deepcopy(house.template())
-    for name, resource in template["Resources"].items():
-        properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::Serverless::Function":
-            properties["CodeUri"] = {"Bucket": "artifacts", "Key": f"{name}.zip"}
-        elif resource["Type"] == "AWS::Serverless::LayerVersion":
-            properties["ContentUri"] = {"Bucket": "artifacts", "Key": f"{name}.zip"}
-        elif resource["Type"] == "AWS::Serverless::StateMachine":
-            properties.pop("DefinitionUri")
-            properties["Definition"] = copy.deepcopy(house.state_machine())
-    with patch.dict(os.environ, {"AWS_DEFAULT_REGION": REGION}):
-        made: dict[str, Any] = transform(template, {}, _AwsPolicies())  # type: ignore[no-untyped-call]
-    return made
+    return cloudformation.transformed()
+
+
+@dataclass(frozen=True)
+class Named(cloudformation.Deployment):
+    """The same with names and ARNs: names are logical ids, except where the template gives a name."""
+
+    def _ref(self, name: str) -> Any:
+        if name.endswith(".Arn"):
+            return _arn(self, name.removesuffix(".Arn"))
+        kind = self.template["Resources"].get(name, {}).get("Type", "")
+        if kind in ("AWS::SNS::Topic", "AWS::IAM::ManagedPolicy", "AWS::Lambda::LayerVersion"):
+            return _arn(self, name)
+        if kind == "AWS::Lambda::Function":
+            return self.value(self.template["Resources"][name]["Properties"].get("FunctionName", name))
+        if kind == "AWS::Logs::LogGroup":
+            return self.value(self.template["Resources"][name]["Properties"]["LogGroupName"])
+        if kind == "AWS::Scheduler::ScheduleGroup":
+            return self.value(self.template["Resources"][name]["Properties"]["Name"])
+        if kind == "AWS::S3::Bucket":
+            return "bucket"
+        return name if kind or "." in name else super()._ref(name)
+
+    def _function(self, name: str, argument: Any) -> Any:
+        if name == "Fn::GetAtt":
+            return self._ref(".".join(argument) if isinstance(argument, list) else argument)
+        return super()._function(name, argument)
+
+
+@cache
+def named(**parameters: str) -> Named:
+    """The stack with some parameters said."""
+    return Named(stack=STACK, region=REGION, parameters=parameters, template=transformed())
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
@@ -100,75 +73,24 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
     }
 
 
-PSEUDO = {
-    "AWS::StackName": STACK, "AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::Partition": "aws",
-    "AWS::URLSuffix": "amazonaws.com",
-}  # fmt: skip
-
-
 def resolved(value: Any) -> Any:
-    """Intrinsic functions as text: names are logical ids, except where the template gives a name."""
-    if isinstance(value, list):
-        return [resolved(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    if set(value) == {"Ref"}:
-        return _ref(value["Ref"])
-    if set(value) == {"Fn::GetAtt"}:
-        name, attribute = (
-            value["Fn::GetAtt"] if isinstance(value["Fn::GetAtt"], list) else value["Fn::GetAtt"].split(".")
-        )
-        return _arn(name) if attribute == "Arn" else f"{name}.{attribute}"
-    if set(value) == {"Fn::Sub"}:
-        return _sub(value["Fn::Sub"])
-    if set(value) == {"Fn::Join"}:
-        separator, parts = value["Fn::Join"]
-        return separator.join(str(resolved(part)) for part in parts)
-    if set(value) == {"Fn::If"}:
-        return resolved(value["Fn::If"][1])
-    return {name: resolved(each) for name, each in value.items()}
+    return named().value(value)
 
 
-def _sub(said: Any) -> str:
-    text, given = (
-        (said, {}) if isinstance(said, str) else (said[0], {k: resolved(v) for k, v in said[1].items()})
-    )
-
-    def put(found: re.Match[str]) -> str:
-        name = found.group(1)
-        if name in given:
-            return str(given[name])
-        return str(_arn(name.removesuffix(".Arn")) if name.endswith(".Arn") else _ref(name))
-
-    return re.sub(r"\$\{([\w:.]+)\}", put, text)
-
-
-def _ref(name: str) -> str:
-    if name in PSEUDO:
-        return PSEUDO[name]
-    kind = transformed()["Resources"].get(name, {}).get("Type", "")
-    if kind in ("AWS::SNS::Topic", "AWS::IAM::ManagedPolicy", "AWS::Lambda::LayerVersion"):
-        return _arn(name)
-    if kind == "AWS::Lambda::Function":
-        return str(resolved(transformed()["Resources"][name]["Properties"].get("FunctionName", name)))
-    return "bucket" if kind == "AWS::S3::Bucket" else name
-
-
-def _arn(name: str) -> str:
-    resource = transformed()["Resources"].get(name)
+def _arn(here: Named, name: str) -> str:
+    resource = here.template["Resources"].get(name)
     if resource is None:
         return name
-    kind, given = resource["Type"], resource["Properties"]
-    base = f"{REGION}:{ACCOUNT}"
+    kind, given, base = resource["Type"], resource["Properties"], HERE
     match kind:
         case "AWS::S3::Bucket":
             return "arn:aws:s3:::bucket"
         case "AWS::DynamoDB::Table":
             return f"arn:aws:dynamodb:{base}:table/{name}"
         case "AWS::Lambda::Function":
-            return f"arn:aws:lambda:{base}:function:{resolved(given.get('FunctionName', name))}"
+            return f"arn:aws:lambda:{base}:function:{here.value(given.get('FunctionName', name))}"
         case "AWS::Lambda::LayerVersion":
-            return f"arn:aws:lambda:{base}:layer:{resolved(given['LayerName'])}:1"
+            return f"arn:aws:lambda:{base}:layer:{here.value(given['LayerName'])}:1"
         case "AWS::IAM::Role":
             return f"arn:aws:iam::{ACCOUNT}:role/{name}"
         case "AWS::IAM::ManagedPolicy":
@@ -178,7 +100,7 @@ def _arn(name: str) -> str:
         case "AWS::SQS::Queue":
             return f"arn:aws:sqs:{base}:{name}"
         case "AWS::StepFunctions::StateMachine":
-            return f"arn:aws:states:{base}:stateMachine:{resolved(given.get('StateMachineName', name))}"
+            return f"arn:aws:states:{base}:stateMachine:{here.value(given.get('StateMachineName', name))}"
         case "AWS::Events::Rule":
             return f"arn:aws:events:{base}:rule/{name}"
     raise AssertionError(f"how is the ARN of a {kind} written?")
@@ -211,88 +133,89 @@ def documents(role: str) -> Iterator[Mapping[str, Any]]:
             yield policy["PolicyDocument"]
 
 
+def trust(role: str) -> list[dict[str, Any]]:
+    """The statements by which a role may be assumed."""
+    found: list[dict[str, Any]] = resolved(
+        resources("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
+    )
+    return found
+
+
 def trusted(role: str) -> list[str]:
     """The services that may assume a role."""
     found = []
-    for statement in resources("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]:
+    for statement in trust(role):
         assert (statement["Effect"], set(statement["Principal"])) == ("Allow", {"Service"}), role
-        found += _list(resolved(statement["Principal"]["Service"]))
+        found += iam.listed(statement["Principal"]["Service"])
     return found
 
 
 def aws_policies(role: str) -> set[str]:
-    """Names of AWS's own policies that a role has."""
+    """AWS's own policies that a role has."""
     arns = resources("AWS::IAM::Role")[role].get("ManagedPolicyArns", ())
-    return {arn.rpartition("/")[2] for arn in arns if isinstance(arn, str)}
+    return {str(arn) for arn in arns if isinstance(arn, str)}
 
 
-def rights(role: str) -> set[Right]:
-    """What a role is allowed, one action on one resource pattern at a time."""
-    return {right for document in documents(role) for right in rights_in(document)}
+@cache
+def rights(role: str, *, apart: bool = False, **parameters: str) -> set[Right]:
+    """What a role is allowed, one action on one resource pattern at a time; `apart` as in `iam.rights_in`."""
+    return {
+        right
+        for document in documents(role)
+        for right in iam.rights_in(named(**parameters).value(dict(document)), apart=apart)
+    }
 
 
-def rights_in(document: Mapping[str, Any]) -> Iterator[Right]:
-    for statement in document["Statement"]:
-        assert statement["Effect"] == "Allow", statement
-        conditions = tuple(
-            (operator, key, tuple(_list(values)))
-            for operator, keys in resolved(statement.get("Condition", {})).items()
-            for key, values in keys.items()
-        )
-        for action in _list(statement["Action"]):
-            for resource in _list(resolved(statement["Resource"])):
-                yield Right(action, str(resource), conditions)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def may(role: str, action: str, resource: str, *context: tuple[str, str]) -> bool:
+    return iam.allowed(rights(role), Need(action, resource, context))
 
 
 # ---- needed
 
-MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{STACK}-RunnerLifecycle"
+MACHINE = f"arn:aws:states:{HERE}:stateMachine:{STACK}-RunnerLifecycle"
 OWN_INSTANCE = (("aws:ResourceTag/arcspot:stack", STACK),)
 
 
 def needs(call: Call) -> set[Need]:
     """The rights that a request of an adapter needs."""
-    return set(_needs(call.service, call.operation, call.params, call.site))
+    return set(_needs(call.service, call.operation, call.params))
 
 
-def _needs(service: str, operation: str, params: Mapping[str, Any], site: str) -> Iterator[Need]:
-    base = f"{REGION}:{ACCOUNT}"
+def _needs(service: str, operation: str, params: Mapping[str, Any]) -> Iterator[Need]:
+    base = HERE
     match service, operation:
         case "dynamodb", "TransactWriteItems":
             # A transaction needs what its actions need, and no right of its own.
             # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
             for each in params["TransactItems"]:
                 for kind, inside in each.items():
-                    yield Need(f"dynamodb:{kind}Item", _table(inside["TableName"]))
-        case "dynamodb", "BatchGetItem" | "BatchWriteItem":
-            for table in params["RequestItems"]:
-                yield Need(f"dynamodb:{operation}", _table(table))
+                    yield from _row(f"dynamodb:{kind}Item", inside["TableName"], inside["Item"])
+        case "dynamodb", "BatchGetItem":
+            for table, asked in params["RequestItems"].items():
+                for key in asked["Keys"]:
+                    yield from _row("dynamodb:BatchGetItem", table, key)
+        case "dynamodb", "BatchWriteItem":
+            for table, asked in params["RequestItems"].items():
+                for each in asked:
+                    yield from _row("dynamodb:BatchWriteItem", table, each["PutRequest"]["Item"])
+        case "dynamodb", "GetItem" | "PutItem":
+            yield from _row(f"dynamodb:{operation}", params["TableName"], params.get("Key") or params["Item"])
         case "dynamodb", _:
-            table = _table(params["TableName"])
-            yield Need(
-                f"dynamodb:{operation}",
-                f"{table}/index/{params['IndexName']}" if "IndexName" in params else table,
-            )
-        case "s3", "ListObjectsV2":
-            yield Need("s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}")
+            yield Need(f"dynamodb:{operation}", f"{_table(params['TableName'])}/index/{params['IndexName']}")
+        case "s3", "ListObjectsV2" | "ListObjectVersions":
+            action = "s3:ListBucket" if operation == "ListObjectsV2" else "s3:ListBucketVersions"
+            yield Need(action, f"arn:aws:s3:::{params['Bucket']}", (("s3:prefix", params["Prefix"]),))
         case "s3", "GetObject" | "HeadObject":
             at = f"arn:aws:s3:::{params['Bucket']}/{params['Key']}"
             yield Need("s3:GetObjectVersion" if "VersionId" in params else "s3:GetObject", at)
-            if "presign" not in site:
-                # Without it a key that is not there is a 403 instead of a 404, and absence is an answer.
-                # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
-                yield Need("s3:ListBucket", f"arn:aws:s3:::{params['Bucket']}")
         # https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
         case "s3", "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":
             yield Need("s3:PutObject", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
         case "s3", _:
-            yield Need(f"s3:{operation}", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}")
+            once = (("s3:if-none-match", params["IfNoneMatch"]),) if "IfNoneMatch" in params else ()
+            yield Need(f"s3:{operation}", f"arn:aws:s3:::{params['Bucket']}/{params['Key']}", once)
         case "ec2", "CreateFleet":
-            yield from _fleet(base)
+            yield from _fleet(params)
         case "ec2", "TerminateInstances":
             for instance in params["InstanceIds"]:
                 yield Need("ec2:TerminateInstances", f"arn:aws:ec2:{base}:instance/{instance}", OWN_INSTANCE)
@@ -326,41 +249,75 @@ def _needs(service: str, operation: str, params: Mapping[str, Any], site: str) -
             raise AssertionError(f"what does {service} {operation} need?")
 
 
-def _fleet(base: str) -> Iterator[Need]:
+def _row(action: str, table: str, row: Mapping[str, Any]) -> Iterator[Need]:
+    """One row by its key. A job's is a digest: it may begin with any hex digit."""
+    key = row["pk"]["S"]
+    for pk in [f"{digit}{key}" for digit in "0123456789abcdef"] if _job(table, key) else [key]:
+        yield Need(action, _table(table), (("dynamodb:LeadingKeys", pk),))
+
+
+def _job(table: str, key: str) -> bool:
+    return table == "JobsTable" and is_job(key)
+
+
+TAG = ("aws:RequestTag/arcspot:stack", STACK)
+EC2 = f"arn:aws:ec2:{HERE}"
+LAUNCH_TEMPLATE = ("ec2:LaunchTemplate", f"{EC2}:launch-template/RunnerTemplate")
+VPC = ("ec2:Vpc", f"{EC2}:vpc/Vpc")
+IMAGE = f"arn:aws:ec2:{REGION}::image/ami-1"
+
+
+def _fleet(request: Mapping[str, Any]) -> Iterator[Need]:
     """An instant fleet from a launch template with tags and an instance profile.
 
-    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-prerequisites.html
+    What it consists of: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-prerequisites.html
+    What each condition key says, and of what: the reference's page of EC2.
     """
+    market = request["TargetCapacitySpecification"]["DefaultTargetCapacityType"]
+    (config,) = request["LaunchTemplateConfigs"]
+    for kind in {override["InstanceType"] for override in config["Overrides"]}:
+        of_type = ("ec2:InstanceType", kind)
+        yield Need("ec2:CreateFleet", f"{EC2}:instance/*", (TAG, of_type))
+        yield Need(
+            "ec2:RunInstances",
+            f"{EC2}:instance/*",
+            (TAG, of_type, ("ec2:InstanceMarketType", market), LAUNCH_TEMPLATE),
+        )
+    yield Need("ec2:CreateFleet", f"{EC2}:fleet/*", (TAG,))
     for action in ("ec2:CreateFleet", "ec2:RunInstances"):
-        yield Need(action, "*")
+        yield Need(action, f"{EC2}:launch-template/RunnerTemplate")
+        yield Need(action, f"{EC2}:subnet/subnet-1", (VPC,))
+        yield Need(action, IMAGE, (("ec2:IsLaunchTemplateResource", "true"),))
+        yield Need(action, f"{EC2}:volume/*", (TAG, ("ec2:VolumeSize", "75")))
+    yield Need("ec2:RunInstances", f"{EC2}:network-interface/*", (VPC,))
+    yield Need("ec2:RunInstances", f"{EC2}:security-group/RunnerSecurityGroup.GroupId")
+    yield Need("ec2:RunInstances", f"{EC2}:spot-instances-request/*")
+    # The fleet's request tags fleet and instance, the template the volume.
     for creating, kinds in (("CreateFleet", ("fleet", "instance")), ("RunInstances", ("instance", "volume"))):
         for kind in kinds:
-            yield Need("ec2:CreateTags", f"arn:aws:ec2:{base}:{kind}/x-1", (("ec2:CreateAction", creating),))
+            yield Need("ec2:CreateTags", f"{EC2}:{kind}/x-1", (("ec2:CreateAction", creating), TAG))
     yield Need(
         "iam:PassRole",
         f"arn:aws:iam::{ACCOUNT}:role/RunnerRole",
         (("iam:PassedToService", "ec2.amazonaws.com"),),
     )
-    for service, role in (
-        ("spot.amazonaws.com", "AWSServiceRoleForEC2Spot"),
-        ("ec2fleet.amazonaws.com", "AWSServiceRoleForEC2Fleet"),
-    ):
-        at = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/{service}/{role}"
-        yield Need("iam:CreateServiceLinkedRole", at, (("iam:AWSServiceName", service),))
+    # An account that never used spot has no such role, an instant fleet needs no other.
+    at = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
+    yield Need("iam:CreateServiceLinkedRole", at, (("iam:AWSServiceName", "spot.amazonaws.com"),))
 
 
 def _table(name: str) -> str:
-    return f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
+    return f"arn:aws:dynamodb:{HERE}:table/{name}"
 
 
-def missing(role: str, wanted: Iterable[Need]) -> set[Need]:
-    held = rights(role)
-    return {need for need in wanted if not any(right.allows(need) for right in held)}
+def missing(role: str, wanted: Iterable[Need], **parameters: str) -> set[Need]:
+    held = rights(role, **parameters)
+    return {need for need in wanted if not iam.allowed(held, need)}
 
 
-def unused(role: str, wanted: Iterable[Need]) -> set[Right]:
-    needed = list(wanted)
-    return {right for right in rights(role) if not any(right.allows(need) for need in needed)}
+def unused(role: str, wanted: Iterable[Need], **parameters: str) -> set[Right]:
+    needed, held = list(wanted), rights(role, apart=True, **parameters)
+    return {right for right in held if not any(right.allows(need) for need in needed)}
 
 
 def as_json(found: Iterable[Need]) -> str:

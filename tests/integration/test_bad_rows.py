@@ -45,7 +45,8 @@ SPOILT: dict[str, Spoil] = {
 
 
 def receipt(name: str) -> Receipt:
-    return Receipt(key=f"tasks/b/{name}.json", batch_id="b", handled_at=START, entries=((name, "a"),))
+    entries = ((job("a").task_id, "a"),)
+    return Receipt(key=f"tasks/b/{name}.json", batch_id="b", handled_at=START, entries=entries)
 
 
 def spoil(cloud: Cloud, table: str, key: str, how: Spoil) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -16,6 +17,8 @@ from click.testing import CliRunner
 from arcspot.domain.jobs import JobState
 from arcspot_cli import looking, showing, submitting
 from arcspot_cli.errors import CommandFailed
+from arcspot_cli.local import keys
+from arcspot_cli.local import stack as local
 from arcspot_cli.main import main
 from arcspot_cli.target import Choice, resolve
 from tests.fakes.driving import GOOD_TASK, Stack
@@ -128,6 +131,32 @@ def test_the_endpoint_is_the_only_difference(nowhere: Path) -> None:
     assert aws.endpoint_url is None
     named = resolve(Choice(project_dir=nowhere, stack="mine", region="eu-west-1"), {})
     assert (named.stack, named.label) == ("mine", "AWS eu-west-1")
+
+
+def test_the_endpoint_of_the_local_stack_brings_its_key(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = keys.AccessKey("LOCALKEY", "its secret")
+    up = local.LocalStack(
+        endpoint_url="http://127.0.0.1:1",
+        region="us-east-1",
+        stack_name="arcspot-local",
+        control_url="http://127.0.0.1:2",
+        state_dir=str(nowhere),
+        started_at="2026-01-01T00:00:00+00:00",
+        processes=(),
+        key=key,
+    )
+    monkeypatch.setattr(local, "load", lambda project_dir: up)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", *up.environment()):
+        monkeypatch.setenv(name, "somebody's")
+    other = resolve(Choice(project_dir=nowhere), {"AWS_ENDPOINT_URL": "http://127.0.0.1:10"})
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "somebody's"
+    assert other.endpoint_url == "http://127.0.0.1:10"
+    ours = resolve(Choice(project_dir=nowhere), {"AWS_ENDPOINT_URL": "http://127.0.0.1:1/"})
+    assert (ours.endpoint_url, ours.stack) == ("http://127.0.0.1:1", "arcspot-local")
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "LOCALKEY"
+    assert "AWS_SESSION_TOKEN" not in os.environ
 
 
 def look_at(stack: Stack) -> looking.Look:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from arcspot.domain import names
+from arcspot.services.contents import planned
 from arcspot.services.ingesting import Dropped, ingest
 from arcspot_cli import scheduling, submitting
 from arcspot_cli import target as targets
@@ -57,9 +58,8 @@ def test_a_good_name_is_the_batch_as_it_was_given(
     stack = Stack()
     told = typed(stack, monkeypatch, "submit", str(put(tmp_path / "one.json")), "--batch", name, "--json")
     assert json.loads(told.stdout)["batch"] == name
-    assert [receipt.key for receipt in stack.world.store.receipts_of_batch(name)] == [
-        f"tasks/{name}/one.json"
-    ]
+    (place,) = planned(stack.world.store, name).places
+    assert place.key == f"tasks/{name}/one.json"
 
 
 @pytest.mark.parametrize("folder", ["a b", "...", "x" * 250, "ü" * 120, "-", "a\nb"])

@@ -105,6 +105,7 @@ def test_every_lease_is_taken_back_from_the_launchs_own_row_though_no_index_show
     (launch_id,) = stack.scale()
     runner = stack.boot(launch_id)
     stack.world.late = True  # type: ignore[attr-defined]
+    stack.world.wait(2)
     held = [lease["job_id"] for lease in runner.claim(3)]
     assert stack.world.store.batch_count("b", JobState.LEASED, 9) == 0
     taken = retiring.reclaim(stack.ports, launch_id, reason="gone", silent=False, now=stack.world.now)

@@ -328,11 +328,11 @@ def test_a_launch_that_cannot_be_read_again_for_a_moment_is_read_later(verb: str
             raise Conflict("somebody else was first")
         write(*rows)
 
-    def busy_once(launch_id: str) -> Any:
+    def busy_once(launch_id: str, **more: Any) -> Any:
         if busy[0]:
             busy[0] = False
             raise StoreBusy("for a moment")
-        return launch(launch_id)
+        return launch(launch_id, **more)
 
     store.write, store.launch = loses_once, busy_once  # type: ignore[method-assign]
     name, fields = asks[verb]

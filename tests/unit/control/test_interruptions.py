@@ -156,7 +156,7 @@ def test_a_job_that_keeps_its_runner_to_the_deadline_three_times_is_given_up() -
     for stalls in range(1, MAX_STALLS + 1):
         runner = stack.boot(stack.scale()[0])
         (lease,) = runner.claim()
-        stack.world.wait(30)
+        stack.world.wait(120)
         phase = {"job_id": lease["job_id"], "fence": lease["fence"], "phase": "adapting"}
         runner.ask("heartbeat", leases=[phase], gpu_utilisation=90)
         stack.world.wait(3 * 60 * 60)

@@ -153,7 +153,7 @@ def test_whoever_comes_second_answers_the_state_machine() -> None:
     runner = stack.boot(launch_id)
     assert stack.world.workflow.told == [("boot-token", "succeed", "")]
     launching.wait_for(stack.ports, launch_id, phase="serve", token="serve-token")
-    stack.world.wait(40)
+    stack.world.wait(stack.settings.beat_s)
     runner.ask("heartbeat", leases=[], gpu_utilisation=None)
     assert stack.world.workflow.told[-1] == ("serve-token", "beat", "")
     runner.ask("bye", why="idle")

@@ -200,11 +200,11 @@ def test_a_job_that_is_at_work_again_ends_a_report_halfway() -> None:
     jobs = stack.world.store.jobs
     asked = count(1)
 
-    def meanwhile(job_ids: Sequence[str]) -> dict[str, Job]:
-        if next(asked) == 7:  # between the look at all jobs and the third page
+    def meanwhile(job_ids: Sequence[str], *, fresh: bool = True) -> dict[str, Job]:
+        if fresh and next(asked) == 7:  # between the look at all jobs and the third page
             job = of(stack, "t6")
             stack.world.store.write(replace(job, state=JobState.READY, ready_at=stack.world.now))
-        return jobs(job_ids)
+        return jobs(job_ids, fresh=fresh)
 
     stack.world.store.jobs = meanwhile  # type: ignore[method-assign]
     assert round_of(stack) == []

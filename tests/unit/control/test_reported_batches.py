@@ -138,7 +138,14 @@ def test_a_batch_waits_for_the_unfinished_job_of_another_and_asks_for_that_one_a
 
 
 def test_a_job_whose_row_expired_is_told_of_and_has_a_placeholder() -> None:
-    stack = monday()
+    stack = Stack()
+    stack.drop("tasks/sunday/1.json", puzzle(1))
+    end_all(stack)
+    stack.world.wait(24 * 3600)
+    for n in range(3):
+        stack.drop(f"tasks/monday/{n}.json", puzzle(n))
+    end_all(stack)
+    assert sorted(round_of(stack)) == ["monday", "sunday"]
     job = of(stack, "1")
     del stack.world.store.rows["job", job.job_id]
     stack.drop("tasks/monday/3.json", puzzle(3))

@@ -13,7 +13,7 @@ from arcspot.aws.rows import item_of
 from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import Launch, Token
 from arcspot.ports import Record
-from arcspot.services import launching
+from arcspot.services import launching, scaling
 from arcspot.services.serving import MOST_AT_ONCE
 from tests.fakes.driving import Runner, Stack
 from tests.fakes.memory import START
@@ -89,7 +89,8 @@ def test_an_execution_hears_its_runner_long_before_it_would_take_it_for_silent()
         runner.ask("heartbeat", leases=[], gpu_utilisation=None)
         if len(stack.world.workflow.told) > before:
             heard_at.append(n * stack.settings.beat_s)
-    assert max(after - before for before, after in pairwise(heard_at)) < stack.settings.silence_s / 2
+    silence_s = scaling.lifecycle_input(stack.settings, runner.launch_id)["silence_s"]
+    assert max(after - before for before, after in pairwise(heard_at)) < silence_s / 3
 
 
 def test_a_call_that_comes_late_does_not_bring_the_boot_back() -> None:

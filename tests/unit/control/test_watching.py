@@ -8,7 +8,7 @@ from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import LaunchState
 from arcspot.errors import ItemsFailed
 from arcspot.ports import FleetOrder
-from arcspot.services import watching
+from arcspot.services import attending, watching
 from tests.fakes.driving import GOOD_TASK, Stack, task
 
 
@@ -139,9 +139,11 @@ def test_a_lease_that_ran_out_is_taken_back_from_a_living_runner() -> None:
     stack = Stack()
     runner = stack.one_running()
     (lease,) = runner.claim()
-    stack.world.wait(130)
+    stack.world.wait(stack.settings.lease_s + 10)
     runner.ask("heartbeat", leases=[], gpu_utilisation=None)  # alive, but not working on the job
-    stack.watch()
+    for _ in range(attending.EVERY_MINUTES):
+        stack.watch()
+        stack.world.wait(60)
     job = stack.world.store.job(lease["job_id"])
     assert job is not None
     assert job.state is JobState.READY

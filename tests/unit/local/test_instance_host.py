@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,9 @@ from arcspot_cli.local.control import ControlServer
 from arcspot_cli.local.instance import Machine
 from arcspot_cli.local.instance_host import InstanceHost
 from arcspot_cli.local.processes import group_alive, read_records
+from arcspot_cli.local.signing import signed_headers
 from tests.unit.local.conftest import FakeCloud
+from tests.unit.local.strangers import KEY
 
 NOW = 1_800_000_000.0
 FOREVER = b"#!/bin/bash\necho ready > ready\nsleep 60\n"
@@ -201,18 +204,21 @@ def test_the_control_port_lists_instances_and_passes_commands_on(
 ) -> None:
     cloud.user_data["i-1"] = FOREVER
     host.round(now=NOW)
-    control = ControlServer(host, 0)
+    control = ControlServer(host, KEY, 0)
+
+    def ask(path: str, method: str) -> Any:
+        url = f"{control.url}/{path}"
+        request = urllib.request.Request(url, method=method, headers=signed_headers(KEY, method, url))
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.loads(answer.read())
+
     try:
-        with urllib.request.urlopen(f"{control.url}/instances", timeout=5) as answer:
-            (seen,) = json.loads(answer.read())
+        (seen,) = ask("instances", "GET")
         assert seen["instance_id"] == "i-1"
-        order = urllib.request.Request(f"{control.url}/instances/i-1/interrupt", method="POST")
-        with urllib.request.urlopen(order, timeout=5) as answer:
-            assert answer.status == 200
+        assert ask("instances/i-1/interrupt", "POST") == {"done": "interrupt"}
         assert cloud.announced == ["i-1"]
-        unknown = urllib.request.Request(f"{control.url}/instances/i-9/interrupt", method="POST")
         with pytest.raises(urllib.error.HTTPError) as refusal:
-            urllib.request.urlopen(unknown, timeout=5)
+            ask("instances/i-9/interrupt", "POST")
         refusal.value.close()
         assert refusal.value.code == 404
     finally:

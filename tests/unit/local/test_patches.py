@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from arcspot_cli.local.access_patches import sign_functions, sign_links
 from arcspot_cli.local.emulator import settings
+from arcspot_cli.local.keys import AccessKey
 from arcspot_cli.local.patches import PATCHES, HeartbeatEvent, PatchRefused, find, replace
 
 
@@ -22,19 +24,25 @@ def test_nothing_is_put_where_nothing_was() -> None:
 
 
 def test_every_patch_says_what_aws_and_what_the_emulator_does() -> None:
-    for patch in PATCHES:
+    for patch in (*PATCHES, sign_functions, sign_links):
         told = patch.__doc__ or ""
         assert "AWS:" in told, patch.__name__
         assert "MiniStack:" in told, patch.__name__
 
 
 def test_every_patch_finds_its_place_in_the_supported_version(python: str) -> None:
-    script = "from arcspot_cli.local.patches import PATCHES\nfor patch in PATCHES: patch()"
+    script = (
+        "from arcspot_cli.local.patches import PATCHES\n"
+        "from arcspot_cli.local.access_patches import guard\n"
+        "from arcspot_cli.local.keys import draw\n"
+        "for patch in PATCHES: patch()\n"
+        "guard(4566, draw())"
+    )
     subprocess.run([python, "-c", script], check=True, timeout=60)
 
 
 def test_the_emulator_listens_to_this_machine_only_and_never_to_docker(tmp_path: Path) -> None:
-    chosen = settings(4566, tmp_path)
+    chosen = settings(4566, tmp_path, AccessKey("id", "secret"))
     assert chosen["BIND_HOST"] == "127.0.0.1"
     assert not Path(chosen["DOCKER_HOST"].removeprefix("unix://")).exists()
     assert chosen["TMPDIR"].startswith(str(tmp_path))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from arcspot_cli.local import keys
 from arcspot_cli.local import stack as local
 from arcspot_cli.local.errors import LocalStackError
 from arcspot_cli.local.processes import ProcessRecord, group_alive, read_records, spawn, start_time
@@ -34,9 +33,11 @@ def described(project: Path, record: ProcessRecord) -> local.LocalStack:
         state_dir=str(project / ".arcspot" / "local"),
         started_at="2026-01-01T00:00:00+00:00",
         processes=(record,),
+        key=keys.AccessKey("LOCALKEY", "its secret"),
     )
-    (project / ".arcspot").mkdir(exist_ok=True)
-    (project / ".arcspot" / "local.json").write_text(json.dumps(asdict(stack)))
+    (project / ".arcspot" / "local").mkdir(parents=True, exist_ok=True)
+    keys.keep(project / ".arcspot" / "local", stack.key)
+    (project / ".arcspot" / "local.json").write_text(stack.description())
     return stack
 
 
@@ -76,10 +77,38 @@ def test_a_broken_description_counts_for_nothing(project: Path) -> None:
     assert local.load(project) is None
 
 
-def test_clients_of_the_stack_get_its_endpoint_and_no_real_keys(project: Path) -> None:
+def test_clients_of_the_stack_get_its_endpoint_and_its_key_alone(project: Path) -> None:
     seen = described(project, this_process()).environment()
     assert seen["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
-    assert seen["AWS_ACCESS_KEY_ID"] == "test"
+    assert seen["AWS_ACCESS_KEY_ID"] == "LOCALKEY"
+    assert seen["AWS_SECRET_ACCESS_KEY"] == "its secret"
+
+
+def test_the_key_lies_where_only_its_owner_reads_it(project: Path) -> None:
+    stack = described(project, this_process())
+    home = project / ".arcspot"
+    kept = home / "local" / keys.KEY_FILE
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert "its secret" not in (home / "local.json").read_text()
+    assert "its secret" not in repr(stack)
+    home.chmod(0o755)  # as an older arcspot left it
+    local.down(project, report=quiet)
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize("kept", ["", "{}", "[]", '{"access_key_id": 1, "secret_access_key": "x"}', None])
+def test_a_stack_without_a_key_counts_for_nothing(project: Path, kept: str | None) -> None:
+    """As one of an older arcspot, which `up` ends to start anew."""
+    described(project, this_process())
+    path = project / ".arcspot" / "local" / keys.KEY_FILE
+    if kept is None:
+        path.unlink()
+    else:
+        path.write_text(kept)
+    assert local.load(project) is None
+    with pytest.raises(LocalStackError, match=r"access-key\.json.*arcspot local down"):
+        keys.read(path.parent)
 
 
 def test_an_instance_host_that_does_not_answer_says_what_to_do(project: Path) -> None:
@@ -133,6 +162,27 @@ def test_a_failed_up_leaves_nothing_running(project: Path, monkeypatch: pytest.M
     assert pids
     assert not any(group_alive(pid) for pid in pids)
     assert local.status(project) == local.LocalStatus(stack=None)
+
+
+def test_a_running_stack_of_an_older_arcspot_is_ended_by_the_next_up(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = project / ".arcspot" / "local"
+    (state / "logs").mkdir(parents=True)
+    with (state / "logs" / "emulator.log").open("wb") as log:
+        old = spawn(
+            "emulator", ["sleep", "60"], folder=state / "processes", environment=os.environ, output=log
+        )
+    (record,) = read_records(state / "processes")
+    described(project, record)
+    (state / keys.KEY_FILE).unlink()
+    monkeypatch.setenv("ARCSPOT_SAM", "/nowhere/sam")  # what `up` would do next does not matter here
+    said: list[str] = []
+    with pytest.raises(LocalStackError, match="make setup"):
+        local.up(local.LocalOptions(project_dir=project), report=said.append)
+    assert "without a key" in said[0]
+    assert not group_alive(old.pid)
+    old.wait()
 
 
 def test_only_one_up_or_down_works_at_a_time(project: Path) -> None:

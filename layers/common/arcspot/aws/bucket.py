@@ -24,6 +24,7 @@ AT_ONCE = 32
 MAX_KEY_BYTES = 1024
 # 405: the version is a delete marker.
 _MISSING = ("NoSuchKey", "NoSuchVersion", "404", "NotFound", "MethodNotAllowed")
+_DENIED = ("AccessDenied", "403")
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _UNREADABLE = {
     "InvalidObjectState": "it is archived; restore it or drop the file again",
@@ -62,7 +63,7 @@ class Bucket:
             body = found["Body"].read()
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code in _MISSING:
+            if self._absent(code, key, version):
                 raise RecordMissing(f"s3://{self._name}/{key} does not exist") from error
             if wanted and code == "InvalidRange":
                 return Fetched(b"", version or "")  # an empty object has no last byte, a short one not these
@@ -71,6 +72,29 @@ class Bucket:
                 raise ObjectUnreadable(f"s3://{self._name}/{key}: {words} ({code})") from error
             raise
         return Fetched(body=body, version=_version(found), etag=str(found.get("ETag", "")).strip('"'))
+
+    def _absent(self, code: str, key: str, version: str | None = None) -> bool:
+        """Whether S3's refusal means that there is no such object, or no such version of it.
+
+        To a role that may not list the whole bucket S3 says 403 of what is not there. So a denial is held
+        against the list below the key itself, which a role may see. If that is denied too, it is a denial.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+        """
+        if code not in _DENIED:
+            return code in _MISSING
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self._name, Prefix=key)
+        try:
+            # In the order of keys: those that go on after this one come behind it.
+            for page in pages:
+                shown = page.get("Versions", [])
+                own = [item for item in shown if item["Key"] == key]
+                if any(item["VersionId"] == version if version else item["IsLatest"] for item in own):
+                    return False
+                if len(own) < len(shown):
+                    break
+        except ClientError:
+            return False
+        return True
 
     def fetch_many(
         self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
@@ -162,7 +186,7 @@ class Bucket:
         try:
             return self._client.head_object(Bucket=self._name, Key=key)["ContentLength"]
         except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
+            if self._absent(error.response["Error"]["Code"], key):
                 return None
             raise
 
@@ -175,7 +199,7 @@ class Bucket:
         try:
             head = self._client.head_object(Bucket=self._name, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
+            if self._absent(error.response["Error"]["Code"], key):
                 return None
             raise
         sha256 = base64.b64decode(head.get("ChecksumSHA256", "")).hex()

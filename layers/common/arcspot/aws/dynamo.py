@@ -121,18 +121,20 @@ class DynamoStore:
 
     def add(self, jobs: Sequence[Job]) -> dict[str, Job]:
         distinct = {job.job_id: job for job in jobs}
-        found = self.jobs(list(distinct))
+        # One that was made a moment ago may not show: then the write finds it.
+        found = self.jobs(list(distinct), fresh=False)
         fresh = [job for job_id, job in distinct.items() if job_id not in found]
 
         lost = {job.job_id for job in self.write_each(fresh) if isinstance(job, Job)}
         found |= {job.job_id: replace(job, version=1) for job in fresh if job.job_id not in lost}
         return found | self.jobs(list(lost))
 
-    def job(self, job_id: str) -> Job | None:
-        return self._one(self._tables.jobs_table, job_id, Job) if is_job(job_id) else None
+    def job(self, job_id: str, *, fresh: bool = True) -> Job | None:
+        return self._one(self._tables.jobs_table, job_id, Job, consistent=fresh) if is_job(job_id) else None
 
-    def jobs(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        return {job.job_id: job for job in self._many(self._tables.jobs_table, filter(is_job, job_ids), Job)}
+    def jobs(self, job_ids: Sequence[str], *, fresh: bool = True) -> dict[str, Job]:
+        ids = filter(is_job, job_ids)
+        return {job.job_id: job for job in self._many(self._tables.jobs_table, ids, Job, consistent=fresh)}
 
     def ready_jobs(self, limit: int, now: datetime, rng: Random | None = None) -> list[Job]:
         jobs: list[Job] = []
@@ -163,14 +165,17 @@ class DynamoStore:
         return oldest
 
     def _ready(self, job_ids: Sequence[str], limit: int) -> list[Job]:
-        """Up to `limit` of these jobs that are READY by their rows: the index lags."""
+        """Up to `limit` of these jobs that are READY by their rows: the index lags.
+
+        So may these reads, at half the price: whoever changes a job writes it only as it was read.
+        """
         ready: list[Job] = []
         for start in range(0, len(job_ids), limit):
             if len(ready) >= limit:
                 break
             some = job_ids[start : start + limit]
             # A row that cannot be read must not keep everybody from the others.
-            rows = self._many(self._tables.jobs_table, some, Job, {})
+            rows = self._many(self._tables.jobs_table, some, Job, {}, consistent=False)
             found = {job.job_id: job for job in rows}
             ready += [found[i] for i in some if i in found and found[i].state is JobState.READY]
         return ready[:limit]
@@ -215,8 +220,9 @@ class DynamoStore:
                 count += self._count("due", "due = :v", {":v": queue}, at_most - count)
         return count
 
-    def receipts(self, keys: Sequence[str]) -> dict[str, Receipt]:
-        rows = self._many(self._tables.jobs_table, [receipt_key(key) for key in keys], Receipt)
+    def receipts(self, keys: Sequence[str], *, fresh: bool = True) -> dict[str, Receipt]:
+        wanted = [receipt_key(key) for key in keys]
+        rows = self._many(self._tables.jobs_table, wanted, Receipt, consistent=fresh)
         return {receipt.key: receipt for receipt in rows}
 
     def sweep_row(self) -> Sweep:
@@ -234,7 +240,7 @@ class DynamoStore:
             names={"#s": "state"},
         )
         ids = [str(_deserialize(row["pk"])) for row in rows]
-        return whole(self._many(self._tables.jobs_table, ids, Receipt))
+        return whole(self._many(self._tables.jobs_table, ids, Receipt, consistent=False))
 
     def jobs_of_batch(self, batch_id: str, state: JobState | None = None) -> Iterator[Job]:
         condition, values = of_batch(batch_id, state)
@@ -268,8 +274,8 @@ class DynamoStore:
         found = {key_of(batch): batch for batch in self._many(table, ids, Batch, bad)}
         return [found[i] for i in ids if i in found and found[i].report_due_at]
 
-    def launch(self, launch_id: str) -> Launch | None:
-        return self._one(self._tables.launches_table, launch_id, Launch)
+    def launch(self, launch_id: str, *, fresh: bool = True) -> Launch | None:
+        return self._one(self._tables.launches_table, launch_id, Launch, consistent=fresh)
 
     def token(self, launch_id: str) -> Token | None:
         return self._one(self._tables.ledger_table, f"TOKEN#{launch_id}", Token)
@@ -334,10 +340,11 @@ class DynamoStore:
             some = [{"PutRequest": {"Item": row}} for row in rows[start : start + BATCH_WRITE]]
             until_done(some, put, self._pause)
 
-    def _one(self, table: str, key: str, kind: type[T]) -> T | None:
+    def _one(self, table: str, key: str, kind: type[T], *, consistent: bool = True) -> T | None:
         if not possible_key(key):
             return None  # DynamoDB refuses to look for what cannot be there
-        item = self._client.get_item(TableName=table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item")
+        asked: Any = {"TableName": table, "Key": {"pk": {"S": key}}, "ConsistentRead": consistent}
+        item = self._client.get_item(**asked).get("Item")
         return row_of(item, kind, table) if item else None
 
     def _loaded(
@@ -356,7 +363,13 @@ class DynamoStore:
                     raise
 
     def _many(
-        self, table: str, keys: Iterable[str], kind: type[T], bad: dict[str, str] | None = None
+        self,
+        table: str,
+        keys: Iterable[str],
+        kind: type[T],
+        bad: dict[str, str] | None = None,
+        *,
+        consistent: bool = True,
     ) -> Iterator[T]:
         """The rows of these keys, each once, in no order; what does not, or cannot, exist is left out."""
         wanted = [key for key in dict.fromkeys(keys) if possible_key(key)]
@@ -364,7 +377,7 @@ class DynamoStore:
             found: list[Mapping[str, Any]] = []
 
             def read(left: Any, found: list[Mapping[str, Any]] = found) -> Sequence[Any]:
-                asked: Any = {table: {"Keys": left, "ConsistentRead": True}}
+                asked: Any = {table: {"Keys": left, "ConsistentRead": consistent}}
                 page = self._client.batch_get_item(RequestItems=asked)
                 found += page["Responses"].get(table, [])
                 unread: Any = page.get("UnprocessedKeys") or {}

@@ -28,6 +28,8 @@ class Receipt:
     `key` is what it is kept under: the object's key, or `runs/<run>/<key>` in a turn of a schedule.
     `entries` are (task id, job id) in the file's order; `refusals` say in words what was refused, the
     first `MAX_REFUSALS` of `refused`. A long receipt is kept in `parts` rows, each with its own entries.
+    One that says nothing but what the row of its only job says is not `listed` in the index of its batch:
+    the job is, and for most files an index entry is a third of what is written.
     """
 
     key: str
@@ -41,6 +43,7 @@ class Receipt:
     refused: int = 0
     part: int = 0
     parts: int = 1
+    listed: bool = True
     version: int = 0
 
     @property
@@ -133,6 +136,11 @@ class Batch:
     waits_for: str = ""
     touched_at: datetime | None = None
     version: int = 0
+
+    def touched_within(self, time: timedelta, now: datetime) -> bool:
+        """Whether it is due, and files of it came in within so much time before `now`."""
+        recent = self.touched_at is not None and now - time <= self.touched_at <= now
+        return recent and self.report_due_at is not None
 
     def due(self, now: datetime, files: int = 0) -> Batch:
         """With a report due, and so many files more."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from zlib import crc32
 
 from arcspot.domain.names import path_fault
 from arcspot.errors import BadRequest, LeaseLost, WrongState
@@ -33,6 +34,7 @@ OFTEN_INTERRUPTED = 6
 LANES = (0, 1, 2)
 # A result is a handful of files, asked for once or, after a lost answer, a few times.
 MAX_UPLOADS = 64
+MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_UPLOAD_BYTES = 1024 * 1024 * 1024
 # What `runner_api` says of a task that it cannot hand out, and what runners of earlier releases said of a
 # task file that they could not get.
@@ -44,9 +46,9 @@ UNREAD = (
     "TransferFailed: GET ",
 )
 MAX_REASON_CHARS = 500
-# An estimate of so many jobs is only written again when it moves by this share.
+# An estimate that has seen so many jobs looks at one of `SAMPLED` from then on.
 SETTLED_COUNT = 10
-NOTABLE_SHARE = 0.05
+SAMPLED = 16
 DEFAULT_LANE = 1
 
 
@@ -146,9 +148,15 @@ class Job:
         return self.interruptions >= OFTEN_INTERRUPTED
 
     @property
-    def uploads(self) -> tuple[int, int]:
-        """For how many files and bytes URLs were asked under its lease."""
+    def counted(self) -> tuple[int, int]:
+        """How many files and bytes are counted on its lease: all but the one object of a result."""
         return (self.lease.uploads, self.lease.upload_bytes) if self.lease else (0, 0)
+
+    @property
+    def uploads(self) -> tuple[int, int]:
+        """How many files and bytes may have been stored under a lease that brought no result."""
+        files, size = self.counted
+        return files + 1, size + MAX_FILE_BYTES
 
     def due(self, now: datetime) -> bool:
         """Whether the job may be claimed now."""
@@ -177,6 +185,11 @@ class Job:
             self, state=JobState.LEASED, fence=fence, lease=lease, ready_at=None, reason="", updated_at=now
         )
 
+    def leased_to(self, launch_id: str, fence: int) -> bool:
+        """Whether this launch holds it under this fence."""
+        lease = self.lease
+        return lease is not None and (lease.launch_id, lease.fence) == (launch_id, fence)
+
     def held_by(self, *, launch_id: str, fence: int) -> Lease:
         """The lease, if it is this launch's and this fence's.
 
@@ -196,13 +209,13 @@ class Job:
     def extended(
         self, *, launch_id: str, fence: int, now: datetime, lease_seconds: int, phase: str, fraction: float
     ) -> Job:
-        """The lease from now on. While two thirds of it are left and the phase is the same, the row
-        stays as it is: a write each heartbeat would be the dearest part of the whole control plane.
+        """The lease from now on. While two thirds of it are left the row stays as it is, whatever the
+        phase: a write each heartbeat would be the dearest part of the whole control plane.
 
         Raises LeaseLost.
         """
         lease = self.held_by(launch_id=launch_id, fence=fence)
-        if lease.phase == phase and (lease.expires_at - now).total_seconds() > lease_seconds * 2 / 3:
+        if (lease.expires_at - now).total_seconds() > lease_seconds * 2 / 3:
             return self
         longer = replace(
             lease, expires_at=now + timedelta(seconds=lease_seconds), phase=phase, fraction=fraction
@@ -395,6 +408,11 @@ class Job:
         )
 
 
+def sampled(job_id: str) -> bool:
+    """Whether a job is one of `SAMPLED`, the same ones each time: what all would tell, for less."""
+    return crc32(job_id.encode("utf-8", "surrogatepass")) % SAMPLED == 0
+
+
 def pause_after(interruptions: int) -> timedelta:
     """How long a job waits after so many interruptions: not at all, then 1, 2, 4, … minutes, at most 60."""
     beyond = min(interruptions, MAX_INTERRUPTIONS) - CALM_INTERRUPTIONS
@@ -410,10 +428,15 @@ class Estimate:
     count: int = 0
     version: int = 0
 
+    def asks(self, job_id: str) -> bool:
+        """Whether a job is observed: each of the first, then one of `SAMPLED`, by its id.
+
+        Each observation is a write. Which jobs are left out has nothing to do with their seconds, so the
+        average stays that of all.
+        """
+        return self.count < SETTLED_COUNT or sampled(job_id)
+
     def observed(self, seconds: float) -> Estimate:
-        """The average with one more job. One that hardly moves it changes nothing, and costs no write."""
+        """The average with one more job."""
         weight = max(0.1, 1 / (self.count + 1))
-        settled = self.count >= SETTLED_COUNT
-        if settled and weight * abs(seconds - self.seconds) < NOTABLE_SHARE * self.seconds:
-            return self
         return replace(self, seconds=self.seconds + weight * (seconds - self.seconds), count=self.count + 1)

@@ -36,6 +36,8 @@ GPU_IDLE_PERCENT = 5.0
 # What a runner and `runner_api` have agreed on (docs/runner-contract.md): a runner says at hello which one it
 # keeps to. 1 fetched the whole task file by a URL; since 2 a lease brings its task.
 CONTRACT = 2
+# Step Functions waits for half an hour and more (scaling.OUTAGE_SECONDS); each word to it is two calls.
+BEAT_EVERY_S = 600
 
 
 class LaunchState(StrEnum):
@@ -235,6 +237,10 @@ class Launch:
             self, heartbeat_at=now, gpu_idle_since=since, gpu_warned=self.gpu_warned and since is not None
         )
 
+    def working(self, *, now: datetime) -> Launch:
+        """A sign of life in a row that is written anyway, so that no heartbeat has to write it again."""
+        return replace(self, heartbeat_at=max(now, self.heartbeat_at or now))
+
     @property
     def serving(self) -> bool:
         """Whether it may be given work.
@@ -357,6 +363,17 @@ class Token:
         if self.phase == "serve" and phase == "boot":
             return self
         return replace(self, token=token, phase=phase)
+
+
+def passed_on(launch: Launch, noted: datetime | None, now: datetime) -> bool:
+    """Whether Step Functions hears of a sign of life of a launch; `noted` is the one before it.
+
+    Each one that is noted until the boot's deadline, since an answer to the boot may have been lost; then the
+    first in each window of `BEAT_EVERY_S`. The windows are fixed, so that the launch's row is enough to know.
+    """
+    if noted is None or now <= launch.boot_deadline:
+        return True
+    return now.timestamp() // BEAT_EVERY_S > noted.timestamp() // BEAT_EVERY_S
 
 
 def hold_over(launch: Launch, now: datetime) -> bool:

@@ -38,7 +38,8 @@ class Backlog:
 @dataclass(frozen=True, slots=True)
 class Room:
     """What limits the fleet right now. `spare` launches have room for work already (idle or booting);
-    `booting` are on their way, `serving` have said hello.
+    `booting` are on their way, `serving` have said hello, `staying` of them serve for longer than another
+    boots.
 
     `vcpus_each` are those of the smallest allowed type, `vcpus_live` what counts against the quota
     already (None: one smallest for each live launch).
@@ -57,6 +58,7 @@ class Room:
     asleep: bool = False
     booting: int = 0
     serving: int = 0
+    staying: int = 0
     vcpus_each: int = 4
     vcpus_live: int | None = None
 
@@ -129,7 +131,7 @@ def how_many(backlog: Backlog, room: Room, pace: Pace) -> Decision:
     The first limit that bites names the reason, so that a waiting job can show it.
     """
     want = wanted(backlog, pace) - room.spare
-    if want <= 0:
+    if want <= 0 or _too_late(backlog, room, pace):
         return Decision(0)
     for reason in (room.paused and "paused", room.breaker, room.closed_hours and "hours"):
         if reason:
@@ -141,6 +143,11 @@ def how_many(backlog: Backlog, room: Room, pace: Pace) -> Decision:
     tightest = min(limits, key=lambda name: limits[name])
     count = max(0, min(want, limits[tightest]))
     return Decision(count, tightest if count < want else "")
+
+
+def _too_late(backlog: Backlog, room: Room, pace: Pace) -> bool:
+    """Whether the instances at work are through with all that waits before another one has booted."""
+    return backlog.jobs < MANY and not backlog.urgent and backlog.work_s <= room.staying * pace.boot_s
 
 
 def _limits(room: Room, pace: Pace) -> dict[str, int]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from arcspot.domain.jobs import MAX_FILE_BYTES
 from arcspot.errors import BadRequest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -23,7 +24,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_LEASES = 64
 MAX_FILES = 16
 MAX_SUMMARY_BYTES = 4096
-MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_HOST_CHARS = 1000
 # Of what is said of a request, in an answer and in the log.
 MOST_WORDS = 500

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from arcspot.domain.budget import share_usd_micros
 from arcspot.domain.jobs import Job
-from arcspot.domain.launching import Launch
+from arcspot.domain.launching import Launch, passed_on
 from arcspot.errors import LaunchClosed, LeaseLost
 from arcspot.ports import Ports, Random
 from arcspot.services import launching
@@ -17,7 +17,7 @@ from arcspot.services.retry import until_written
 from arcspot.settings import Settings
 
 # A heartbeat is written down once in this share of the time after which a runner counts as silent.
-NOTED_SHARE = 0.1
+NOTED_SHARE = 0.2
 # How long any URL lives that a runner is given, to read or to write (docs/runner-contract.md).
 URL_SECONDS = 15 * 60
 
@@ -57,6 +57,15 @@ class Call:
             raise LeaseLost(f"there is no job {job_id}")
         return job
 
+    def leased(self, row: Launch, job_id: str, fence: int) -> Job:
+        """The job, read at half the price, if its row shows the lease; else as it is now.
+
+        What is decided on a row that changed a moment ago cannot be written. Raises LeaseLost where there is
+        none.
+        """
+        known = self.ports.store.job(job_id, fresh=False)
+        return known if known and known.leased_to(row.launch_id, fence) else self.job(job_id)
+
     def left(self, row: Launch) -> float:
         """Seconds until the launch's hard deadline."""
         return max(0.0, (row.hard_deadline - self.now).total_seconds())
@@ -77,6 +86,7 @@ class Call:
 
     def _heard(self, row: Launch, gpu_utilisation: float | None) -> None:
         rows = self.rows(row)
+        noted = row.heartbeat_at
 
         def act() -> Launch | None:
             known = next(rows)
@@ -91,9 +101,19 @@ class Call:
             return heard
 
         heard = until_written(act, self.ports.pause)
-        # The token is read, and the state machine told, only as often as a sign of life is noted.
-        kept = launching.token_of(self.ports, heard) if heard else None
-        if heard is None or kept is None:
+        if heard is not None:
+            self._pass_on(noted, heard)
+
+    def passed_on(self, row: Launch) -> None:
+        """The same for a sign of life that was noted with another write; `row` is the launch before it."""
+        tried("passing a sign of life on", lambda: self._pass_on(row.heartbeat_at, row))
+
+    def _pass_on(self, noted: datetime | None, heard: Launch) -> None:
+        """Tell the state machine of a sign of life that is in the row; `noted` is the one before it."""
+        if not passed_on(heard, noted, self.now):
+            return
+        kept = launching.token_of(self.ports, heard)
+        if kept is None:
             return
         if kept.phase == "serve":
             tried("a heartbeat to Step Functions", lambda: self.ports.workflow.beat(kept.token))

@@ -25,7 +25,7 @@ from arcspot.services.calls import URL_SECONDS, Call
 # Of a job's configuration what a solver needs; the rest says what a submission is called.
 SOLVERS_OWN = ("seed", "budget_s", "model")
 # More than wanted are read: some are claimed by others meanwhile.
-SPARE = 3
+SPARE = 2
 # How often a launch tries to write what it chose, each time without the jobs that others were faster with.
 ROUNDS = 12
 
@@ -66,7 +66,7 @@ class Offers:
             if not tried(f"offering job {job.job_id}", partial(self._tell, taken, task, told)):
                 self.jobs.remove(job)
                 continue
-            row = row.lent(job.job_id)
+            row = row.lent(job.job_id).working(now=self.call.now)
             claimed.append(taken)
         return claimed, row, told
 
@@ -99,7 +99,9 @@ def claim(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]
         return {"leases": [], "drain": True}
     told = untold(call, row, held)
     leases, drain = take(call, row, want - len(told)) if len(told) < want else ([], False)
-    if not drain:
+    if leases:
+        call.passed_on(row)
+    elif not drain:
         call.heard(row)
     return {"leases": told + leases, "drain": drain}
 

@@ -11,6 +11,8 @@ from arcspot.domain.jobs import Job
 from arcspot.errors import RowUnreadable
 from arcspot.ports import Store
 
+JOBS_AT_ONCE = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -100,14 +102,14 @@ def contents(store: Store, batch_id: str) -> Contents:
 def planned(store: Store, batch_id: str, receipts: list[Receipt] | None = None) -> Plan:
     """What lies in a batch. The same task dropped twice is one place, in the file dropped last.
 
-    A job that the batch brought and no receipt names is in it too: its file was overwritten since, or an
-    earlier release made it, which left no receipts in the table. `receipts` takes them all.
+    Most tasks are named by no receipt: theirs is not listed, for the job that the batch brought says all of
+    it. So does the job of a file that was overwritten since. `receipts` takes those that are listed.
     """
     places: dict[tuple[str, str], Place] = {}
     refused: list[Refusal] = []
-    files = 0
+    keys: set[str] = set()
     for receipt in store.receipts_of_batch(batch_id):
-        files += 1
+        keys.add(receipt.object_key)
         if receipts is not None:
             receipts.append(receipt)
         if receipt.refused:
@@ -117,13 +119,13 @@ def planned(store: Store, batch_id: str, receipts: list[Receipt] | None = None) 
             known = places.get((place.task_id, place.job_id))
             if known is None or (known.dropped_at, known.key) < (place.dropped_at, place.key):
                 places[place.task_id, place.job_id] = place
+    found = list(places.values())
+    found += _brought(store, list(store.job_ids_of_batch(batch_id)), places)
+    keys.update(place.key for place in found if place.key)
     # In the order of keys, and within a file in the file's: sorting keeps what is equal as it was.
-    ordered = sorted(places.values(), key=lambda place: place.key)
-    known_jobs = {place.job_id for place in ordered}
-    brought = [job_id for job_id in store.job_ids_of_batch(batch_id) if job_id not in known_jobs]
-    ordered += _brought(store, brought, ordered)
+    found.sort(key=lambda place: (not place.key, place.key))
     refused.sort(key=lambda refusal: refusal.key)
-    return Plan(tuple(_told_apart(ordered)), tuple(refused), files)
+    return Plan(tuple(_told_apart(found)), tuple(refused), len(keys))
 
 
 def _places(receipt: Receipt) -> Iterable[Place]:
@@ -132,18 +134,30 @@ def _places(receipt: Receipt) -> Iterable[Place]:
     return (Place(task_id, job_id, key, version, at) for task_id, job_id in receipt.entries)
 
 
-def _brought(store: Store, job_ids: list[str], others: Iterable[Place]) -> list[Place]:
-    read = _read(store, sorted(job_ids))
-    found = sorted(read.jobs.values(), key=lambda job: (job.input.key, job.task_id, job.job_id))
-    places = [
-        Place(job.task_id, job.job_id, job.input.key, job.input.object_version, job.created_at)
-        for job in found
-    ]
+def _brought(store: Store, job_ids: list[str], known: Mapping[tuple[str, str], Place]) -> list[Place]:
+    """The places of jobs that the batch brought, by their own rows, but for those `known`.
+
+    Of a job that is known under a twin's id the own id is looked for, too.
+    """
+    places: list[Place] = []
+    named = {job_id for _, job_id in known}
+    unread: dict[str, RowUnreadable] = {}
+    # Of a batch of 100,000 only the places are kept.
+    for start in range(0, len(job_ids), JOBS_AT_ONCE):
+        read = _read(store, job_ids[start : start + JOBS_AT_ONCE], fresh=False)
+        unread |= read.unread
+        places += (
+            Place(job.task_id, job.job_id, job.input.key, job.input.object_version, job.created_at)
+            for job in read.jobs.values()
+            if (job.task_id, job.job_id) not in known
+        )
+    places.sort(key=lambda place: (place.key, place.dropped_at, place.task_id, place.job_id))
     # Of what cannot be read nothing is known but its name: it stands behind all others.
-    moments = [place.dropped_at for place in (*others, *places)]
-    if read.unread and not moments:
-        raise next(iter(read.unread.values()))
-    return places + [Place(job_id, job_id, "", "", max(moments)) for job_id in read.unread]
+    lost = {job_id: error for job_id, error in unread.items() if job_id not in named}
+    moments = [place.dropped_at for place in (*known.values(), *places)]
+    if lost and not moments:
+        raise next(iter(lost.values()))
+    return places + [Place(job_id, job_id, "", "", max(moments)) for job_id in lost]
 
 
 def _told_apart(places: list[Place]) -> Iterable[Place]:
@@ -177,12 +191,12 @@ def jobs_of(store: Store, places: Iterable[Place]) -> Read:
     return _read(store, [place.job_id for place in places])
 
 
-def _read(store: Store, job_ids: Sequence[str]) -> Read:
+def _read(store: Store, job_ids: Sequence[str], *, fresh: bool = True) -> Read:
     ids = dict.fromkeys(job_ids)
     unread: dict[str, RowUnreadable] = {}
     while ids:
         try:
-            return Read(store.jobs(list(ids)), unread)
+            return Read(store.jobs(list(ids), fresh=fresh), unread)
         except RowUnreadable as error:
             if error.key not in ids:
                 raise

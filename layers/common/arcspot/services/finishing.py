@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from arcspot.domain import results
-from arcspot.domain.jobs import Estimate, Job, JobState
+from arcspot.domain.jobs import Estimate, Job, JobState, sampled
 from arcspot.domain.launching import MOST_AT_ONCE, Launch
 from arcspot.errors import BadRequest, Conflict, LeaseLost, StoreBusy
 from arcspot.ports import Event
@@ -30,6 +30,9 @@ from arcspot.services.retry import until_written
 from arcspot.services.scaling import estimate_key
 from arcspot.services.uploading import result_prefix, uploaded
 
+# A launch whose jobs have taken no longer looks at what each of its results tells.
+YOUNG_S = 600.0
+
 
 def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
     """Make an attempt's files the job's result. With `want`, lend the next jobs in the same transaction."""
@@ -41,26 +44,40 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
     if missing := results.missing(files):
         raise BadRequest(f"files: {missing}; found {', '.join(files)}")
 
-    job = call.job(job_id)
+    job = call.leased(row, job_id, fence)
     leases: list[dict[str, Any]] = []
     if job.state is JobState.DONE and job.result_prefix == prefix:
         # Committed before, by a call whose answer was lost, and with it the leases it told of.
         tried("telling again of leases", lambda: leases.extend(claiming.untold(call, row, held)))
     else:
         uploaded(call.ports.objects, prefix, files)
-        result = _Result(call, fence, prefix, summary, told)
+        stored = len(files), sum(size for size, _ in files.values())
+        result = _Result(call, fence, prefix, summary, told, stored)
         leases += result.commit(job, row, want or 0)
-        _look_back(call, result.seconds)
+        call.passed_on(row)
+        _look_back(call, row, job_id, result.seconds)
     return {"result_prefix": prefix} | (
         {} if want is None else {"leases": leases[:want], "drain": not row.serving}
     )
 
 
 class _Result:
-    """One attempt's result, on its way into its job's row. `seconds` are those that were charged."""
+    """One attempt's result, on its way into its job's row. `seconds` are those that were charged.
 
-    def __init__(self, call: Call, fence: int, prefix: str, summary: Mapping[str, Any], told: float) -> None:
+    `stored`: its files and their bytes, which the launch is charged with.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        fence: int,
+        prefix: str,
+        summary: Mapping[str, Any],
+        told: float,
+        stored: tuple[int, int],
+    ) -> None:
         self._call, self._fence, self._prefix, self._summary = call, fence, prefix, summary
+        self._stored = stored
         self._told, self.seconds = told, 0.0
 
     def commit(self, job: Job, row: Launch, want: int) -> list[dict[str, Any]]:
@@ -110,16 +127,20 @@ class _Result:
             summary=self._summary,
             cost=self._call.cost(row, self.seconds),
         )
-        return done, row.returned(job.job_id, self.seconds, job.uploads)
+        (files, size), (more, bytes_more) = self._stored, job.counted
+        returned = row.returned(job.job_id, self.seconds, (files + more, size + bytes_more))
+        return done, returned.working(now=self._call.now)
 
 
-def _look_back(call: Call, seconds: float) -> None:
-    """What a finished job tells; nothing of it keeps its runner waiting.
+def _look_back(call: Call, row: Launch, job_id: str, seconds: float) -> None:
+    """What a finished job tells; nothing of it keeps its runner waiting. `row`: its launch before it.
 
     No event: all it could say is on the job's row, and it would cost a sixteenth of a cent for 1,000.
     """
-    tried("observing the job's seconds", lambda: _observe(call, seconds))
-    tried("closing the breaker", lambda: launching.close_breaker(call.ports, after_launch=False))
+    # The first results of a launch show that launches work and how long jobs take; of the others some do.
+    if row.worked_s < YOUNG_S or sampled(job_id):
+        tried("observing the job's seconds", lambda: _observe(call, job_id, seconds))
+        tried("closing the breaker", lambda: launching.close_breaker(call.ports, after_launch=False))
 
 
 def fail(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,12 +215,12 @@ def _released(
     call.ports.store.write(released, row.returned(job_id, seconds, job.uploads))
 
 
-def _observe(call: Call, seconds: float) -> None:
+def _observe(call: Call, job_id: str, seconds: float) -> None:
     key = estimate_key(call.settings)
     known = call.ports.store.estimate(key) or Estimate(key=key, seconds=seconds)
-    observed = known.observed(seconds)
-    if observed is known and known.version:
+    if not known.asks(job_id):
         return
+    observed = known.observed(seconds)
     try:
         call.ports.store.write(observed)
     except Conflict:

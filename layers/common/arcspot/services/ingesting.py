@@ -24,6 +24,8 @@ TASKS_PREFIX = names.TASKS
 DEFAULT_BATCH = names.DEFAULT_BATCH
 batch_of = names.batch_of
 # What is read at once: a function of 1 GB holds it, parsed as well.
+# A folder of files comes in over a minute: `scale` is kicked for the first of them, and looks each minute.
+KICKED_WITHIN = timedelta(seconds=10)
 GROUP_FILES = 100
 GROUP_BYTES = 16 * 1024 * 1024
 
@@ -58,7 +60,8 @@ class Outcome:
 
     `stale`: a later version was handled already. `gone`: there is no such file any more, or never was one
     where the object only marks a folder. `error` is what kept it from being handled; nothing is known of it
-    then, and it is worth another try.
+    then, and it is worth another try. `kicked`: files of its batch came in a moment ago, so that `scale` was
+    kicked.
     """
 
     key: str
@@ -68,6 +71,7 @@ class Outcome:
     stale: bool = False
     gone: bool = False
     error: Exception | None = None
+    kicked: bool = False
 
     @property
     def new_jobs(self) -> int:
@@ -123,7 +127,7 @@ def ingest_together(
 
 
 def _together(ports: Ports, settings: Settings, drops: Sequence[Dropped], now: datetime) -> list[Outcome]:
-    known = ports.store.receipts([dropped.told_of for dropped in drops])
+    known = ports.store.receipts([dropped.told_of for dropped in drops], fresh=False)
     read = _read(ports, [dropped for dropped in drops if not _handled(known.get(dropped.told_of), dropped)])
     files = [(dropped, file) for dropped, file in read.items() if isinstance(file, _File)]
     made = _jobs(ports, settings, files, now)
@@ -140,15 +144,15 @@ def _together(ports: Ports, settings: Settings, drops: Sequence[Dropped], now: d
     handled = [o for o in outcomes.values() if not (o.error or o.gone or o.stale)]
     batches = {outcome.batch_id for outcome in handled}
     # Due before the receipts are there, so that they are reported if this is the last thing that happens.
-    for batch_id in batches:
-        _due(ports, batch_id, now, touched=False)
+    before_this = {batch_id: _due(ports, batch_id, now, touched=False) for batch_id in batches}
     written = _write_receipts(ports, [receipt for _, receipt in changed])
     fresh = Counter(receipt.batch_id for receipt in written if receipt.version == 0)
     for batch_id in {receipt.batch_id for _, receipt in changed}:
         _due(ports, batch_id, now, files=fresh[batch_id])
     if events := [event for outcome in handled for event in _events(outcome, now)]:
         recorded(ports, *events)
-    return [outcomes[dropped] for dropped in drops]
+    joined = {batch_id for batch_id, batch in before_this.items() if batch.touched_within(KICKED_WITHIN, now)}
+    return [replace(outcomes[d], kicked=outcomes[d].batch_id in joined) for d in drops]
 
 
 def _handled(before: Receipt | None, dropped: Dropped) -> bool:
@@ -312,6 +316,7 @@ def _settled(
         entries=tuple((task_id, job_id) for task_id, job_id, _ in entries),
         refusals=refused_in_words(refusals),
         refused=file.refused,
+        listed=not (len(entries) == 1 and entries[0][2] and not file.faults),
         version=before.version if before else 0,
     )
     return Outcome(dropped.key, dropped.batch_id, tuple(entries), refusals), receipt
@@ -367,18 +372,22 @@ def _write_receipt(store: Store, receipt: Receipt) -> None:
         store.write(replace(receipt, version=there.version if there else 0))
 
 
-def _due(ports: Ports, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:
-    until_written(lambda: batch_due(ports.store, batch_id, now, files=files, touched=touched), ports.pause)
+def _due(ports: Ports, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> Batch:
+    return until_written(
+        lambda: batch_due(ports.store, batch_id, now, files=files, touched=touched), ports.pause
+    )
 
 
-def batch_due(store: Store, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> None:
-    """Have a batch reported once its jobs are over. Without `touched` it may be due already.
+def batch_due(store: Store, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> Batch:
+    """Have a batch reported once its jobs are over; the batch as it was before.
 
-    A report that has read the batch before this writes nothing: whoever counts on it looks again.
+    Without `touched` it may be due already. A report that has read the batch before this writes nothing:
+    whoever counts on it looks again.
     """
     batch = store.batch(batch_id) or Batch(batch_id=batch_id, created_at=now, report_due_at=None)
     if touched or batch.report_due_at is None or batch.version == 0:
         store.write(batch.due(now, files))
+    return batch
 
 
 def rejected_key(key: str) -> str:

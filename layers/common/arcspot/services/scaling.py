@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -38,6 +38,9 @@ from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.settings import Settings
 
 LOOKS = 3
+# Why jobs wait when every slot is taken, and how often a full fleet is looked at.
+FULL = "slots"
+LOOKS_EVERY_MINUTES = 5
 ALL = 10**9
 # Of the jobs that wait so many are looked at where that matters: whether spot is too hard for them.
 SAMPLE = 16
@@ -66,6 +69,8 @@ def scale(
     whoever comes second looks again.
     """
     started: list[str] = []
+    if not kicked and _full(ports, settings, now):
+        return Decision(launches=0, waits_for=FULL), started
     for look in range(1, LOOKS + 1):
         waiting = ports.store.ready_jobs(SAMPLE if settings.on_demand_fallback else 1, now)
         wanted = settings.on_demand_fallback and wants_on_demand(waiting)
@@ -87,6 +92,17 @@ def scale(
         tried("noting why jobs wait", partial(money.note_waiting, ports, waits_for or on_its_way, now))
         break
     return decision, started
+
+
+def _full(ports: Ports, settings: Settings, now: datetime) -> bool:
+    """Whether every slot was taken when the last round looked, and still is: then there is nothing to decide.
+
+    Now and then it is looked at all the same, for deadlines and for what waits.
+    """
+    fleet = ports.store.fleet()
+    if fleet is None or now.minute % LOOKS_EVERY_MINUTES == 0:
+        return False
+    return fleet.waits_for == FULL and fleet.slots_available == 0 and fleet.slots_total == settings.slots
 
 
 def _reserve_and_start(
@@ -117,7 +133,7 @@ def _reserve_and_start(
                 vcpus=each,
             )
         except (NoMoney, NoSlot, FleetPaused) as refused:
-            return {NoMoney: "budget", NoSlot: "slots", FleetPaused: "paused"}[type(refused)]
+            return {NoMoney: "budget", NoSlot: FULL, FleetPaused: "paused"}[type(refused)]
         started.append(launch.launch_id)
         # A launch that no execution took up is started by the watchdog, each minute until its hold is over.
         tried(f"starting {launch.launch_id}", partial(start, ports, settings, launch.launch_id))
@@ -251,6 +267,7 @@ def _room(ports: Ports, settings: Settings, now: datetime, *, steady: bool) -> t
         for launch in launches
         if launch.state is LaunchState.ACTIVE and launch.active_leases == 0 and not launch.drain
     ]
+    two_boots = 2 * timedelta(seconds=settings.boot_s)
     # The index may not show a launch whose slot is taken already: each such may be of the largest type.
     unseen = max(0, fleet.slots_total - fleet.slots_available - len(launches))
     steady = steady and all(launch.market != "on-demand" for launch in launches)
@@ -261,6 +278,7 @@ def _room(ports: Ports, settings: Settings, now: datetime, *, steady: bool) -> t
         spare=len(booting) + len(idle),
         booting=len(booting),
         serving=sum(launch.state is LaunchState.ACTIVE for launch in launches),
+        staying=sum(launch.serving and launch.hard_deadline - now > two_boots for launch in launches),
         slots=fleet.slots_available,
         available=ledger.available,
         reserve=settings.reserve_at(money.read_prices(ports)),

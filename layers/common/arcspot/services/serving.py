@@ -157,7 +157,16 @@ class Door(Call):
         return instance, caller.signed_at
 
     def _authorised(self, launch_id: str, secret: str) -> Launch:
-        row = self.row(launch_id)
+        """The launch, if the secret is its own. Every call begins with it, so it is read at half the price:
+        what is decided on a row that changed a moment ago cannot be written."""
+        try:
+            return self._let_in(launch_id, secret, self.ports.store.launch(launch_id, fresh=False))
+        except (LaunchClosed, NotYourself):  # by a row that may be older than its hello
+            return self._let_in(launch_id, secret, self.row(launch_id))
+
+    def _let_in(self, launch_id: str, secret: str, row: Launch | None) -> Launch:
+        if row is None:
+            raise LaunchClosed(f"there is no launch {launch_id}")
         if not row.secret_sha256 or not hmac.compare_digest(row.secret_sha256, _digest(secret)):
             raise NotYourself(f"wrong secret for launch {launch_id}")
         if self.admission:
@@ -180,9 +189,9 @@ def heartbeat(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, 
     gpu = percent(request, "gpu_utilisation")
     lost: list[str] = []
     cancelled: list[str] = []
-    known = call.ports.store.jobs([job_id for job_id, *_ in progress]) if progress else {}
+    known = call.ports.store.jobs([job_id for job_id, *_ in progress], fresh=False) if progress else {}
     for job_id, fence, phase, fraction in progress:
-        seen = [known[job_id]] if job_id in known else []
+        seen = [known[job_id]] if job_id in known and known[job_id].leased_to(row.launch_id, fence) else []
         try:
             until_written(partial(_extend, call, row, seen, job_id, fence, phase, fraction), call.ports.pause)
         except LeaseLost:

@@ -83,7 +83,7 @@ def _remember(ports: Ports, row: Sweep) -> None:
 
 def _untold(ports: Ports, items: Sequence[Listed], earlier: Collection[str]) -> list[Dropped]:
     """Files without a receipt of their content. What an `earlier` release left tells of no content."""
-    told = ports.store.receipts([item.key for item in items]) if items else {}
+    told = ports.store.receipts([item.key for item in items], fresh=False) if items else {}
     untold = []
     for item in items:
         receipt = told.get(item.key)

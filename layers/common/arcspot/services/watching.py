@@ -46,7 +46,7 @@ def watch(
     # later, which the second look (two rounds for orphans) is there for.
     launches = ports.store.open_launches()
     instances = ports.compute.instances()
-    suspects, door_ill_at = _remembered(ports, launches, instances, now)
+    suspects, door_ill_at = _remembered(ports, settings, launches, instances, now)
     plan = steps(
         launches,
         instances,
@@ -64,10 +64,11 @@ def watch(
         (f"{step.act} {step.launch_id or step.instance_id}", partial(take, ports, settings, step, seen, now))
         for step in plan
     ]
+    looks = slow or attending.turn(now)
     items += [
         (f"leases of {launch.launch_id}", partial(_expire, ports, settings, launch, door_ill_at, now))
         for launch in launches
-        if launch.leases
+        if launch.leases and looks
     ]
     items += [
         (f"life of {launch.launch_id}", partial(_outlives, ports, launch.launch_id, now))
@@ -79,7 +80,7 @@ def watch(
         ("prices", partial(money.refresh_prices, ports, settings, now)),
     ]
     stuck: list[str] = []
-    if slow or attending.turn(now):
+    if looks:
         items.append(("stuck jobs", partial(attending.attend, ports, settings, now, stuck)))
     failures = each(items)
     live = sum(instance.alive for instance in instances)
@@ -232,17 +233,22 @@ def warn(ports: Ports, instance_id: str, reason: str, now: datetime) -> bool:
 
 
 def _remembered(
-    ports: Ports, launches: list[Launch], instances: list[Instance], now: datetime
+    ports: Ports, settings: Settings, launches: list[Launch], instances: list[Instance], now: datetime
 ) -> tuple[dict[str, datetime], datetime | None]:
     """Orphans already seen in an earlier round, and when runner_api was last ill.
 
-    This round's orphans and illness are remembered for the next. The bell is rung only while
-    a runner could be called silent.
+    This round's orphans and illness are remembered for the next. The bell is rung only where a runner has
+    been quiet for half of the time after which it is called silent: whoever was heard since shows that the
+    door works.
     """
     by_launch = {launch.launch_id: launch for launch in launches}
     orphans = [i.instance_id for i in instances if orphan(i, by_launch)]
-    serving = any(launch.state is LaunchState.ACTIVE for launch in launches)
-    ill = serving and not ports.bell()
+    quiet = timedelta(seconds=settings.silence_s / 2)
+    doubtful = any(
+        launch.state is LaunchState.ACTIVE and now - (launch.heartbeat_at or launch.created_at) >= quiet
+        for launch in launches
+    )
+    ill = doubtful and not ports.bell()
 
     def act() -> tuple[Suspects, Suspects]:
         known = ports.store.suspects()
