@@ -13,7 +13,7 @@ from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from arcspot_cli import belongings, faults, operating, scheduling
+from arcspot_cli import belongings, faults, operating, scheduling, terminal
 from arcspot_cli.belongings import DENY_POLICY, Known, unless
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.target import Target
@@ -151,7 +151,7 @@ def undo_budget_action(target: Target, known: Known | None = None) -> list[str]:
 
 
 def delete_stack(
-    target: Target, known: Known | None = None, told: Cleaned | None = None, *, say: Say = print
+    target: Target, known: Known | None = None, told: Cleaned | None = None, *, say: Say = terminal.err
 ) -> None:
     """Empty, undo, delete; again when something wrote in between. Raises CommandFailed with the reasons."""
     known, told = known or belongings.read(target), told or Cleaned()

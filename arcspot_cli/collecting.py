@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arcspot.aws.bucket import AT_ONCE
-from arcspot.domain import scoring, tasks
+from arcspot.domain import documents, scoring, tasks
 from arcspot.domain.jobs import Job
 from arcspot.domain.reporters import report_folder
 from arcspot_cli import faults, unpacking
@@ -165,12 +166,19 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What `.arcspot.json` beside the answers holds."""
+
+    written: dict[str, list[str]]
+
+
 def _known(out: Path) -> dict[str, list[str]]:
     """The sums of the files that were written here, by name."""
     try:
-        told = json.loads((out / STATE).read_bytes())
-        return {name: [str(each) for each in told["written"].get(name, [])] for name in OURS}
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        written = documents.read(_Written, (out / STATE).read_bytes()).written
+        return {name: written.get(name, []) for name in OURS}
+    except (OSError, ValueError):
         return {name: [] for name in OURS}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from arcspot_cli import terminal
 
 if TYPE_CHECKING:
     from arcspot_cli.faults import Fault
@@ -42,24 +43,20 @@ def the_target(ctx: click.Context) -> Target:
     from arcspot_cli.target import Choice, resolve
 
     target = resolve(Choice(project_dir=Path.cwd(), **ctx.find_root().obj))
-    click.echo(f"stack {target.stack} on {target.label}", err=True)
+    terminal.err(f"stack {target.stack} on {target.label}")
     return target
 
 
 def emit(data: Any) -> None:
-    text = json.dumps(data, indent=1, ensure_ascii=False, default=str)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can tell
-        text = json.dumps(data, indent=1, default=str)
-    click.echo(text)
+    """JSON on stdout, in ASCII: what a terminal shows of it moves no cursor."""
+    terminal.data(data)
 
 
 def tell(ctx: click.Context, faults: Sequence[Fault], *, failed: bool = False) -> None:
     """The last lines of a command that did many things: each that went wrong, on stderr; exit status 1."""
     for fault in faults:
-        click.echo(str(fault), err=True)
+        terminal.err(str(fault))
     if len(faults) > 1:
-        click.echo(f"{len(faults)} of these could not be done; everything else was", err=True)
+        terminal.err(f"{len(faults)} of these could not be done; everything else was")
     if faults or failed:
         ctx.exit(1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, PATHS, emit, example
 
 
@@ -20,13 +22,17 @@ def demo(ctx: click.Context, tasks_dir: Path, out: Path, keep: bool, as_json: bo
     """The whole path on this machine: stack up, tasks dropped, solved, drawn, scored, stack down."""
     from arcspot_cli import demonstrating
 
-    def show(text: str) -> None:
-        click.echo(text, err=as_json)
+    def say(text: str) -> None:
+        terminal.out(text, err=as_json)
+
+    def show(text: str, picture: Sequence[str]) -> None:
+        terminal.out("", text, err=as_json)
+        terminal.drawn(picture, err=as_json)
 
     story = demonstrating.run(
         tasks_dir, out, project_dir=Path.cwd(), keep=keep, began=time.monotonic(), show=show
     )
-    demonstrating.closing(story, out, show)
+    demonstrating.closing(story, out, say)
     if as_json:
         emit(demonstrating.story_json(story))
     ctx.exit(1 if story.dead or not story.answered else 0)

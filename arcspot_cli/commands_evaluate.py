@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import PATHS, example
 
 if TYPE_CHECKING:
@@ -108,9 +109,9 @@ def _evaluate(
     ids = None if ids_file is None else choosing.read(ids_file)
     wanted = running.read_tasks(directory, limit=limit, ids=ids, leave_out=[file] if file else [])
     for note in wanted.notes:
-        click.echo(note, err=True)
+        terminal.err(note)
     for sentence in wanted.refused:
-        click.echo(f"refused: {sentence}", err=True)
+        terminal.err(f"refused: {sentence}")
     using = solving.means(device, model)
     cores = machine.cores()
     jobs = min(jobs or (1 if using.gpu else cores), len(wanted.tasks) * (1 + base))
@@ -147,15 +148,15 @@ def _evaluate(
         keeping.write_text(html_file, gallery.page(evaluation, document))
     if evaluation.stopped:
         if document["tasks"]:
-            click.echo(_summary(document), err=True)
+            terminal.err(*_summary(document))
         if file is not None:
-            click.echo(f"finished tasks, and the state of those under way, are kept beside {file}", err=True)
+            terminal.err(f"finished tasks, and the state of those under way, are kept beside {file}")
         raise KeyboardInterrupt
     keeper.finish(document)
     if json_file == STDOUT:
-        click.echo(keeping.text(document), nl=False)
+        terminal.document(keeping.text(document))
     else:
-        click.echo(_summary(document))
+        terminal.out(*_summary(document))
     return 1 if wanted.refused or document["failed"] else 0
 
 
@@ -179,9 +180,9 @@ def _compare(a: Path, b: Path, *, seed: int, json_file: Path | None) -> int:
     if json_file is not None and json_file != STDOUT:
         keeping.write(json_file, told)
     if json_file == STDOUT:
-        click.echo(keeping.text(told), nl=False)
+        terminal.document(keeping.text(told))
     else:
-        click.echo(_comparison(found, f"{a} ({arms[0]})", f"{b} ({arms[1]})"))
+        terminal.out(*_comparison(found, f"{a} ({arms[0]})", f"{b} ({arms[1]})"))
     return 0
 
 
@@ -196,7 +197,7 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def _summary(document: dict[str, Any]) -> str:
+def _summary(document: dict[str, Any]) -> list[str]:
     """The figures as a table; with --base both models side by side."""
     from arcspot.domain.reporting import duration
     from arcspot_cli.evaluation import crediting
@@ -242,7 +243,7 @@ def _summary(document: dict[str, Any]) -> str:
         lines.append(f"{'ended by':>{NAMES}}  {ended}")
     for name, each in document["hypotheses"].items():
         lines.append(f"{name:>{NAMES}}  {each['tasks']} task(s), pass@2 {_share(each['pass_at_2'])}")
-    return "\n".join(lines)
+    return lines
 
 
 def _asked_both(document: dict[str, Any]) -> bool:
@@ -270,7 +271,7 @@ def _points(value: float) -> str:
     return f"{100 * value:+.1f}"
 
 
-def _comparison(found: Comparison, a: str, b: str) -> str:
+def _comparison(found: Comparison, a: str, b: str) -> list[str]:
     verdict = "the interval leaves out 0" if found.certain else "no difference is shown"
     lines = [
         f"{'A':>12}  {a}: pass@2 {found.pass_at_2_a:.1%}",
@@ -284,7 +285,7 @@ def _comparison(found: Comparison, a: str, b: str) -> str:
         lines.append(f"{'left out':>12}  {found.only_a} only in A, {found.only_b} only in B")
     if found.differing:
         lines.append(f"{'differing':>12}  one id, two contents: {' '.join(found.differing)}")
-    return "\n".join(line.rstrip() for line in lines)
+    return [line.rstrip() for line in lines]
 
 
 # --- while it runs -------------------------------------------------------------------------
@@ -299,7 +300,7 @@ def _until_interrupted() -> Iterator[list[int]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        click.echo("\nstopping: the solver keeps its state first (Ctrl-C again ends it now)", err=True)
+        terminal.err("", "stopping: the solver keeps its state first (Ctrl-C again ends it now)")
 
     before: Any = None
     with suppress(ValueError):  # only the main thread has signals
@@ -330,12 +331,9 @@ class _Progress:
     def begin(self, todo: int, kept: int) -> None:
         self._todo = todo
         if kept:
-            click.echo(f"{kept} answer(s) from before are taken up; {todo} to go", err=True)
+            terminal.err(f"{kept} answer(s) from before are taken up; {todo} to go")
         if todo and sys.stderr.isatty():
-            self._bar = click.progressbar(
-                length=todo, label="solving", file=sys.stderr, show_pos=True, show_eta=True,
-                item_show_func=lambda _: self._shown,
-            )  # fmt: skip
+            self._bar = terminal.bar(todo, "solving", counted=True, shown=lambda _: self._shown)
             self._bar.__enter__()
 
     def __call__(self, variant: str, result: Result, so_far: Totals) -> None:
@@ -344,15 +342,14 @@ class _Progress:
         if self._bar is not None:
             self._bar.update(1, result)
             if result.error:
-                click.echo(f"\n{result.id}: {result.error}", err=True)
+                terminal.err("", f"{result.id}: {result.error}")
             return
         from arcspot.domain.reporting import duration
 
         left = (time.monotonic() - self._began) / self._done * (self._todo - self._done)
-        click.echo(
+        terminal.err(
             f"{self._done}/{self._todo}  {result.id}{' (model alone)' if variant == 'base' else ''}: "
-            f"{_verdict(result)} · {duration(result.seconds)} · {self._shown} · {duration(left)} left",
-            err=True,
+            f"{_verdict(result)} · {duration(result.seconds)} · {self._shown} · {duration(left)} left"
         )
 
 

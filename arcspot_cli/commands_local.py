@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, emit, example
 
 
@@ -27,11 +28,11 @@ def local_up(max_instances: int, parameters: tuple[str, ...], as_json: bool) -> 
     if len(given) != len(parameters):
         raise click.UsageError("--parameter takes NAME=VALUE, each name once")
     options = stack.LocalOptions(project_dir=Path.cwd(), max_instances=max_instances, parameters=given)
-    up = stack.up(options, report=lambda text: click.echo(text, err=True))
+    up = stack.up(options, report=lambda text: terminal.err(text))
     if as_json:
         emit({"endpoint_url": up.endpoint_url, "stack": up.stack_name, "region": up.region})
     else:
-        click.echo(f"up at {up.endpoint_url}; next: arcspot submit examples/tasks")
+        terminal.out(f"up at {up.endpoint_url}; next: arcspot submit examples/tasks")
 
 
 @local.command("down", epilog=example("arcspot local down"))
@@ -40,25 +41,22 @@ def local_down(as_json: bool) -> None:
     """Stop all of it; nothing is left running."""
     from arcspot_cli.local import stack
 
-    stack.down(Path.cwd(), report=lambda text: click.echo(text, err=True))
+    stack.down(Path.cwd(), report=terminal.err)
     if as_json:
         emit({"up": False})
     else:
-        click.echo("down")
+        terminal.out("down")
 
 
 @local.command("env", epilog=example('eval "$(arcspot local env)" && aws s3 ls'))
 @AS_JSON
 def local_env(as_json: bool) -> None:
     """Print shell lines that point the AWS CLI at the local stack."""
-    import shlex
-
     told = {name: value for name, value in _running().environment().items() if name.startswith("AWS_")}
     if as_json:
         emit(told)
         return
-    for name, value in sorted(told.items()):
-        click.echo(f"export {name}={shlex.quote(value)}")
+    terminal.shell(dict(sorted(told.items())))
 
 
 @local.command("status", epilog=example("arcspot local status"))
@@ -80,14 +78,14 @@ def local_status(as_json: bool) -> None:
         return
     if seen.left_over:
         names = ", ".join(record.name for record in seen.left_over)
-        click.echo(f"not up, but {names} still run(s); end it with: arcspot local down")
+        terminal.out(f"not up, but {names} still run(s); end it with: arcspot local down")
         return
     if seen.stack is None:
-        click.echo("not up; start it with: arcspot local up")
+        terminal.out("not up; start it with: arcspot local up")
         return
-    click.echo(f"{seen.stack.stack_name} at {seen.stack.endpoint_url}, since {seen.stack.started_at}")
+    terminal.out(f"{seen.stack.stack_name} at {seen.stack.endpoint_url}, since {seen.stack.started_at}")
     for instance in seen.instances:
-        click.echo("  " + "  ".join(str(value) for value in instance.values()))
+        terminal.out("  " + "  ".join(str(value) for value in instance.values()))
 
 
 def _control(verb: str, explained: str) -> None:
@@ -101,7 +99,7 @@ def _control(verb: str, explained: str) -> None:
         if as_json:
             emit({"instance_id": instance_id, "done": verb})
         else:
-            click.echo(f"{instance_id}: {verb}")
+            terminal.out(f"{instance_id}: {verb}")
 
 
 def _running() -> Any:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, BATCH, emit, example, tell, the_target
 
 
@@ -29,12 +30,14 @@ def cost(ctx: click.Context, month: str | None, as_json: bool) -> None:
         return
     for launch in told.launches:
         kind = " ".join(filter(None, (launch.instance_type, launch.market)))
-        click.echo(
+        terminal.out(
             f"{launch.launch_id}  {launch.state:<9} {kind:<22} {usd(launch.actual):>10}  {launch.reason}"
         )
     each = f", {usd(told.jobs_usd_micros // told.jobs)} each" if told.jobs else ""
-    click.echo(f"{told.period}: {usd(told.settled)} of {usd(told.cap)} spent, {usd(told.reserved)} reserved")
-    click.echo(f"{told.jobs} job(s) {usd(told.jobs_usd_micros)}{each}; boot and idle {usd(told.overhead)}")
+    terminal.out(
+        f"{told.period}: {usd(told.settled)} of {usd(told.cap)} spent, {usd(told.reserved)} reserved"
+    )
+    terminal.out(f"{told.jobs} job(s) {usd(told.jobs_usd_micros)}{each}; boot and idle {usd(told.overhead)}")
     tell(ctx, told.faults)
 
 
@@ -50,7 +53,7 @@ def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
     if as_json:
         emit({"paused": fleet.paused, "reason": fleet.pause_reason})
     else:
-        click.echo("paused; go on with: arcspot resume")
+        terminal.out("paused; go on with: arcspot resume")
 
 
 @click.command(epilog=example("arcspot resume"))
@@ -64,7 +67,7 @@ def resume(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         emit({"paused": fleet.paused})
     else:
-        click.echo("resumed; waiting jobs are looked at within the minute")
+        terminal.out("resumed; waiting jobs are looked at within the minute")
 
 
 @click.command(epilog=example("arcspot cancel a3d637a186ffbf7f58aba900", "arcspot cancel --batch monday"))
@@ -94,5 +97,5 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], batch: str | None, as_j
         ]
         emit({"cancelled": told[0], "left": told[1], **faults.as_json(bad)})
     else:
-        click.echo(f"{len(changed)} job(s) cancelled, {len(left)} were over already")
+        terminal.out(f"{len(changed)} job(s) cancelled, {len(left)} were over already")
     tell(ctx, bad)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, emit, example, tell, the_target
 
 
@@ -25,5 +26,5 @@ def prune(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         emit([version.arn for version in found])
     else:
-        click.echo(f"{len(found)} old version(s) of the runner layer removed")
+        terminal.out(f"{len(found)} old version(s) of the runner layer removed")
     tell(ctx, faults)

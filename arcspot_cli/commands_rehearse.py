@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, PATHS, emit, example
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def rehearse(ctx: click.Context, email: str, folder: Path | None, yes: bool, as_
     from arcspot_cli import rehearsing
 
     def say(text: str) -> None:
-        click.echo(text, err=True)
+        terminal.err(text)
 
     known = rehearsing.load(folder) if folder else None
     rehearsal = known or rehearsing.Rehearsal(_planned(ctx, email, folder))
@@ -45,7 +46,7 @@ def rehearse(ctx: click.Context, email: str, folder: Path | None, yes: bool, as_
     say(f"stack {plan.stack} on {place}; kept in {plan.folder}")
     say("steps: " + ", ".join(name for name, _ in rehearsing.steps(plan)))
     if not plan.local and not yes:
-        click.confirm("this deploys into your account and costs at most $1; go on?", abort=True, err=True)
+        terminal.confirmed("this deploys into your account and costs at most $1; go on?", abort=True)
     passed = rehearsing.run(rehearsal, say)
     if not passed and rehearsal.done[-1].name != "check":
         say(f"to remove everything: {plan.cleanup}")
@@ -56,7 +57,7 @@ def rehearse(ctx: click.Context, email: str, folder: Path | None, yes: bool, as_
     if as_json:
         emit({"passed": passed, "folder": str(plan.folder), "steps": [step.name for step in rehearsal.done]})
     else:
-        click.echo(f"{'all steps passed' if passed else 'it did not pass'}; everything is in {plan.folder}")
+        terminal.out(f"{'all steps passed' if passed else 'it did not pass'}; everything is in {plan.folder}")
     ctx.exit(0 if passed else 1)
 
 
@@ -88,6 +89,6 @@ def _planned(ctx: click.Context, email: str, folder: Path | None) -> Plan:
 
 def _wanted() -> bool:
     try:
-        return click.confirm("clean up now?", default=True, err=True)
+        return terminal.confirmed("clean up now?", default=True)
     except click.Abort:
         return False

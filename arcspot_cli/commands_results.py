@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, BATCH, PATHS, emit, example, tell, the_target
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def results_get(ctx: click.Context, directory: Path, batch: str | None, as_json:
 
     def told(answer: fetching.Answer) -> None:
         if answer.fresh and not rows.on_a_terminal():
-            click.echo(f"{answer.task_id} → {answer.folder}", err=True)
+            terminal.err(f"{answer.task_id} → {answer.folder}")
 
     answers = fetching.get(
         the_target(ctx),
@@ -51,28 +52,26 @@ def results_get(ctx: click.Context, directory: Path, batch: str | None, as_json:
         emit([*map(_plain, answers), *map(_faulty, faults)])
     elif answers:
         new = sum(answer.fresh for answer in answers)
-        click.echo(
+        terminal.out(
             f"{len(answers)} answer(s) in {directory}, {new} of them new; "
             f"all together in {directory}/submission.json"
         )
         _tell_of_names(answers)
     elif not faults:
-        click.echo("no finished answer yet; see: arcspot status", err=True)
+        terminal.err("no finished answer yet; see: arcspot status")
     tell(ctx, faults)
 
 
 def _tell_of_names(answers: list[Answer]) -> None:
     if shared := sum(answer.renamed for answer in answers):
-        click.echo(
+        terminal.err(
             f"{shared} of them have the id of another task, or one that some systems take for it: their "
-            "folders end in ~ and a piece of the job's id",
-            err=True,
+            "folders end in ~ and a piece of the job's id"
         )
     if respelt := sum(answer.respelt for answer in answers):
-        click.echo(
+        terminal.err(
             f"{respelt} of them have an id that some system does not take for a folder: "
-            "arcspot.json in each folder holds the id as it is",
-            err=True,
+            "arcspot.json in each folder holds the id as it is"
         )
 
 
@@ -125,11 +124,11 @@ def results_show(ctx: click.Context, task_ids: tuple[str, ...], batch: str | Non
     else:
         for one in found:
             head = f"{one.task_id}: {showing.verdict(one.task, one.attempts)}"
-            click.echo(
-                showing.answer(one.task, one.attempts, head=head)
-                if one.task
-                else f"{head}; its task file is no longer in the bucket, so nothing is drawn"
-            )
+            if one.task:
+                terminal.out(head)
+                terminal.drawn(showing.answer(one.task, one.attempts))
+            else:
+                terminal.out(f"{head}; its task file is no longer in the bucket, so nothing is drawn")
     if missing:
-        click.echo(f"no finished answer for {', '.join(sorted(missing))}; see: arcspot status", err=True)
+        terminal.err(f"no finished answer for {', '.join(sorted(missing))}; see: arcspot status")
     tell(ctx, faults, failed=bool(missing))

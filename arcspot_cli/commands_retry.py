@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, BATCH, emit, example, tell, the_target
 
 if TYPE_CHECKING:
@@ -58,11 +59,11 @@ def _tell(retries: Retries, *, each_left: bool, dry_run: bool) -> None:
     from arcspot_cli.retrying import why_left
 
     for job in retries.again if dry_run else ():
-        click.echo(f"{job.job_id}  {job.batch_id}  {job.task_id}")
+        terminal.out(f"{job.job_id}  {job.batch_id}  {job.task_id}")
     if each_left:
         for job in retries.left:
-            click.echo(f"{job.job_id} ({job.task_id}) is {job.state}, not retried: {why_left(job)}", err=True)
+            terminal.err(f"{job.job_id} ({job.task_id}) is {job.state}, not retried: {why_left(job)}")
     else:
         for (state, why), n in Counter((job.state, why_left(job)) for job in retries.left).items():
-            click.echo(f"{n} job(s) {state}, not retried: {why}", err=True)
-    click.echo(f"{len(retries.again)} job(s) {'would' if dry_run else 'will'} be tried again")
+            terminal.err(f"{n} job(s) {state}, not retried: {why}")
+    terminal.out(f"{len(retries.again)} job(s) {'would' if dry_run else 'will'} be tried again")

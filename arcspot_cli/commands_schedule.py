@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, emit, example, tell, the_target
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def add(
     if as_json:
         emit({**_plain(added), "files": count})
     else:
-        click.echo(f"{added.name}: {added.expression} submits {added.prefix}, {count} file(s) now")
+        terminal.out(f"{added.name}: {added.expression} submits {added.prefix}, {count} file(s) now")
     if not count:
         bucket = target.output("BucketName")
-        click.echo(f"nothing there yet: aws s3 cp FOLDER s3://{bucket}/{added.prefix} --recursive", err=True)
+        terminal.err(f"nothing there yet: aws s3 cp FOLDER s3://{bucket}/{added.prefix} --recursive")
 
 
 @schedule.command("list", epilog=example("arcspot schedule list", "arcspot schedule list --json"))
@@ -67,9 +68,9 @@ def list_all(ctx: click.Context, as_json: bool) -> None:
         emit([*map(_plain, found), *({"name": fault.what, "fault": fault.why} for fault in faults)])
     else:
         for each in found:
-            click.echo(f"{each.name:<20} {each.expression:<26} {each.prefix}")
+            terminal.out(f"{each.name:<20} {each.expression:<26} {each.prefix}")
         if not found and not faults:
-            click.echo("no schedule; see: arcspot schedule add --help", err=True)
+            terminal.err("no schedule; see: arcspot schedule add --help")
     tell(ctx, faults)
 
 
@@ -85,7 +86,7 @@ def remove(ctx: click.Context, name: str, as_json: bool) -> None:
     if as_json:
         emit({"removed": name})
     else:
-        click.echo(f"{name} is removed; what it submitted stays")
+        terminal.out(f"{name} is removed; what it submitted stays")
 
 
 def _plain(one: Recurring) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, emit, example, the_target
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
     else:
         for finding in found:
             mark = {True: "ok  ", False: "NO  ", None: "look"}[finding.ok]
-            click.echo(f"{mark} {finding.what}: {finding.said}")
+            terminal.out(f"{mark} {finding.what}: {finding.said}")
     ctx.exit(1 if any(finding.ok is False for finding in found) else 0)
 
 
@@ -49,16 +50,16 @@ def cleanup(ctx: click.Context, yes: str | None, as_json: bool) -> None:
             f"of every object in {told['bucket'] or 'its bucket'}, all tables and the stack itself; "
             f"to do it: arcspot cleanup --yes {target.stack}"
         )
-        click.echo(sentence, err=as_json)
+        terminal.out(sentence, err=as_json)
         if as_json:
             emit(told)
         ctx.exit(1)
-    cleaned = cleaning.clean(target, datetime.now(UTC), say=lambda text: click.echo(text, err=True))
+    cleaned = cleaning.clean(target, datetime.now(UTC), say=lambda text: terminal.err(text))
     if as_json:
         emit({**told, "done": cleaned.nothing_left, "removed": cleaned.removed, "left": cleaned.left})
     else:
         for line in cleaning.table(cleaned):
-            click.echo(line)
+            terminal.out(line)
     ctx.exit(0 if cleaned.nothing_left else 1)
 
 
@@ -76,12 +77,7 @@ def _meant(target: Target, yes: str | None, *, ask: bool) -> bool:
     """Whether the person named the very stack that would go: a bare yes is soon said of a wrong one."""
     if yes is None and ask:
         try:
-            yes = click.prompt(
-                f"type the stack's name to remove {target.stack} on {target.label}",
-                default="",
-                show_default=False,
-                err=True,
-            )
+            yes = terminal.asked(f"type the stack's name to remove {target.stack} on {target.label}")
         except click.Abort:
             return False
     return yes == target.stack

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, BATCH, emit, example, tell, the_target
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ def watch(seen: Iterable[Look], *, on: TextIO, as_json: bool = False) -> Look | 
         pace = showing.Pace()
         for one in seen:
             if pace.worth_saying(one, time.monotonic()):
-                click.echo(json.dumps(looking.as_json(one)) if as_json else showing.line(one), file=on)
+                if as_json:
+                    terminal.document(json.dumps(looking.as_json(one)) + "\n", file=on)
+                else:
+                    terminal.out(showing.line(one), file=on)
         return one
     from rich.live import Live
 

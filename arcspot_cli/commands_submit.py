@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, PATHS, batch_name, emit, example, the_target
 from arcspot_cli.commands_status import looks, watch
 
@@ -52,12 +53,12 @@ def submit(
     target = the_target(ctx)
     by = deadline.replace(tzinfo=UTC) if deadline else None
     submitting.prepare(target, batch, datetime.now(UTC), lane=lane, deadline=by)
-    with click.progressbar(length=len(uploads), label="uploading", file=sys.stderr) as bar:
+    with terminal.bar(len(uploads), "uploading") as bar:
         told = submitting.submit(target, uploads, batch, done=lambda _: bar.update(1))
     for refusal in told.refused:
-        click.echo(f"refused: {refusal}", err=True)
+        terminal.err(f"refused: {refusal}")
     for key in told.replaced:
-        click.echo(f"{key} had another content; its earlier version stays in the bucket", err=True)
+        terminal.err(f"{key} had another content; its earlier version stays in the bucket")
     good = len(told.uploaded) + len(told.unchanged)
     until = time.monotonic() + 60 + good / 5
     while good and not submitting.receive(target, told) and time.monotonic() < until:
@@ -76,7 +77,7 @@ def submit(
             }
         )
     else:
-        click.echo(
+        terminal.out(
             f"batch {batch}: {len(told.uploaded)} file(s) uploaded, {len(told.unchanged)} already there, "
             f"{len(told.refused)} refusal(s); {len(told.jobs)} job(s), {told.new_jobs} of them new"
             + (f", {told.answered} answered before" if told.answered else "")
@@ -89,4 +90,4 @@ def submit(
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    terminal.err(text)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arcspot.domain import documents
 from arcspot.domain.jobs import Job
 from arcspot_cli import unpacking
 from arcspot_cli.errors import CommandFailed
@@ -124,8 +125,8 @@ def _document(path: Path) -> Mapping[str, Any]:
     if path.is_symlink() or not path.is_file() or path.stat().st_size > unpacking.MAX_MANIFEST_BYTES:
         return {}
     try:
-        told = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+        told = documents.parsed(path.read_bytes())
+    except ValueError:
         return {}
     return told if isinstance(told, Mapping) else {}
 

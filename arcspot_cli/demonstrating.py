@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,9 @@ from arcspot_cli.errors import CommandFailed
 from arcspot_cli.faults import Fault
 from arcspot_cli.fetching import Answer
 from arcspot_cli.target import Choice, Target, resolve
+
+Show = Callable[[str, Sequence[str]], object]
+"""Shows a line, and the lines of a picture below it."""
 
 POLL_S = 2.0
 RECEIPTS_S = 120.0
@@ -51,7 +54,7 @@ def run(
     project_dir: Path,
     keep: bool,
     began: float,
-    show: Callable[[str], object] = print,
+    show: Show,
 ) -> Story:
     """Bring the stack up, solve every task below `tasks_dir`, score and `show` each, take it down again."""
     story = Story(began)
@@ -115,16 +118,14 @@ def _await_receipts(target: Target, told: submitting.Submission) -> None:
         time.sleep(POLL_S / 2)
 
 
-def _watch(
-    target: Target, story: Story, out: Path, job_ids: list[str], show: Callable[[str], object]
-) -> None:
+def _watch(target: Target, story: Story, out: Path, job_ids: list[str], show: Show) -> None:
     """Show each answer as it arrives, until every job is over."""
     drawn: set[str] = set()
 
     def draw(answer: Answer) -> None:
         if answer.job.job_id not in drawn:
             drawn.add(answer.job.job_id)
-            show(_drawn(target, story, answer))
+            show(*_drawn(target, story, answer))
 
     faulty: set[str] = set()
 
@@ -146,8 +147,8 @@ def _watch(
     story.dead = {job.task_id: job.reason for job in seen.jobs if job.state is JobState.DEAD}
 
 
-def _drawn(target: Target, story: Story, answer: Answer) -> str:
-    """The answer as it is shown; counted in the story."""
+def _drawn(target: Target, story: Story, answer: Answer) -> tuple[str, list[str]]:
+    """The answer as it is shown, a line and its picture; counted in the story."""
     task = fetching.known_task(target, answer.job)
     attempts = answer.attempts
     score = scoring.score_task(task, attempts) if task is not None else None
@@ -159,10 +160,10 @@ def _drawn(target: Target, story: Story, answer: Answer) -> str:
         if score.all_right and story.first_right_s is None:
             story.first_right_s = story.elapsed()
     head = (
-        f"\n{answer.task_id}: {showing.verdict(task, attempts)} · "
+        f"{answer.task_id}: {showing.verdict(task, attempts)} · "
         f"{reporting.duration(answer.job.run_s_total)} · {reporting.usd(answer.job.cost_usd_micros)}"
     )
-    return showing.answer(task, attempts, head=head) if task is not None else head
+    return head, showing.answer(task, attempts) if task is not None else []
 
 
 def _await_settled(target: Target, story: Story) -> None:

@@ -6,4 +6,8 @@ from arcspot.errors import ArcspotError
 
 
 class CommandFailed(ArcspotError):
-    """A command cannot go on; the message says why and what to try next."""
+    """A command cannot go on; the message says why and what to try next, each argument a line of its own."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines

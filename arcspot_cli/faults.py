@@ -52,16 +52,10 @@ class Fault:
     job_id: str = ""
 
     def __str__(self) -> str:
-        """One line that a terminal shows as it is: what is told here, others have written."""
-        return printable(f"{self.what}: {self.why}")
+        return f"{self.what}: {self.why}"
 
     def as_json(self) -> dict[str, str]:
         return {"what": self.what, "job_id": self.job_id, "why": self.why}
-
-
-def printable(text: str) -> str:
-    """Text that others wrote, on one line and without anything that moves a terminal's cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def of_rows(bad: Mapping[str, RowUnreadable]) -> list[Fault]:

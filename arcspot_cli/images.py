@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from arcspot_cli import terminal
+
 FACTS = Path(__file__).with_name("images.json")
 WARN_DAYS = 60
 """So long before the end of a line's patches it is worth a word."""
@@ -90,4 +92,4 @@ def main(arguments: Sequence[str], today: date) -> str | None:
 if __name__ == "__main__":
     said = main(sys.argv[1:], datetime.now(UTC).date())
     if said:
-        print(said)
+        terminal.out(said)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from arcspot.errors import ArcspotError
+from arcspot_cli import terminal
 from arcspot_cli.commands import example
 from arcspot_cli.commands_demo import demo
 from arcspot_cli.commands_evaluate import evaluate
@@ -30,13 +31,21 @@ from arcspot_cli.simulating import simulate
 class Friendly(click.Group):
     """A group whose commands end in one clear sentence, never in a traceback."""
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)
+        except click.ClickException as error:
+            raise terminal.told(error) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            raise terminal.told(error) from error
         except ArcspotError as error:
-            raise click.ClickException(str(error)) from error
+            raise terminal.failed(error) from error
         except KeyboardInterrupt:
-            click.echo("\nstopped; what was done stays, and the same command may be run again", err=True)
+            terminal.err("", "stopped; what was done stays, and the same command may be run again")
             sys.exit(130)
         except Exception as error:
             raise _told(error) from error
@@ -45,7 +54,11 @@ class Friendly(click.Group):
 def _told(error: Exception) -> Exception:
     """Errors of the AWS SDK as a sentence; anything else is a bug and keeps its traceback."""
     if type(error).__module__.startswith("botocore"):
-        return click.ClickException(f"AWS says: {error}; `arcspot --aws check` looks at stack and quota")
+        words = " ".join(str(error).split())
+        return terminal.told(
+            click.ClickException(f"AWS says: {words}; `arcspot --aws check` looks at stack and quota")
+        )
+    sys.excepthook = terminal.bug
     return error
 
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from arcspot.domain import documents
 from arcspot.domain.budget import MICROS, worst_case_usd_micros
 from arcspot.settings import MARGIN_SECONDS
 from arcspot_cli.errors import CommandFailed
@@ -57,6 +58,7 @@ class Patience:
     every: float
 
 
+LARGEST_ANSWER = 512 * 1024 * 1024
 ON_AWS = Patience(up=1500, interrupted=600, answered=2400, settled=900, every=10)
 HERE = Patience(up=240, interrupted=240, answered=900, settled=300, every=1)
 
@@ -122,13 +124,25 @@ class Rehearsal:
 
 
 def load(folder: Path) -> Rehearsal | None:
-    """A rehearsal that was begun in this folder, to be gone on with."""
+    """A rehearsal that was begun in this folder, to be gone on with. Raises CommandFailed."""
+    path = folder / "rehearsal.json"
     try:
-        told = json.loads((folder / "rehearsal.json").read_text())
+        kept = documents.read(_Kept, path.read_bytes())
     except FileNotFoundError:
         return None
-    plan = told["plan"] | {name: Path(told["plan"][name]) for name in ("folder", "project_dir")}
-    return Rehearsal(Plan(**plan), [Done(**step) for step in told["steps"]])
+    except OSError as fault:
+        raise CommandFailed(f"{path}: {fault.strerror}") from fault
+    except documents.Unfit as fault:
+        raise CommandFailed(f"{path}: {fault}; name another --folder to begin anew") from fault
+    return Rehearsal(kept.plan, kept.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What `rehearsal.json` holds."""
+
+    plan: Plan
+    steps: list[Done]
 
 
 Step = tuple[str, Callable[["Stage"], str]]
@@ -221,7 +235,10 @@ class Stage:
         options = [] if arguments[0] == "local" else self.plan.target_options
         command = [sys.executable, "-m", "arcspot_cli.main", *options, *arguments, "--json"]
         out = self.command(f"arcspot {' '.join(arguments)}", command, fails=fails)
-        return json.loads(out) if out.strip() else None
+        try:
+            return documents.parsed(out, most=LARGEST_ANSWER) if out.strip() else None
+        except documents.Unfit as fault:
+            raise CommandFailed(f"arcspot {' '.join(arguments)} answers no JSON: {fault}") from fault
 
     def command(self, shown: str, command: Sequence[str], *, fails: bool = False) -> str:
         """Run a command in the project; its output is appended to commands.log."""

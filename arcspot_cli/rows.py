@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from arcspot.domain.jobs import Job
+from arcspot_cli import terminal
 
 if TYPE_CHECKING:
     from arcspot.aws.dynamo import DynamoStore
@@ -54,7 +55,7 @@ def counted(rows: Iterable[T]) -> Iterator[T]:
     count = 0
     for count, row in enumerate(rows, 1):
         if count % EACH == 0:
-            print(f"\r{count:,} rows read", end="", file=sys.stderr, flush=True)
+            terminal.rewritten(f"{count:,} rows read")
         yield row
     if count >= EACH:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        terminal.rewritten()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from arcspot.domain import documents
 from arcspot.domain.tasks import MAX_KEY_BYTES, key_fault
 from arcspot_cli import faults, showing
 from arcspot_cli.errors import CommandFailed
@@ -96,11 +97,12 @@ def every(
 
 def _recurring(found: Mapping[str, Any]) -> Recurring:
     try:
-        again = json.loads(found["Target"]["Input"])["submit_again"]
-        return Recurring(
-            str(again["name"]), str(again["prefix"]), found["ScheduleExpression"], found["State"]
-        )
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        again = documents.parsed(found["Target"]["Input"])["submit_again"]
+        told = {"name": again["name"], "prefix": again["prefix"]}
+        told |= {"expression": found["ScheduleExpression"], "state": found["State"]}
+        one: Recurring = documents.fitting(Recurring, told)
+        return one
+    except (LookupError, TypeError, ValueError) as error:
         short = found["Name"].removeprefix(OURS)
         raise CommandFailed(
             f"it is not as arcspot made it ({type(error).__name__}); arcspot schedule remove {short}"

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from arcspot.domain import drawing, reporting, scoring, waiting
+from arcspot.domain.edges import line as line_of
 from arcspot.domain.jobs import JobState
 from arcspot.domain.tasks import Task
-from arcspot_cli.faults import printable
+from arcspot_cli import terminal
 from arcspot_cli.looking import Look, current
 from arcspot_cli.rows import on_a_terminal
 
@@ -30,7 +31,7 @@ def colours(stream: object = sys.stdout) -> bool:
 
 def say(text: str = "") -> None:
     """A remark for the person who looks on: stderr, at once."""
-    print(text, file=sys.stderr, flush=True)
+    terminal.err(text)
 
 
 @contextmanager
@@ -45,17 +46,15 @@ def steps(length: int, label: str) -> Iterator[Callable[[], None]]:
     if not on_a_terminal():
         yield lambda: None
         return
-    import click
-
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+    with terminal.bar(length, label) as bar:
         yield lambda: bar.update(1)
 
 
-def answer(task: Task, attempts: Sequence[scoring.Attempts], *, head: str) -> str:
-    """One task's test inputs, attempts and (when known) truth, side by side."""
+def answer(task: Task, attempts: Sequence[scoring.Attempts]) -> list[str]:
+    """One task's test inputs, attempts and (when known) truth, side by side: lines of `terminal.drawn`."""
     width = min(shutil.get_terminal_size((100, 24)).columns, 140)
     lines = drawing.terminal_task(task, attempts, task.test_outputs, width=width, colour=colours())
-    return "\n".join([head, *lines, ""])
+    return [*lines, ""]
 
 
 def verdict(task: Task | None, attempts: Sequence[scoring.Attempts]) -> str:
@@ -122,7 +121,7 @@ def tables(seen: Look) -> RenderableType:
 
     class Rows(Table):
         def add_row(self, *cells: Any, **more: Any) -> None:
-            super().add_row(*map(printable, cells), **more)
+            super().add_row(*map(line_of, cells), **more)
 
     def grid(*columns: str) -> Table:
         table = Rows(box=None, pad_edge=False, header_style="bold")
@@ -138,7 +137,7 @@ def tables(seen: Look) -> RenderableType:
     parts: list[RenderableType] = [jobs]
     if seen.waits_for and seen.fleet:
         since = f" (since {seen.fleet.waits_since:%H:%M:%S} UTC)" if seen.fleet.waits_since else ""
-        parts.append(f"\nwaits for {seen.waits_for}{since}")
+        parts += ["", line_of(f"waits for {seen.waits_for}{since}")]
     held_up = _waiting(seen)
     if held_up:
         queue = grid("waiting", "for", "since")
@@ -180,7 +179,7 @@ def tables(seen: Look) -> RenderableType:
             )
         parts += ["", instances]
     if seen.ledger:
-        money = grid("money " + seen.ledger.period, "cap", "available", "reserved", "spent")
+        money = grid(line_of("money " + seen.ledger.period), "cap", "available", "reserved", "spent")
         money.add_row(
             "",
             *(

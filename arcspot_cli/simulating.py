@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arcspot_cli import terminal
 from arcspot_cli.commands import AS_JSON, example
 
 if TYPE_CHECKING:
@@ -88,7 +89,10 @@ def simulate(
             seeds, first=first, guard=guard, size=size, workers=workers, told=progress,
             enough=lambda so_far: guard is not None and bool(so_far.violations),
         )  # fmt: skip
-    click.echo(found.to_json() if as_json else _table(found))
+    if as_json:
+        terminal.document(found.to_json() + "\n")
+    else:
+        terminal.out(*_table(found))
     if found.violations or kept:
         seed = found.violations[0][0] if found.violations else first
         _tell(campaign.story(seed, guard=guard, size=size), kept, seed, guard)
@@ -96,17 +100,16 @@ def simulate(
         sys.exit(1)
 
 
-def _table(found: Campaign) -> str:
+def _table(found: Campaign) -> list[str]:
     from arcspot_simulator.campaign import summary
 
-    lines = [
+    return [
         f"{'histories':>24}  {found.seeds:,} ({found.virtual_s / 86400:,.0f} days, {found.steps:,} steps)",
         f"{'jobs':>24}  {found.jobs:,}, of them {found.jobs_done:,} answered",
         f"{'launches':>24}  {found.launches:,}",
         *(f"{name:>24}  {value}" for name, value in summary(found).items()),
         f"{'violations':>24}  {len(found.violations)}",
     ]
-    return "\n".join(lines)
 
 
 def _tell(story: Outcome, kept: Path | None, seed: int, guard: str | None) -> None:
@@ -115,16 +118,15 @@ def _tell(story: Outcome, kept: Path | None, seed: int, guard: str | None) -> No
         kept.write_text("\n".join(story.lines) + "\n")
     if story.violation:
         again = f"arcspot simulate --seeds 1 --seed {seed}" + (f" --ablate {guard}" if guard else "")
-        shown = "\n".join(story.lines[-SHOWN_LINES:])
-        click.echo(f"\nthe last {SHOWN_LINES} lines of seed {seed}:\n{shown}\n", err=True)
-        click.echo(f"seed {seed}: {story.violation}\nall of it: {again} --history history.txt", err=True)
+        terminal.err("", f"the last {SHOWN_LINES} lines of seed {seed}:", *story.lines[-SHOWN_LINES:], "")
+        terminal.err(f"seed {seed}: {story.violation}", f"all of it: {again} --history history.txt")
 
 
 class _Progress:
     """A bar on stderr while histories are played."""
 
     def __init__(self, seeds: int) -> None:
-        self._bar = click.progressbar(length=seeds, label="histories", file=sys.stderr, show_pos=True)
+        self._bar = terminal.bar(seeds, "histories", counted=True)
         self._done = 0
 
     def __enter__(self) -> _Progress:

@@ -9,13 +9,12 @@ whatever is wrong is one CommandFailed that names the object and the next step.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from arcspot.domain import results, scoring
+from arcspot.domain import documents, results, scoring
 from arcspot.domain.jobs import Job
 from arcspot.domain.results import MANIFEST, PREDICTION, RESULT
 from arcspot.errors import AnswerRefused, EndTooShort, ObjectUnreadable, RecordMissing, ResultBroken
@@ -199,11 +198,9 @@ def _promise(name: str, told: object) -> Promise:
 
 def _promises(key: str, body: bytes, job: Job) -> dict[str, Promise]:
     try:
-        manifest: Any = json.loads(body)
+        manifest: Any = documents.parsed(body)
         promises = promised(manifest)
-    except RecursionError:
-        raise CommandFailed(f"{key} is no manifest: it nests without end; {AGAIN}") from None
-    except ValueError as error:  # of json as well, and of text that is no UTF-8
+    except ValueError as error:
         raise CommandFailed(f"{key} is no manifest: {error}; {AGAIN}") from error
     for name, known in (("job_id", job.job_id), ("fence", job.fence)):
         if manifest.get(name, known) != known:

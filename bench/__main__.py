@@ -39,6 +39,7 @@ from bench.quick import help_text, imports
 from bench.report import measured as report
 from bench.table import table
 from bench.whole import demo, solve, stack
+from gpu_runner import saying
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = PROJECT / "bench" / "out"
@@ -92,9 +93,9 @@ def main() -> None:
             found = about | measurements[name]()
             (OUT / f"{name}.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     if "cost" in wanted:
-        print(lines(_read("cost")))
+        saying.out(*lines(_read("cost")).splitlines())
     results = {name: _read(name) for name in ORDER if (OUT / f"{name}.json").exists()}
-    print(table(results), end="")
+    saying.out(*table(results).splitlines())
     if wrong := results.get("growth", {}).get("faults") if "growth" in wanted else None:
         sys.exit("\n".join(wrong))
 
@@ -105,7 +106,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def say(line: str) -> None:
-    print(f"bench: {line}", file=sys.stderr, flush=True)
+    saying.err(f"bench: {line}")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from arcspot.domain import tasks
 from arcspot_cli.evaluation.comparing import interval
 from bench.ablation import Arm, Row, arms, checkpoints, measured, pretrained, settings_of, suits
 from bench.machine import commit, machine, today
+from gpu_runner import saying
 from gpu_runner.solver.corpus import held_out_of, load_corpus
 from gpu_runner.solver.errors import SolverError
 from gpu_runner.solver.model import Solver
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     except KeyboardInterrupt:
         sys.exit("bench: stopped; the same command goes on from here")
     rows = {name: _kept(_file(options, known[name])) for name in known}
-    print(table(rows, known), end="")
+    saying.out(*table(rows, known).splitlines())
 
 
 def _parser() -> argparse.ArgumentParser:

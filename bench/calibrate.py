@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_runner import saying
 from gpu_runner.solver.confidence import COEFFICIENTS, Evidence, features, probability
 
 Floats = NDArray[np.float64]
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
             parser.error(f"{file}: expected what `arcspot evaluate --json` writes: {why!r}")
     if not seen:
         parser.error("no task in these files has both a score and votes")
-    print(report(seen), end="")
+    saying.out(*report(seen).splitlines())
 
 
 def read(document: Mapping[str, Any]) -> list[Seen]:

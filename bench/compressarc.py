@@ -27,6 +27,7 @@ from typing import Any
 
 from arcspot.domain import scoring, tasks
 from bench.machine import commit, machine, today
+from gpu_runner import saying
 
 PROJECT = Path(__file__).resolve().parents[1]
 ADAPTER = PROJECT / "bench" / "compressarc_adapter.py"
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str]) -> None:
             sys.exit(130)
     if not rows:
         parser.error(f"none of the files in {options.tasks} is a task with known test outputs")
-    print(table(rows, budget=options.budget), end="")
+    saying.out(*table(rows, budget=options.budget).splitlines())
 
 
 def measured(path: Path, options: argparse.Namespace) -> tuple[Run, Run] | None:
@@ -213,4 +214,4 @@ def _last_line(text: str) -> str:
 
 
 def say(line: str) -> None:
-    print(f"bench: {line}", file=sys.stderr, flush=True)
+    saying.err(f"bench: {line}")

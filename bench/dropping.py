@@ -37,6 +37,7 @@ from arcspot.settings import Settings
 from arcspot_simulator import stack
 from bench.growth_rounds import ingest
 from bench.growth_world import World
+from gpu_runner import saying
 
 PROJECT = Path(__file__).resolve().parents[1]
 FILES = 100_000
@@ -227,4 +228,4 @@ def main(arguments: Sequence[str]) -> None:
     if parser.parse_args(arguments).profile:
         profiled()
         return
-    print(json.dumps(dropping(), indent=2))
+    saying.out(*json.dumps(dropping(), indent=2).splitlines())

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from bench.machine import commit, machine, today
+from gpu_runner import saying
 from gpu_runner.solver.canvas import HALVES, MAX_SIDE, half_for
 from gpu_runner.solver.devices import allow_tf32, check_device
 from gpu_runner.solver.errors import UnsupportedDevice
@@ -75,11 +76,11 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"bench gpu: this measurement needs a GPU. {why}")
     allow_tf32()
     torch.cuda.set_device(options.device)
-    print(f"bench: on {about}", file=sys.stderr, flush=True)
+    saying.err(f"bench: on {about}")
     rows: list[Row] = []
     for half in options.half or (8, 12, 16):
         for row in measured(CONFIGS[options.config], CUDA, half, options.seconds, device=options.device):
-            print(f"bench: {row}", file=sys.stderr, flush=True)
+            saying.err(f"bench: {row}")
             rows.append(row)
     found: dict[str, Any] = {
         "machine": machine(), "commit": commit(PROJECT), "date": today(), "device": about,
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str]) -> None:
     out = PROJECT / "bench" / "out" / "gpu.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    print(table(rows))
+    saying.out(*table(rows).splitlines())
 
 
 def measured(

@@ -21,6 +21,7 @@ from typing import Any
 from bench.growth_expected import EXPECTED, TOLERANCE, Exponents
 from bench.growth_rounds import Round, rounds
 from bench.growth_world import Cost, World
+from gpu_runner import saying
 
 JOBS, INSTANCES = (1_000, 10_000, 100_000), (2, 10, 50)
 SMALL_JOBS, SMALL_INSTANCES = (50, 200, 800), (2, 4, 16)
@@ -162,11 +163,11 @@ def main(arguments: Sequence[str]) -> None:
     else:
         whole = growth()
         told, wrong = whole["table"], whole["faults"]
-    print(told, end="")
+    saying.out(*told.splitlines())
     if options.keep:
         options.keep.write_text(told)
     for line in _lines(wrong):
-        print(line, file=sys.stderr)
+        saying.err(line)
     sys.exit(1 if wrong else 0)
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from arcspot.domain import scoring, tasks
-from gpu_runner import solver
+from gpu_runner import saying, solver
 from gpu_runner.solving import pick_model
 
 
@@ -30,8 +30,8 @@ def main() -> None:
     )
     took = clock() - began
     scored = scoring.score_task(task, solution.attempts)
-    print(
-        json.dumps(
+    saying.out(
+        *json.dumps(
             {
                 "seconds": round(took, 1),
                 "right": bool(scored and scored.all_right),
@@ -40,7 +40,7 @@ def main() -> None:
                 "stopped_by": solution.metrics.get("stopped_by"),
                 "model": model.name if model else None,
             }
-        )
+        ).splitlines()
     )
 
 

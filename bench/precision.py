@@ -23,6 +23,7 @@ import torch
 
 from bench.gpu import TASKS_HALVES, adaptation
 from bench.machine import commit, machine, today
+from gpu_runner import saying
 from gpu_runner.solver import precision
 from gpu_runner.solver.model import CONFIGS, ModelConfig, Solver
 from gpu_runner.solver.optim import Optimiser, muon_moves
@@ -73,12 +74,12 @@ def main(arguments: Sequence[str]) -> None:
     moves = muon(CONFIGS[options.config], options.rounds)
     told = about | settings | {"rows": [asdict(row) for row in rows], "muon": asdict(moves)}
     out.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-    print(table(rows))
-    print(
+    saying.out(*table(rows).splitlines())
+    saying.out(
         f"Muon's part of a step of {options.config}: {1000 * median(moves.fp32_s):.0f} ms matrix by matrix "
         f"in fp32, {1000 * median(moves.bf16_s):.0f} ms at once in bf16; ratio {_ratio(moves)}"
     )
-    print(f"The solver computes in {'bf16' if precision.multiplies_bf16() else 'fp32'} on this CPU.")
+    saying.out(f"The solver computes in {'bf16' if precision.multiplies_bf16() else 'fp32'} on this CPU.")
 
 
 def measured(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from arcspot.domain.launching import BACKOFF_MINUTES
 from arcspot.domain.scaling import LEAST_JOB_S, MANY, Backlog, Pace, Room, enough, how_many, step_of
+from gpu_runner import saying
 
 TICK_S = 5
 BOOT_S, BOOT_TIMEOUT_S, IDLE_S, DRAIN_S = 180, 900, 120, 1800
@@ -141,4 +142,4 @@ def main(arguments: Sequence[str]) -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--slots", type=int, default=50, help="instances at once")
     options = parser.parse_args(arguments)
-    print(table([replace(case, slots=options.slots) for case in CASES]), end="")
+    saying.out(*table([replace(case, slots=options.slots) for case in CASES]).splitlines())

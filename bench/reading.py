@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gpu_runner import saying
+
 Grid = list[list[int]]
 
 
@@ -167,14 +169,14 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     asked = [kind for kind in KINDS if not options.kinds or any(part in kind for part in options.kinds)]
     sizes = [mib << 20 for mib in options.mib or (5, MAX_FILE_BYTES >> 20)]
-    print("| file | size | CPU | memory, at most | tasks | what is said |\n|---|---|---|---|---|---|")
+    head = "| file | size | CPU | memory, at most | tasks | what is said |"
+    saying.out(head, "|---|---|---|---|---|---|")
     worst_s, worst_bytes = 0.0, 0
     for each in measured(asked, sizes):
         worst_s, worst_bytes = max(worst_s, each["cpu_s"]), max(worst_bytes, each["peak_bytes"])
         said = each["said"] if len(each["said"]) < 100 else each["said"][:99] + "…"
-        print(
+        saying.out(
             f"| {each['kind']} | {each['bytes'] / 2**20:.1f} MiB | {each['cpu_s']:.2f} s "
-            f"| {each['peak_bytes'] / 2**20:.0f} MiB | {each['tasks']:,} | {said} |",
-            flush=True,
+            f"| {each['peak_bytes'] / 2**20:.0f} MiB | {each['tasks']:,} | {said} |"
         )
-    print(f"\nat most {worst_s:.2f} s of CPU and {worst_bytes / 2**20:.0f} MiB")
+    saying.out("", f"at most {worst_s:.2f} s of CPU and {worst_bytes / 2**20:.0f} MiB")

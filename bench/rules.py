@@ -23,6 +23,7 @@ from typing import Any
 
 from arcspot.domain import scoring, tasks
 from bench.machine import commit, machine, today
+from gpu_runner import saying
 from gpu_runner.solver import reasoning
 from gpu_runner.solver.task import Task
 
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
         settings = {"seconds": options.seconds, "seed": options.seed}
         told = [asdict(row) for row in rows]
         options.json.write_text(json.dumps(about | settings | {"tasks": told}, indent=2) + "\n")
-    print(report(rows), end="")
+    saying.out(*report(rows).splitlines())
 
 
 def measure(task: tasks.Task, *, seconds: float, seed: int) -> Row:
@@ -152,7 +153,7 @@ def _tasks(folder: Path) -> list[tasks.Task]:
     for path in sorted(folder.rglob("*.json")):
         read = tasks.read_task_file(path.name, path.read_bytes())
         for fault in read.faults:
-            print(f"bench: {tasks.describe(path.name, fault)}", file=sys.stderr)
+            saying.err(f"bench: {tasks.describe(path.name, fault)}")
         found += [task for task in read.tasks if task.test_outputs is not None]
     return found
 
@@ -161,6 +162,6 @@ def _tell(done: int, of: int, rows: Sequence[Row]) -> None:
     """One line that is written over on a terminal; elsewhere a line for every twentieth task."""
     line = f"bench: {done} of {of} tasks, pass@2 {sum(row.pass_at_2 for row in rows):g}"
     if sys.stderr.isatty():
-        print(f"\r{line}", end="\n" if done == of else "", file=sys.stderr, flush=True)
+        saying.rewritten(line, last=done == of)
     elif done % 20 == 0 or done == of:
-        print(line, file=sys.stderr, flush=True)
+        saying.err(line)

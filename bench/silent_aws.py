@@ -12,6 +12,7 @@ import json
 import sys
 
 from arcspot_simulator.history import task_bytes
+from gpu_runner import saying
 
 ANSWERS = {
     "BatchGetItem": b'{"Responses":{},"UnprocessedKeys":{}}',
@@ -52,7 +53,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def main() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
+    saying.out(json.dumps({"port": server.sockets[0].getsockname()[1]}))
     async with server:
         # Whoever started this holds its input open; when that ends, so does this.
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -18,6 +18,7 @@ import boto3
 from arcspot.domain import results, scoring, tasks
 from arcspot_cli.local import stack as local
 from bench.processes import PeakMemory
+from gpu_runner import saying
 
 FOUR = ("6150a2bd", "67a3c6ac", "0d3d703e", "a5313dff")
 SOLVE_SECONDS = 110
@@ -135,7 +136,7 @@ def _right_answers(running: local.LocalStack, known: dict[str, tasks.Task]) -> s
                 if task and scored and scored.all_right:
                     right.add(task.task_id)
     except Exception as error:  # the stack may be on its way down at any of these calls
-        print(f"bench: not yet: {error}", file=sys.stderr)
+        saying.err(f"bench: not yet: {error}")
     return right
 
 

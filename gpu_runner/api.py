@@ -13,9 +13,10 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from arcspot import errors
+from arcspot.domain import documents
 from arcspot.domain.launching import CONTRACT
 from gpu_runner.contract import (
     ByeWhy,
@@ -34,12 +35,14 @@ from gpu_runner.contract import (
 )
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PATIENCE_S = 60.0
 HURRIED_PATIENCE_S = 10.0
 WAITING_PATIENCE_S = 600.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
+MOST_BYTES = 8 * 1024 * 1024  # Lambda answers with 6 MB at most
 
 REFUSALS: Mapping[str, type[errors.RunnerRefused]] = {
     refusal.__name__: refusal
@@ -84,17 +87,17 @@ class RunnerApi:
         """Introduce ourselves. `prove` is called for each try: a proof lives 60 s only."""
         about: Json = {"instance_id": instance_id, "host": host, "contract": CONTRACT}
         result = self._call("hello", lambda: about | {"proof": prove()})
-        terms = Terms.read(result)
+        terms = _read(Terms.read, result)
         self.secret = terms.secret
         return terms
 
     def claim(self, *, want: int, held: Sequence[str] | None = None) -> Claimed:
         known: Json = {} if held is None else {"held": list(held)}
-        return Claimed.read(self._call("claim", lambda: {"want": want} | known))
+        return _read(Claimed.read, self._call("claim", lambda: {"want": want} | known))
 
     def heartbeat(self, *, leases: Sequence[Progress], gpu_utilisation: float | None) -> Pulse:
         asks = {"leases": [each.to_json() for each in leases], "gpu_utilisation": gpu_utilisation}
-        return Pulse.read(self._call("heartbeat", lambda: asks))
+        return _read(Pulse.read, self._call("heartbeat", lambda: asks))
 
     def uploads(
         self, *, lease: Lease | None, purpose: Purpose, files: Sequence[FileFact]
@@ -105,8 +108,7 @@ class RunnerApi:
         }
         if lease is not None:
             asks |= _names(lease)
-        urls = self._call("uploads", lambda: asks)["urls"]
-        return {name: UploadTarget(each["url"], each.get("headers") or {}) for name, each in urls.items()}
+        return _read(_targets, self._call("uploads", lambda: asks))
 
     def complete(
         self,
@@ -123,11 +125,11 @@ class RunnerApi:
         asks = _names(lease) | {"files": sums, "seconds": round(seconds, 3), "summary": summary}
         if want is not None:
             asks |= {"want": want, "held": list(held or ())}
-        return Completed.read(self._call("complete", lambda: asks))
+        return _read(Completed.read, self._call("complete", lambda: asks))
 
     def fail(self, *, lease: Lease, error: str, message: str, seconds: float) -> str:
         asks = _names(lease) | {"error": error, "message": message, "seconds": round(seconds, 3)}
-        return str(self._call("fail", lambda: asks)["state"])
+        return _read(lambda result: str(result["state"]), self._call("fail", lambda: asks))
 
     def release(self, *, leases: Sequence[Returned], why: ReleaseWhy) -> None:
         """Give jobs back, each with the seconds spent on it and what its next runner may go on from."""
@@ -164,10 +166,27 @@ class RunnerApi:
         return WAITING_PATIENCE_S if isinstance(failure, AskedToWait) and not hurried else self.patience_s
 
 
+def _read(reader: Callable[[Json], T], result: Json) -> T:
+    """What an answer's result says. Raises ApiSilent for one that has not the documented shape."""
+    try:
+        return reader(result)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as fault:
+        raise ApiSilent(
+            f"the answer has not the documented shape ({fault!r:.100}): {result!r:.200}"
+        ) from fault
+
+
+def _targets(result: Json) -> Mapping[str, UploadTarget]:
+    return {
+        name: UploadTarget(str(each["url"]), {str(k): str(v) for k, v in (each.get("headers") or {}).items()})
+        for name, each in result["urls"].items()
+    }
+
+
 def read_answer(body: bytes) -> Json:
     """Unpack `{"ok": …}`; raises the named RunnerRefused, or CallFailed for anything else."""
     try:
-        answer = json.loads(body)
+        answer = documents.parsed(body, most=MOST_BYTES)
         if answer["ok"]:
             result = answer["result"]
             if not isinstance(result, dict):

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 TOKEN_SECONDS = 21600
 TIMEOUT_S = 2.0
+MOST_BYTES = 64 * 1024  # user data, the largest document, has 16 KB
 
 
 class Imds:
@@ -89,5 +90,5 @@ class Imds:
 
     def _ask(self, request: urllib.request.Request) -> str:
         with self._opener.open(request, timeout=self._timeout_s) as answer:
-            body: bytes = answer.read()
-            return body.decode()
+            body: bytes = answer.read(MOST_BYTES)
+            return body.decode("utf-8", "replace")

@@ -9,7 +9,6 @@ tenth of the control plane's bill.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from arcspot.domain import edges
 from arcspot.errors import ArcspotError
 from gpu_runner.contract import Api, FileFact
 from gpu_runner.transfer import Transfer
@@ -47,7 +47,7 @@ class JsonLines(logging.Formatter):
             line["job"] = job
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return edges.log_line(line)
 
 
 def log_to(stream: TextIO, launch_id: str) -> None:

@@ -5,12 +5,12 @@ The solver gets a task whose test outputs were taken away before, a seed and sec
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from arcspot.domain import documents
 from arcspot.errors import ArcspotError
 from gpu_runner.contract import Json
 
@@ -85,7 +85,7 @@ def pick_model(folder: Path, name: str, *, device: str) -> tuple[Path | None, st
 def _named_by(manifest: Path, kind: str) -> str:
     """What the manifest names for "cpu" or "cuda". Raises ModelMissing."""
     try:
-        name = json.loads(manifest.read_text())["auto"][kind]
+        name = documents.parsed(manifest.read_bytes())["auto"][kind]
     except (OSError, ValueError, LookupError, TypeError) as fault:
         raise ModelMissing(
             f"{manifest} says no model for {kind} ({fault!r}); expected is {MANIFEST_FORM}"

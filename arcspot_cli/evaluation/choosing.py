@@ -64,5 +64,5 @@ def pick(
         if name not in there
     ]
     if missing:
-        raise CommandFailed("\n".join([*missing, *refused]))
+        raise CommandFailed(*missing, *refused)
     return tuple(task for task in tasks if task.task_id in ids.lines)

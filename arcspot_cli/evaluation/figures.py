@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from arcspot.domain import scoring, tasks
+from arcspot.domain import documents, scoring, tasks
 from arcspot.domain.budget import FALLBACK_ON_DEMAND_USD_MICROS, share_usd_micros
+from arcspot.domain.faults import Refused
 from arcspot.domain.scoring import GridLike, as_grid
 from arcspot.domain.tasks import Task
+from arcspot.errors import AnswerRefused
 from arcspot_cli.evaluation import crediting
 from arcspot_cli.evaluation.asking import Answer, Failed
 
@@ -58,13 +60,13 @@ class Result:
     t4_seconds: float = 0.0
     t4_usd_micros: int = 0
     rejected: list[dict[str, Any]] = field(default_factory=list)
-    nearest_pretraining_tasks: list[Any] = field(default_factory=list)
+    nearest_pretraining_tasks: list[tuple[str, float]] = field(default_factory=list)
     work: dict[str, Any] = field(default_factory=dict)
     second_seed: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     attempts: list[dict[str, list[list[int]]]] = field(default_factory=list)
     votes: list[list[dict[str, Any]]] = field(default_factory=list)
-    loss_curve: list[list[float]] = field(default_factory=list)
+    loss_curve: list[tuple[float, float]] = field(default_factory=list)
     attempts_by: list[dict[str, list[str]]] = field(default_factory=list)
     solved_by: dict[str, float] = field(default_factory=dict)
 
@@ -77,8 +79,20 @@ class Result:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:
-        """Raises TypeError where a field is missing or unknown."""
-        return cls(**data)
+        """Raises Unfit where a field is missing, unknown, or of another type; and for grids that are none."""
+        found: Result = documents.fitting(cls, data)
+        try:
+            _ = found.pairs
+            for n, ballot in enumerate(found.votes):
+                for place, candidate in enumerate(ballot):
+                    tasks.grid_at(f"$.votes[{n}][{place}].grid", candidate.get("grid"))
+                    documents.fitting(float, candidate.get("share", 0.0), f"$.votes[{n}][{place}].share")
+        except AnswerRefused as fault:
+            raise documents.Unfit(f"at $.attempts: {fault}") from fault
+        except Refused as fault:
+            told = fault.fault
+            raise documents.Unfit(f"at {told.path} expected {told.expected}; found {told.found}") from fault
+        return found
 
 
 def digest(task: Task) -> str:
@@ -117,12 +131,12 @@ def judge(task: Task, answer: Answer) -> Result:
         t4_seconds=round(t4_seconds(flops), 4),
         t4_usd_micros=t4_usd_micros(flops, small_seconds=small),
         rejected=list(metrics.get("rejected", [])),
-        nearest_pretraining_tasks=list(metrics.get("nearest_pretraining_tasks", [])),
+        nearest_pretraining_tasks=[(name, far) for name, far in metrics.get("nearest_pretraining_tasks", [])],
         work=dict(metrics.get("work", {})),
         second_seed=dict(metrics.get("second_seed") or {}),
         attempts=scoring.write_prediction(answer.attempts),
         votes=votes,
-        loss_curve=[list(point) for point in metrics.get("loss_curve", [])],
+        loss_curve=[(step, loss) for step, loss in metrics.get("loss_curve", [])],
         attempts_by=attempts_by,
         solved_by={} if truths is None else crediting.solved_by(_right(answer.attempts, truths), attempts_by),
     )

@@ -7,13 +7,16 @@ and filters everything; the script only finds a task by its id and opens all at 
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
 
 from arcspot.domain import drawing
-from arcspot.domain.drawing import text
+from arcspot.domain.edges import markup as text
+from arcspot.domain.report_pages import POLICY
 from arcspot.domain.report_style import PAGE_STYLE
 from arcspot.domain.reporting import duration
 from arcspot.domain.scoring import as_grid
@@ -61,6 +64,11 @@ for(const job of jobs)job.open=open});
 """
 
 
+def _digest(script: str) -> str:
+    """The one script that a browser runs: https://www.w3.org/TR/CSP3/#external-hash"""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+
+
 def page(evaluation: Evaluation, document: dict[str, Any]) -> str:
     """The gallery as a complete HTML document; `document` as `running.document` made it."""
     by_digest = {figures.digest(task): task for task in evaluation.tasks}
@@ -70,6 +78,7 @@ def page(evaluation: Evaluation, document: dict[str, Any]) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}; script-src {_digest(SCRIPT)}">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{title}</title>\n<style>{PAGE_STYLE}{drawing.STYLE}{STYLE}</style>\n"
         f"</head>\n<body>\n<main>\n{_header(document)}\n{_tiles(document)}\n{_solved_by(document)}\n"

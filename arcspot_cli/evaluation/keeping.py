@@ -16,10 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arcspot.domain import documents
+from arcspot.domain.documents import Unfit
+from arcspot.domain.faults import kind
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.evaluation.figures import Result
 
 FORMAT = "arcspot-evaluation-1"
+MOST_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One result, as it is kept while an evaluation runs."""
+
+    key: str
+    variant: str
+    result: dict[str, Any]
 
 
 def identity(**settings: Any) -> str:
@@ -67,7 +80,7 @@ class Keeper:
         kept: dict[tuple[str, str], Result] = {}
         for key, variant, data in self._everything():
             if key == self.key:
-                with contextlib.suppress(TypeError, ValueError):
+                with contextlib.suppress(Unfit):
                     result = Result.from_json(data)
                     kept[variant, result.digest] = result
         return {name: result for name, result in kept.items() if result.error is None}
@@ -86,8 +99,8 @@ class Keeper:
         """Write FILE whole or not at all. What it has not, of other settings or tasks, stays beside it."""
         if self.file is None or self.beside is None or self.states is None:
             return
-        new = {(key, variant, data["digest"]) for key, variant, data in _results(document)}
-        found = {(key, variant, data.get("digest")): data for key, variant, data in self._everything()}
+        new = {(key, variant, str(data["digest"])) for key, variant, data in _results(document)}
+        found = {(key, variant, str(data.get("digest"))): data for key, variant, data in self._everything()}
         rows = [
             json.dumps({"key": key, "variant": variant, "result": data}) + "\n"
             for (key, variant, digest), data in found.items()
@@ -111,46 +124,61 @@ class Keeper:
             return
         for line in self.beside.read_text(encoding="utf-8", errors="replace").splitlines():
             # A line torn by a power cut costs that one result.
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                read = json.loads(line)
-                yield read["key"], read["variant"], dict(read["result"])
+            with contextlib.suppress(Unfit):
+                kept = documents.read(_Line, line)
+                yield kept.key, kept.variant, kept.result
 
     def _finished(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """What FILE itself has from an earlier call that came to its end."""
         if self.file is None or not self.file.is_file():
             return
-        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-            yield from _results(json.loads(self.file.read_text(encoding="utf-8")))
+        with contextlib.suppress(CommandFailed):
+            yield from _results(read(self.file)[0])
 
 
 def _results(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(key, variant, result) of each result in an evaluation's document."""
-    for data in document["tasks"]:
-        yield document["key"], "adapted", {name: value for name, value in data.items() if name != "base"}
+    for data in document.get("tasks", []):
+        yield (
+            document.get("key", ""),
+            "adapted",
+            {name: value for name, value in data.items() if name != "base"},
+        )
         if data.get("base") is not None:
-            yield document["key"], "base", data["base"]
+            yield document.get("key", ""), "base", data["base"]
 
 
 def read(file: Path) -> tuple[dict[str, Any], list[Result]]:
     """An evaluation's document and its results. Raises CommandFailed when the file is none."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = documents.parsed(file.read_bytes(), most=MOST_BYTES)
     except OSError as fault:
         raise CommandFailed(f"{file}: {fault.strerror}") from fault
-    except ValueError as fault:
+    except Unfit as fault:
         raise CommandFailed(
-            f"{file}: expected what `arcspot evaluate --json` wrote; found no JSON"
+            f"{file}: expected what `arcspot evaluate --json` wrote; found no JSON: {fault}"
         ) from fault
     told = document.get("format") if isinstance(document, dict) else None
     if told != FORMAT:
-        raise CommandFailed(f"{file}: at $.format expected {FORMAT}; found {told!r}")
-    results = []
-    for place, data in enumerate(document.get("tasks", [])):
-        try:
-            results.append(Result.from_json({k: v for k, v in data.items() if k != "base"}))
-        except (TypeError, AttributeError) as fault:
-            raise CommandFailed(f"{file}: at $.tasks[{place}]: {fault}") from fault
-    return document, results
+        raise CommandFailed(f"{file}: at $.format expected {FORMAT}; found {kind(told)}")
+    try:
+        documents.fitting(str, document.get("key", ""), "$.key")
+        settings = documents.fitting(dict[str, Any], document.get("settings", {}), "$.settings")
+        documents.fitting(str, settings.get("only", "both"), "$.settings.only")
+        rows = documents.fitting(list[dict[str, Any]], document.get("tasks", []), "$.tasks")
+    except Unfit as fault:
+        raise CommandFailed(f"{file}: {fault}") from fault
+    return document, [_result(file, place, data) for place, data in enumerate(rows)]
+
+
+def _result(file: Path, place: int, data: dict[str, Any]) -> Result:
+    """One task's; what the pretrained model answered beside it is looked at as well. Raises CommandFailed."""
+    try:
+        if data.get("base") is not None:
+            Result.from_json(data["base"])
+        return Result.from_json({k: v for k, v in data.items() if k != "base"})
+    except Unfit as fault:
+        raise CommandFailed(f"{file}: at $.tasks[{place}]: {fault}") from fault
 
 
 def write(file: Path, document: dict[str, Any]) -> None:
@@ -168,14 +196,14 @@ def write_text(file: Path, content: str) -> None:
 
 
 def text(document: dict[str, Any]) -> str:
-    """JSON that people can skim and grep: tasks, with all their grids, take a line each."""
+    """JSON that people can skim and grep, in ASCII: tasks, with all their grids, take a line each."""
     fields = []
     for name, value in document.items():
         if name == "tasks" and isinstance(value, list):
-            rows = ",\n  ".join(json.dumps(each, ensure_ascii=False) for each in value)
+            rows = ",\n  ".join(map(json.dumps, value))
             fields.append(f'"tasks": [\n  {rows}\n ]' if value else '"tasks": []')
         else:
-            fields.append(f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
+            fields.append(f"{json.dumps(name)}: {json.dumps(value)}")
     return "{\n " + ",\n ".join(fields) + "\n}\n"
 
 

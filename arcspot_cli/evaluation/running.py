@@ -65,7 +65,7 @@ def read_tasks(
         refused += [tasks.describe(name, fault) for fault in read.faults]
         found += read.tasks
     if not found:
-        raise CommandFailed("\n".join([f"{directory}: no file with a usable task", *refused]))
+        raise CommandFailed(f"{directory}: no file with a usable task", *refused)
     once = tuple(_once(found))
     if ids is not None:  # each of them is a usable task, so whatever was refused was not asked for
         once, refused = choosing.pick(once, ids, directory=directory, refused=refused), []

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from arcspot_cli import terminal
 from arcspot_cli.local import keys
 from arcspot_cli.local.access_patches import guard
 from arcspot_cli.local.errors import LocalStackError
@@ -87,7 +88,8 @@ def main() -> None:
             patch()
         guard(options.port, key)
     except LocalStackError as error:
-        sys.exit(f"error: {error}")
+        terminal.err(f"error: {error}")
+        sys.exit(1)
     from ministack.app import main as serve
 
     sys.argv = ["ministack"]

@@ -23,6 +23,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from arcspot_cli import terminal
 from arcspot_cli.local import keys
 from arcspot_cli.local.control import ControlServer
 from arcspot_cli.local.ec2 import CachedCredentials, Cloud, EmulatedCloud, utc_text
@@ -166,7 +167,7 @@ def main() -> None:
     record_self(state_dir / RECORDS, "instance-host")
 
     def say(line: str) -> None:
-        print(f"{utc_text(datetime.now(UTC))} {line}", file=sys.stderr, flush=True)
+        terminal.err(f"{utc_text(datetime.now(UTC))} {line}")
 
     machine = Machine(
         endpoint_url=options.endpoint_url,
@@ -178,7 +179,8 @@ def main() -> None:
     try:
         key = keys.read(state_dir)
     except LocalStackError as error:
-        sys.exit(f"error: {error}")
+        terminal.err(f"error: {error}")
+        sys.exit(1)
     cloud = EmulatedCloud.connect(options.stack, options.endpoint_url, options.region, key)
     reaper = Reaper(state_dir / RECORDS)
     host = InstanceHost(cloud, machine, reaper, notice_seconds=options.notice_seconds, say=say)

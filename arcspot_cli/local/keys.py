@@ -8,6 +8,7 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from arcspot.domain import documents
 from arcspot_cli.local.errors import LocalStackError
 
 KEY_FILE = "access-key.json"
@@ -58,10 +59,9 @@ def read(state_dir: Path) -> AccessKey:
     """The key of a state folder. Raises LocalStackError when there is none."""
     path = state_dir / KEY_FILE
     try:
-        told = json.loads(path.read_text())
-        key = AccessKey(told["access_key_id"], told["secret_access_key"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        key = documents.read(AccessKey, path.read_bytes())
+    except (OSError, ValueError) as error:
         raise LocalStackError(f"{path}: expected the local stack's access key ({error}); {AGAIN}") from None
-    if not all(isinstance(part, str) and part for part in (key.access_key_id, key.secret_access_key)):
+    if not (key.access_key_id and key.secret_access_key):
         raise LocalStackError(f"{path}: expected an access key of two texts; {AGAIN}")
     return key

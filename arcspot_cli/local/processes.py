@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -17,6 +18,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
+
+from arcspot.domain import documents
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MOST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,11 @@ class ProcessRecord:
     pid: int
     started: str
     """Start time in the kernel's own notation; only ever compared for equality."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no process of ours is called or numbered: 0 and 1 are everybody's."""
+        if not NAME.fullmatch(self.name) or not 1 < self.pid < 2**31 or not self.started:
+            raise ValueError(f"no process: {self.name[:60]!r}, {self.pid}")
 
 
 def start_time(pid: int) -> str | None:
@@ -86,8 +97,10 @@ def read_records(folder: Path) -> list[ProcessRecord]:
     """All records of a folder; unreadable ones (a half-written draft) are skipped."""
     records = []
     for path in sorted(folder.glob("*.json")):
-        with suppress(OSError, ValueError, TypeError):
-            records.append(ProcessRecord(**json.loads(path.read_text())))
+        with suppress(OSError, ValueError):
+            record = documents.read(ProcessRecord, path.read_bytes(), most=MOST_BYTES)
+            if record.name == path.stem:  # else forgetting it would remove another file
+                records.append(record)
     return records
 
 

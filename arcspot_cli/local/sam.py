@@ -85,7 +85,8 @@ def _run(
         code = process.wait()
     forget(records_dir, name)
     if code != 0:
-        raise LocalStackError(f"{name} failed ({code}); the whole log is in {log}\n{tail(log)}")
+        about = f"{name} failed ({code}); the whole log is in {log}"
+        raise LocalStackError(about, *tail(log).splitlines())
 
 
 def tail(log: Path, lines: int = 15) -> str:

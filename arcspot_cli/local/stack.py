@@ -29,6 +29,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from arcspot.domain import documents
 from arcspot_cli import naming
 from arcspot_cli.local import keys, sam, signing
 from arcspot_cli.local.emulator import RECORDS
@@ -154,10 +155,11 @@ class Places:
 def load(project_dir: Path, home: Path | None = None) -> LocalStack | None:
     """The running stack of a project, or None."""
     try:
-        told = json.loads(Places.of(project_dir, home).description.read_text())
-        records = tuple(ProcessRecord(**record) for record in told.pop("processes"))
-        stack = LocalStack(**told, processes=records, key=keys.read(Path(told["state_dir"])))
-    except (OSError, ValueError, TypeError, KeyError, LocalStackError):
+        told = documents.parsed(Places.of(project_dir, home).description.read_bytes())
+        state_dir = documents.fitting(dict[str, Any], told).get("state_dir")
+        key = keys.read(documents.fitting(Path, state_dir, "$.state_dir"))
+        stack = documents.fitting(LocalStack, {**told, "key": key})
+    except (OSError, ValueError, LocalStackError):
         return None  # also a stack of an older arcspot, which has no key: `up` ends it and starts anew
     return stack if stack.running() else None
 
@@ -168,7 +170,12 @@ def status(project_dir: Path, home: Path | None = None) -> LocalStatus:
     if stack is None:
         records = read_records(Places.of(project_dir, home).records_dir)
         return LocalStatus(stack=None, left_over=tuple(record for record in records if alive(record)))
-    return LocalStatus(stack=stack, instances=tuple(json.loads(_ask(stack, "instances", "GET"))))
+    try:
+        told = documents.parsed(_ask(stack, "instances", "GET"))
+        found = documents.fitting(list[dict[str, Any]], told)
+    except documents.Unfit as fault:
+        raise LocalStackError(f"what answers at {stack.control_url} is no instance host: {fault}") from None
+    return LocalStatus(stack=stack, instances=tuple(found))
 
 
 def control(stack: LocalStack, instance_id: str, verb: str) -> None:
@@ -333,7 +340,8 @@ def _wait_for(url: str, key: AccessKey, places: Places, name: str) -> None:
             return
         mine = [record for record in read_records(places.records_dir) if record.name == name]
         if not any(alive(record) for record in mine):
-            raise LocalStackError(f"the {name} stopped at once; the whole log is in {log}\n{sam.tail(log)}")
+            about = f"the {name} stopped at once; the whole log is in {log}"
+            raise LocalStackError(about, *sam.tail(log).splitlines())
         time.sleep(0.1)
     raise LocalStackError(f"the {name} did not answer within {START_SECONDS:.0f} s; its log is {log}")
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from gpu_runner import saying
 from gpu_runner.solver import SolverError  # sets how threads wait, so before torch
 
 import torch  # isort: skip
@@ -51,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.do(options))
     except SolverError as why:
-        print(f"gpu_session: {why}", file=sys.stderr)
+        saying.err(f"gpu_session: {why}")
         return 1
     except KeyboardInterrupt:
-        print("gpu_session: ended at once; what was written by then is whole", file=sys.stderr)
+        saying.err("gpu_session: ended at once; what was written by then is whole")
         return 130
 
 
@@ -63,7 +64,7 @@ def _pack(options: argparse.Namespace) -> int:
     if bool(ids) != bool(options.validation):
         _parser().error("--validation and --ids go together: the tasks to measure on")
     size = packing.pack(options.data, options.validation, ids, options.out)
-    print(f"{options.out}: {size / 2**20:.1f} MiB, {len(ids)} tasks to measure on")
+    saying.out(f"{options.out}: {size / 2**20:.1f} MiB, {len(ids)} tasks to measure on")
     return 0
 
 
@@ -77,7 +78,7 @@ def _pretrain(options: argparse.Namespace) -> int:
     known = vars(options) | {"trials": tuple(pair for pair in options.trials if pair[0] in options.configs)}
     plan = training.Plan(**{field.name: known[field.name] for field in fields(training.Plan)})
     found = training.session(plan)
-    print(json.dumps({"choice": found["choice"], "samples": found["card"]["samples"]}))
+    saying.out(json.dumps({"choice": found["choice"], "samples": found["card"]["samples"]}))
     return 130 if found["stopped"] else 0
 
 
@@ -93,7 +94,7 @@ def _try(options: argparse.Namespace) -> int:
 
 
 def _adapt(options: argparse.Namespace) -> int:
-    print(f"gpu_session: on {check_device(options.device)}", file=sys.stderr, flush=True)
+    saying.err(f"gpu_session: on {check_device(options.device)}")
     if options.device.startswith("cuda"):
         allow_tf32()
     _check_graphs(options.device, [way.execution for way in options.ways])
@@ -110,8 +111,8 @@ def _adapt(options: argparse.Namespace) -> int:
             "torch": torch.__version__, "samples": options.samples, "ways": told,
         }  # fmt: skip
         (options.out / "adapt.json").write_text(json.dumps(found, indent=2) + "\n")
-        print(adapting.table(told[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
-    print(adapting.table(told))
+        saying.err(adapting.table(told[-1:]).splitlines()[-1])
+    saying.out(*adapting.table(told).splitlines())
     return 1 if all(each["error"] for each in told) else 0
 
 

@@ -13,15 +13,16 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot import attention
 from arcspot.aws.compose import from_environment
+from arcspot.domain.edges import log_line
 from arcspot.errors import ItemsFailed
 from arcspot.ports import Ports
+from arcspot.services import notices
 from arcspot.services.afterwards import tried
 from arcspot.services.ingesting import Dropped, Outcome, groups, ingest_together
-from arcspot.services.notices import drops_in
 from arcspot.services.sweeping import submit_again, sweep
 from arcspot.settings import Settings
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 # Kept for one more group of files: the largest file has 10,000 tasks, each a write.
 ENOUGH_MS = 40_000
 # An asynchronous invocation takes no more: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -54,7 +55,7 @@ def _take(
     told: dict[Dropped, dict[str, Any]] = {}
     for record in records:
         try:
-            told |= dict.fromkeys(drops_in(json.loads(record["body"]), settings.bucket), record)
+            told |= dict.fromkeys(notices.read(record["body"], settings.bucket), record)
         except Exception as error:  # one poisoned message must not send its neighbours round again
             logger.exception("message failed", extra={**attention.MARK, "message_id": record["messageId"]})
             failed[record["messageId"]] = f"{type(error).__name__}: {error}"
@@ -125,6 +126,7 @@ def _take_turn(
     ports: Ports, settings: Settings, again: dict[str, Any], context: LambdaContext
 ) -> dict[str, Any]:
     """As much of a recurring submission's turn as there is time for; another invocation does the rest."""
+    notices.check_turn(again)
     due = _turn(again, datetime.now(UTC))
     outcomes, left = submit_again(
         ports,

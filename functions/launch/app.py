@@ -10,10 +10,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
+from arcspot.domain.edges import log_line
 from arcspot.errors import ConfigurationError
 from arcspot.services.launching import launch, wait_for
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 
 
 @logger.inject_lambda_context

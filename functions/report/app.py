@@ -10,10 +10,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
+from arcspot.domain.edges import log_line
 from arcspot.errors import ItemsFailed
 from arcspot.services.reporting import report_round
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 # Kept for one more page of 1,000 tasks, or for putting a report's parts together.
 ENOUGH_MS = 90_000
 # Whoever ends a launch kicks; the clock's minutes are for what nobody kicked for.

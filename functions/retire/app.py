@@ -10,11 +10,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
+from arcspot.domain.edges import log_line
 from arcspot.errors import ConfigurationError, GpuIdle
 from arcspot.services import retiring
 from arcspot.services.afterwards import tried
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 
 # What SendTaskFailure and the states' own timeouts say, in words for a job's history.
 SILENT_ERRORS = ("States.HeartbeatTimeout", "States.Timeout", "RunnerSilent")

@@ -12,12 +12,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
+from arcspot.domain.edges import log_line
 from arcspot.errors import Conflict, RunnerRefused, StoreBusy, TooManyRequests
 from arcspot.services.admitting import Admission
 from arcspot.services.asking import MOST_WORDS, shown
 from arcspot.services.serving import Door
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 # Kept from call to call, as long as Lambda keeps this environment.
 admission = Admission()
 

@@ -11,9 +11,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
+from arcspot.domain.edges import log_line
 from arcspot.services.scaling import scale
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 
 
 def new_launch_id(now: datetime) -> str:

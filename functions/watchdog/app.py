@@ -13,11 +13,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from arcspot.attention import tell, told
 from arcspot.aws.compose import from_environment
 from arcspot.domain.budget import MICROS
+from arcspot.domain.edges import log_line
 from arcspot.errors import ItemsFailed
 from arcspot.services.watching import Round, warn, watch
 from arcspot.settings import Settings
 
-logger = Logger()
+logger = Logger(json_serializer=log_line)
 WARNINGS = {
     "EC2 Spot Instance Interruption Warning": "spot interruption announced",
     "EC2 Instance Rebalance Recommendation": "spot rebalance recommended",

@@ -21,6 +21,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpu_runner import saying
+
 from . import process
 from .files import copy, files_of, read_folder, stage
 from .generations import (
@@ -51,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options.verb(options)
     except Refused as why:
-        print(f"pretrain: {why}", file=sys.stderr)
+        saying.err(f"pretrain: {why}")
         return 1
     except KeyboardInterrupt:
-        print("pretrain: this command ended; the run is as it was told to be", file=sys.stderr)
+        saying.err("pretrain: this command ended; the run is as it was told to be")
         return 130
     return 0
 
@@ -85,8 +87,8 @@ def start(options: argparse.Namespace) -> None:
             process.cut_off(run)
             raise
     origin = "the state kept here" if begin.from_state else begin.generation and begin.generation.stable
-    print(f"begun from {origin or 'random weights'} ({begin.seen:,} samples), process {pid}")
-    print(f"its log is {run_folder / 'log'}; how it stands: make pretrain status")
+    saying.out(f"begun from {origin or 'random weights'} ({begin.seen:,} samples), process {pid}")
+    saying.out(f"its log is {run_folder / 'log'}; how it stands: make pretrain status")
 
 
 def _check_data(data: Path) -> None:
@@ -115,7 +117,7 @@ def _make_ready(begin: Begin, state: Path, run_folder: Path) -> Path | None:
     if begin.set_aside:
         behind = state.with_name(state.name + ".behind")
         state.replace(behind)
-        print(f"the state kept here is behind: set aside as {behind}")
+        saying.out(f"the state kept here is behind: set aside as {behind}")
     return init
 
 
@@ -154,7 +156,7 @@ def status(options: argparse.Namespace) -> None:
         kept=kept.seen if kept else 0,
         latest=latest,
     )
-    print(found.as_json() if options.json else "\n".join(in_words(found, log=str(log_file))))
+    saying.out(*(found.as_json().splitlines() if options.json else in_words(found, log=str(log_file))))
 
 
 def pause(options: argparse.Namespace) -> None:
@@ -171,9 +173,9 @@ def _hold(options: argparse.Namespace, *, still: bool) -> None:
         raise Refused("nothing runs here: make pretrain begins, make pretrain status tells what there is")
     process.hold(run, still=still)
     if still:
-        print(f"paused, process {run.pid}: make pretrain resume lets it go on")
+        saying.out(f"paused, process {run.pid}: make pretrain resume lets it go on")
     else:
-        print(f"process {run.pid} goes on")
+        saying.out(f"process {run.pid} goes on")
 
 
 def keep(options: argparse.Namespace) -> None:
@@ -198,17 +200,21 @@ def keep(options: argparse.Namespace) -> None:
         why = stage(options.lineage.parent, added=_absolute(added), removed=_absolute(removed))
     if not more:
         since = latest.stable if latest else "the beginning"
-        print(f"less than {LEAST} samples gained since {since}: nothing added. make pretrain goes on")
+        saying.out(f"less than {LEAST} samples gained since {since}: nothing added. make pretrain goes on")
     for path in added:
-        print(f"added {path}")
+        saying.out(f"added {path}")
     for path in removed:
-        print(f"removed {path}: two generations are kept")
+        saying.out(f"removed {path}: two generations are kept")
     if why:
         _tell(f"{why}: add these changes to git yourself")
     if added:
         if latest is not None and more < MILLION:
-            print(f"{more:,} samples more, not yet a million: commit it only where .pretrain/ will be lost")
-        print(f'git commit -m "Pretraining: {config} at {candidate.seen:,} samples" -- {options.lineage}')
+            saying.out(
+                f"{more:,} samples more, not yet a million: commit it only where .pretrain/ will be lost"
+            )
+        saying.out(
+            f'git commit -m "Pretraining: {config} at {candidate.seen:,} samples" -- {options.lineage}'
+        )
 
 
 def _take_in(candidate: Generation, lineage: Path) -> list[Path]:
@@ -228,7 +234,7 @@ def _absolute(paths: Sequence[Path]) -> list[Path]:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    saying.err(text)
 
 
 def _positive(text: str) -> float:

@@ -28,10 +28,10 @@ def card_of(checkpoint: Path) -> dict[str, Any] | None:
     """The card beside a checkpoint; None where there is none that can be read."""
     for path in cards_of(checkpoint):
         try:
-            card = json.loads(path.read_text())
-        except (OSError, ValueError):
+            card = json.loads(path.read_bytes())
+            return card if isinstance(card, dict) and samples_seen(card) >= 0 else None
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
             continue
-        return card if isinstance(card, dict) else None
     return None
 
 

@@ -39,6 +39,13 @@ class Run:
     stopping: bool = False
 
 
+TYPES = {
+    "pid": int, "started_ticks": int, "config": str, "seconds": float, "began_with": int, "counts_from": int,
+    "stopping": bool,
+}  # fmt: skip
+"""Of a record's fields. Nothing of arcspot reads them: where models are trained there is no arcspot."""
+
+
 def read_stat(text: str) -> tuple[str, int]:
     """State letter and start time of /proc/PID/stat (proc(5), fields 3 and 22); the name may hold spaces."""
     fields = text.rpartition(")")[2].split()
@@ -73,9 +80,13 @@ def record_of(folder: Path) -> Path:
 def read_run(folder: Path) -> Run | None:
     """The run that was begun here last; None where none was, or its record cannot be read."""
     try:
-        return Run(**json.loads(record_of(folder).read_text()))
-    except (OSError, ValueError, TypeError):
+        told = json.loads(record_of(folder).read_text())
+        if {name: type(value) for name, value in told.items()} not in (TYPES, {**TYPES, "seconds": int}):
+            return None
+        run = Run(**told)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
+    return run if 1 < run.pid < 2**31 else None  # 0 and 1 are everybody's
 
 
 def write_run(folder: Path, run: Run) -> None:

@@ -51,7 +51,7 @@ def last_card(log: str) -> dict[str, Any] | None:
     """The card that a run prints as its last words; None where it ended without them: it crashed."""
     try:
         card, _ = json.JSONDecoder().raw_decode(log, log.rfind("\n{\n") + 1)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return card if isinstance(card, dict) else None
 

@@ -6,8 +6,9 @@ solve() adapts and answers, predict() answers with weights adapted before; see d
 from . import threads as threads  # isort: skip  # before torch is loaded
 from .canvas import Grid
 from .door import SOLVER_VERSION, Only, Progress, Solution, SolveBudget
-from .engine import predict, solve
+from .engine import solve
 from .errors import BadTask, BadWeights, Interrupted, SolverError
+from .predicting import predict
 
 __all__ = [
     "SOLVER_VERSION",

@@ -12,7 +12,6 @@ import io
 import json
 import lzma
 import random
-import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,12 +118,12 @@ def load_corpus(
         rules = [_rule(task["train"]) for task in tasks.values()]
         demos = [(number[n], _arrays(p)) for n, task in tasks.items() for p in task["train"]]
         tests = [(number[n], _arrays(p)) for n, task in tasks.items() for p in task["test"]]
-    except (ValueError, LookupError, TypeError, AttributeError) as fault:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as fault:
         raise BadData(f"a file of {folder / 'training'} is no ARC task ({fault!r}); {EXPECTED}") from fault
     archive = bodies[folder / REARC]
     try:
         generated = _read_rearc(archive, number, per_task, longest, seed)
-    except (ValueError, LookupError, EOFError, lzma.LZMAError, zipfile.BadZipFile) as fault:
+    except Exception as fault:  # of lzma, zip, numpy's format and what its arrays say of each other
         raise BadData(f"{folder / REARC} cannot be read ({fault!r}); {EXPECTED}") from fault
     train = _pack([*demos, *generated], rules, longest, device)
     if not len(train[1]):
@@ -136,6 +135,7 @@ def load_corpus(
 
 
 REARC = "rearc.npz.xz"
+MOST_REARC_BYTES = 2 * 1024 * 1024 * 1024
 
 
 def held_out_of(task_ids: Collection[str], count: int) -> tuple[str, ...]:
@@ -175,10 +175,19 @@ def _rule(demos: list[dict[str, list[list[int]]]]) -> SizeRule:
     return size_rule([((i[0], i[1]), (o[0], o[1])) for i, o in shapes])
 
 
+def _decompressed(body: bytes) -> bytes:
+    """Raises ValueError where it is more than `MOST_REARC_BYTES`."""
+    unpacker = lzma.LZMADecompressor()
+    found = unpacker.decompress(body, MOST_REARC_BYTES + 1)
+    if len(found) > MOST_REARC_BYTES or not unpacker.eof:
+        raise ValueError(f"it is torn, or more than {MOST_REARC_BYTES:,} bytes")
+    return found
+
+
 def _read_rearc(
     body: bytes, number: dict[str, int], per_task: int, longest: int, seed: int
 ) -> list[tuple[int, Pair]]:
-    archive = np.load(io.BytesIO(lzma.decompress(body)))
+    archive = np.load(io.BytesIO(_decompressed(body)))
     shapes, cells = archive["shapes"].astype(np.int64).reshape(-1, 2, 2), archive["cells"]
     area = shapes.prod(2)
     ends = area.reshape(-1).cumsum().reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""solve() and predict(): the small hypotheses first, then the network, adapted and read in many views."""
+"""solve(): the small hypotheses first, then the network, adapted and read in many views."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch._dynamo  # the first optimiser would load it: 1 to 7 s that a deadline would have to pay for
@@ -19,24 +19,21 @@ import torch._dynamo  # the first optimiser would load it: 1 to 7 s that a deadl
 from . import reasoning, second, small, snapshot
 from .confidence import of_candidates
 from .decode import KEPT, Ballot, Count, decode
-from .door import SOLVER_VERSION, Attempts, Door, Progress, Solution, SolveBudget
-from .errors import BadState, BadWeights
+from .door import SOLVER_VERSION, Door, Progress, Solution, SolveBudget
+from .errors import BadState, SolverError
 from .flops import Meter
-from .model import CONFIGS, Solver, count_parameters
+from .model import Solver, count_parameters
 from .pace import Clock, reserve_s
 from .portfolio import LEAST_VIEWS, Hypothesis, hypothesis, names_for
+from .predicting import TOKENS
 from .resume import Journal, Part, number, understood
 from .starting import from_scratch, starting_network, usable
 from .task import Task
 from .threads import threads_for
 from .train import Adaptation, Adapted, Recipe, recipe_for
-from .weights import Checkpoint, build, sha256_of
-
-TOKENS = "task_tokens"
+from .weights import Checkpoint, sha256_of
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def solve(
@@ -57,21 +54,37 @@ def solve(
     deadline is overrun by at most one step or batch, one that takes longer than the last eight did.
 
     `keep` is a file for the state of the work: written every minute and before Interrupted is raised, and
-    gone on from when it is there at the start, to the same answers. One that does not fit is a warning and a
-    fresh start. Of the small hypotheses only the rules are kept in it; the others are repeated.
+    gone on from when it is there at the start, to the same answers. One that does not fit is a warning, told
+    in the metrics (`state_refused`), and a fresh start. Only the rules are kept of the small hypotheses;
+    the others are repeated.
     """
     started = clock()
     checked = Task.from_json(task)
     identity = _identity(checked, budget, checkpoint)
+
+    def attempt(journal: Journal) -> Solution:
+        door = Door(clock, started, budget, progress, should_stop, journal)
+        return _solve(checked, budget, checkpoint, door)
+
+    resumed = False
     try:
         journal = Journal.open(keep, identity, clock=clock)
-        door = Door(clock, started, budget, progress, should_stop, journal)
-        return _solve(checked, budget, checkpoint, door)
+        resumed = journal.resumed
+        return attempt(journal)
     except BadState as why:
-        log.warning("the kept state is of no use: %s; starting over", why)
-        journal = Journal(keep, identity, clock=clock)
-        door = Door(clock, started, budget, progress, should_stop, journal)
-        return _solve(checked, budget, checkpoint, door)
+        refused = str(why)
+    except SolverError:
+        raise
+    except Exception as why:
+        if not resumed:
+            raise
+        # Every value was looked at before it was believed; what still fails is no reason to lose the job.
+        log.exception("the work failed after it was taken up")
+        refused = f"the work ended in {type(why).__name__}: {why}"
+    log.warning("the kept state is of no use: %s; starting over", refused[:500])
+    found = attempt(Journal(keep, identity, clock=clock))
+    found.metrics["state_refused"] = refused[:500]
+    return found
 
 
 def _solve(task: Task, budget: SolveBudget, checkpoint: Path | None, door: Door) -> Solution:
@@ -189,7 +202,7 @@ def _again(
     journal, known = door.journal, door.journal.found("again")
     if known is not None:
         with understood():
-            why = str(known.facts["why"])
+            why = str(known.facts["why"])[:200]
     else:
         ranked = [ballot.candidates() for ballot in first.count.ballots]
         goes, why = second.goes_again(
@@ -219,58 +232,6 @@ def _began(door: Door) -> float:
     return used
 
 
-def predict(
-    task: dict[str, Any],
-    adapted: dict[str, torch.Tensor],
-    metadata: dict[str, str],
-    *,
-    device: str = "cpu",
-) -> Attempts:
-    """The answers of downloaded weights, without training: the same views, so the same answers.
-
-    Raises BadTask or BadWeights."""
-    checked = Task.from_json(task)
-    if metadata.get("hypothesis") in small.NAMES:
-        return small.replay(checked, adapted, metadata)
-    known = {key: value for key, value in adapted.items() if not key.startswith(second.PREFIX)}
-    ballots = _recounted(checked, known, metadata, device)
-    beside = _without(second.PREFIX, adapted)
-    if beside:
-        ballots = second.pooled(
-            ballots, _recounted(checked, beside, metadata | _without(second.PREFIX, metadata), device)
-        )
-    reasoned = reasoning.replay(checked, metadata.get(reasoning.RULES, "[]"))
-    return small.answers(checked, ballots, reasoned, metadata)
-
-
-def _recounted(
-    task: Task, adapted: dict[str, torch.Tensor], metadata: dict[str, str], device: str
-) -> list[Ballot]:
-    """The votes of the same views of adapted weights. Raises BadWeights."""
-    try:
-        config, seed = CONFIGS[metadata["config"]], int(metadata["seed"])
-        chosen = hypothesis(
-            metadata["hypothesis"], task, seed=seed,
-            dihedrals=int(metadata["dihedrals"]), colours=int(metadata["colours"]),
-        )  # fmt: skip
-        batches, batch_size = int(metadata["decode_batches"]), int(metadata["batch_size"])
-        tokens = adapted[TOKENS].to(device)
-    except (KeyError, ValueError) as error:
-        raise BadWeights(f"the adaptation's metadata lacks or spoils {error}") from error
-    if (metadata.get("size_rule"), metadata.get("half")) != (task.rule.to_text(), str(task.half)):
-        raise BadWeights("these weights were adapted to another task: its canvas or size rule differs")
-    model = build(config, {key: value for key, value in adapted.items() if key != TOKENS}).to(device)
-    with threads_for(task.half, device):
-        return decode(
-            model, tokens, chosen, task, seed=seed, device=device, batch_size=batch_size, batch_limit=batches
-        )
-
-
-def _without(prefix: str, named: Mapping[str, T]) -> dict[str, T]:
-    """What has this prefix, without it."""
-    return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
-
-
 def _best_hypothesis(
     task: Task,
     start: Solver,
@@ -295,7 +256,7 @@ def _best_hypothesis(
     journal = door.journal
     ended, running = f"{prefix}best", f"{prefix}adapting"
     done, begun = journal.found(ended), journal.found(running)
-    best = None if done is None else snapshot.adapted(done, copy.deepcopy(start), choose)
+    best = None if done is None else _best_so_far(done, start, choose, recipe)
     if best is not None and begun is None:
         return best  # only views were still to be counted
     with understood():
@@ -322,6 +283,11 @@ def _best_hypothesis(
             break
     assert best is not None
     return best
+
+
+def _best_so_far(done: Part, start: Solver, choose: Callable[[str], Hypothesis], recipe: Recipe) -> Adapted:
+    """Raises BadState."""
+    return snapshot.adapted(done, copy.deepcopy(start), choose, largest=recipe.largest)
 
 
 def _as_pretrained(task: Task, start: Solver, recipe: Recipe, budget: SolveBudget) -> Adapted:

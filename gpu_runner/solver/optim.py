@@ -8,7 +8,7 @@ fp32. Matrices of one shape are stacked, so that 24 of them are three batched pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -164,10 +164,54 @@ class Optimiser:
         momenta, adam = state["momenta"], state["adam"]
         assert isinstance(momenta, Iterable)
         assert isinstance(adam, dict)
+        self.take_up(list(momenta), adam["state"])
+
+    @torch.no_grad()
+    def take_up(self, momenta: Sequence[Tensor], moments: Mapping[int, Mapping[str, Tensor]]) -> None:
+        """Momenta of the matrices, and AdamW's moments by the weight's number, as an earlier run left them.
+
+        Raises ValueError for what this optimiser cannot have left: AdamW's own step would take it and crash.
+        """
+        if len(momenta) != len(self.momenta):
+            raise ValueError(f"{len(momenta)} momenta for {len(self.momenta)} matrices")
+        weights = [weight for group in self.adam.param_groups for weight in group["params"]]
+        for mine, saved in zip(self.momenta, momenta, strict=True):
+            check_like("a momentum", saved, mine)
+        for number, kept in moments.items():
+            if type(number) is not int or not 0 <= number < len(weights):
+                raise ValueError(f"AdamW has no weight {number!r}")
+            if set(kept) != MOMENTS:
+                raise ValueError(
+                    f"of weight {number} AdamW keeps {sorted(MOMENTS)}, and found is {sorted(kept)}"
+                )
+            for name in ("exp_avg", "exp_avg_sq"):
+                check_like(f"{name} of weight {number}", kept[name], weights[number])
+            if bool((kept["exp_avg_sq"] < 0).any()):
+                raise ValueError(f"exp_avg_sq of weight {number} is below 0")
+            step = kept["step"]
+            check_like(f"step of weight {number}", step, torch.zeros(()))
+            if not 0 <= float(step) <= MOST_STEPS or float(step) % 1:
+                raise ValueError(f"step of weight {number} is {float(step)}")
         for mine, saved in zip(self.momenta, momenta, strict=True):
             mine.copy_(saved)
         groups = self.adam.state_dict()["param_groups"]
-        self.adam.load_state_dict({"state": adam["state"], "param_groups": groups})
+        self.adam.load_state_dict({"state": moments, "param_groups": groups})
+
+
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+"""What AdamW keeps of each weight."""
+
+MOST_STEPS = 10**9
+
+
+def check_like(name: str, value: Tensor, like: Tensor) -> None:
+    """Raises ValueError unless `value` is finite numbers of the shape and the type of `like`."""
+    if value.shape != like.shape or value.dtype != like.dtype:
+        raise ValueError(
+            f"{name} is {value.dtype} {list(value.shape)} where {like.dtype} {list(like.shape)} is expected"
+        )
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{name} is not finite")
 
 
 def _is_layer_matrix(model: nn.Module, parameter: nn.Parameter) -> bool:

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .augment import Variant, variants
+from .augment import DIHEDRALS, Variant, variants
 from .canvas import COLOURS
 from .task import Task
 
@@ -51,6 +51,7 @@ def _on(device: torch.device, colours: tuple[int, ...]) -> Tensor:
 
 
 LEAST_VIEWS = 96
+MOST_COLOURINGS = 64
 
 
 def _rounds(views: int) -> int:
@@ -58,6 +59,11 @@ def _rounds(views: int) -> int:
 
 
 def hypothesis(name: str, task: Task, *, dihedrals: int, colours: int, seed: int) -> Hypothesis:
+    """Raises ValueError for a name that is none, or for more views than any recipe has."""
+    if name not in (EXCHANGEABLE, SPECIFIC):
+        raise ValueError(f"no hypothesis is called {name!r:.40}")
+    if not (1 <= dihedrals <= DIHEDRALS and 1 <= colours <= MOST_COLOURINGS):
+        raise ValueError(f"{dihedrals} dihedral moves and {colours} colourings")
     if name == EXCHANGEABLE:
         return Hypothesis(name, tuple(variants(dihedrals, 1, seed)), task.free_colours, _rounds(dihedrals))
     return Hypothesis(name, tuple(variants(dihedrals, colours, seed)), (), _rounds(dihedrals * colours))

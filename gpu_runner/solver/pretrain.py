@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpu_runner import saying
 from gpu_runner.lineage.files import card_of
 
 from .corpus import load_corpus
@@ -37,6 +38,7 @@ from .model import CONFIGS, count_parameters
 from .pretraining import VARIANTS_PER_TASK, Pretraining, Settings, device_name, rate_factor, validate
 from .profiling import profile, table
 from .progress import AwakeClock, Line, Stop, bar, clock
+from .resume import understood
 from .weights import read_checkpoint, write_checkpoint
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
@@ -222,10 +224,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _pretrain(options)
     except SolverError as why:
-        print(f"pretrain: {why}", file=sys.stderr)
+        saying.err(f"pretrain: {why}")
         return 1
     except KeyboardInterrupt:
-        print("pretrain: ended at once; the state is the one kept last", file=sys.stderr)
+        saying.err("pretrain: ended at once; the state is the one kept last")
         return 130
 
 
@@ -293,12 +295,13 @@ def _pretrain(options: argparse.Namespace) -> int:
             around=settings.batch_tokens,
             seconds=options.profile_seconds,
         )
-        print(table(rates))
+        saying.out(*table(rates).splitlines())
         return 0
     run = Pretraining(settings, corpus)
     if options.state is not None and options.state.exists():
         try:
-            run.load(torch.load(options.state, map_location=device, weights_only=True))
+            with understood():
+                run.load(torch.load(options.state, map_location=device, weights_only=True))
         except BadState as why:
             raise BadState(f"cannot go on from {options.state}: {why}") from why
     elif options.init is not None:
@@ -309,7 +312,7 @@ def _pretrain(options: argparse.Namespace) -> int:
             run, out=options.out, state=options.state, stable=options.stable, line=line, stop=stop,
             now=AwakeClock(),
         )  # fmt: skip
-    print(json.dumps(card, indent=2), flush=True)
+    saying.out(*json.dumps(card, indent=2).splitlines())
     return 130 if stop.asked else 0
 
 

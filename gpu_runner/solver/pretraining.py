@@ -23,8 +23,9 @@ from .execution import Execution
 from .flops import step_flops, training_flops
 from .model import TASK_TOKENS, ModelConfig, Solver
 from .objective import exact
-from .optim import Optimiser
+from .optim import Optimiser, check_like
 from .precision import Precision
+from .resume import number, whole
 from .stepping import EagerStep, GraphedSteps
 from .train import GOLDEN
 from .weights import Checkpoint, write_checkpoint
@@ -243,6 +244,8 @@ class Pretraining:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a kept run; of an older one the history says only how much it was. Raises BadState."""
+        if not isinstance(state, dict):
+            raise BadState(f"it is {type(state).__name__}, not what a run keeps")
         if state.get("task_ids", self.corpus.task_ids) != self.corpus.task_ids:
             raise BadState("it is of other tasks: was it begun with another --data or --hold-out?")
         if state["tokens"].shape != self.tokens.shape:
@@ -251,14 +254,18 @@ class Pretraining:
             self.model.load_state_dict(state["weights"])
         except RuntimeError as why:
             raise BadState(f"its weights do not fit {self.settings.config.name}: {why}") from why
+        check_like("tokens", state["tokens"], self.tokens)
         self.tokens.data.copy_(state["tokens"])
         for mine, saved in zip(self.average, state["average"], strict=True):
+            check_like("an average", saved, mine)
             mine.copy_(saved)
         self.optimiser.load(state["optimiser"])
-        self.steps, self.samples, self.seconds = state["counters"]
+        steps, samples, seconds = state["counters"]
+        counted = {"steps": steps, "samples": samples, "seconds": seconds, "flops": state.get("flops", 0)}
+        self.steps, self.samples = whole(counted, "steps"), whole(counted, "samples", most=10**15)
+        self.flops, self.seconds = whole(counted, "flops", most=10**30), number(counted, "seconds")
         before = {"steps": self.steps, "samples": self.samples, "seconds": round(self.seconds)}
-        self.flops = state.get("flops", 0)
-        self.history = state.get("history", [before])
+        self.history = [dict(call) for call in state.get("history", [before])]
         self._began = self._counters()
         if state["generator"].shape == self.generator.get_state().shape:
             self.generator.set_state(state["generator"].cpu())

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import TextIO
 
+from gpu_runner.saying import line
+
 REDRAW_S = 0.5
 
 PAUSE_S = 30.0
@@ -76,12 +78,12 @@ class Line:
 
     def draw(self, text: str, elapsed: float) -> None:
         self.drawn = elapsed
-        self.stream.write("\r" + text[: self.width].ljust(self.width))
+        self.stream.write("\r" + line(text)[: self.width].ljust(self.width))
         self.stream.flush()
 
     def keep(self, text: str) -> None:
         """Print a line that stays."""
-        start = "\r" if self.live else ""
+        text, start = line(text), "\r" if self.live else ""
         end = " " * (self.width - len(text)) if self.live else ""
         self.stream.write(f"{start}{text}{end}\n")
         self.stream.flush()

@@ -14,7 +14,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from torch import Tensor
 from .errors import BadState
 
 FORMAT = "arcspot-resume-1"
+
+MOST_BYTES = 1024 * 1024 * 1024
 
 EVERY_S = 60.0
 """Seconds of work between two saves that nobody asked for."""
@@ -63,6 +65,7 @@ class Journal:
         self._clock = clock
         self._began = self._saved = clock()
         self._found = dict(parts or {})
+        self.resumed = bool(self._found)
         self._held: dict[str, Callable[[], Part]] = {}
 
     @classmethod
@@ -122,18 +125,17 @@ def write(path: Path, identity: str, parts: Mapping[str, Part], seconds: float) 
 
 def read(path: Path, identity: str) -> tuple[dict[str, Part], float]:
     """The parts, and the seconds of work in them. Raises BadState unless all is as it was written."""
-    try:
+    with understood():
+        if path.stat().st_size > MOST_BYTES:
+            raise BadState(f"it has more than {MOST_BYTES:,} bytes")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise BadState(f"it is not in the format {FORMAT}")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as fault:
-        raise BadState(f"it cannot be read: {fault}") from fault
-    text = metadata.get("state", "")
-    if metadata.get("format") != FORMAT:
-        raise BadState(f"it is not in the format {FORMAT}")
-    if metadata.get("sha256") != _digest(text, tensors):
-        raise BadState("its content does not have the checksum it was written with")
-    with understood():
+        text = metadata.get("state", "")
+        if metadata.get("sha256") != _digest(text, tensors):
+            raise BadState("its content does not have the checksum it was written with")
         state = json.loads(text)
         if state["identity"] != identity:
             raise BadState("it belongs to another task, seed, model, device or solver version")
@@ -149,15 +151,25 @@ def understood() -> Iterator[None]:
     """Whatever goes wrong while a state is taken up means that the state is of no use: BadState."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as fault:
-        raise BadState(f"it does not fit: {type(fault).__name__}: {fault}") from fault
+    except BadState:
+        raise
+    except Exception as fault:  # whoever made the file chose which: none of them may end a solve
+        raise BadState(f"it does not fit: {type(fault).__name__}: {str(fault)[:300]}") from fault
 
 
-def number(facts: Mapping[str, Any], name: str) -> float:
-    """A finite number, zero or more. Raises ValueError or KeyError."""
-    value = float(facts[name])
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{name} is {value}")
+def number(facts: Mapping[str, Any], name: str, *, most: float = math.inf) -> float:
+    """A finite number from zero up to `most`. Raises ValueError or KeyError."""
+    value = facts[name]
+    if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= most:
+        raise ValueError(f"{name} is {value!r:.40}, no number within 0..{most}")
+    return float(value)
+
+
+def word(facts: Mapping[str, Any], name: str, known: Collection[str]) -> str:
+    """One of the words that are known. Raises ValueError or KeyError."""
+    value = facts[name]
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} is {value!r:.40}, none of {', '.join(sorted(known))}")
     return value
 
 
@@ -165,7 +177,7 @@ def whole(facts: Mapping[str, Any], name: str, *, least: int = 0, most: int = 10
     """A whole number within bounds. Raises ValueError or KeyError."""
     value = facts[name]
     if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{name} is {value!r}, not within {least}..{most}")
+        raise ValueError(f"{name} is {value!r:.40}, not within {least}..{most}")
     return value
 
 

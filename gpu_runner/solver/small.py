@@ -91,6 +91,8 @@ def answers(
     the same here and where it was downloaded. Raises BadWeights."""
     try:
         name, demo_fit = metadata["hypothesis"], float(metadata[DEMO_FIT])
+        if not 0 <= demo_fit <= 1:
+            raise ValueError(f"{DEMO_FIT} of {demo_fit}")
     except (KeyError, ValueError) as error:
         raise BadWeights(f"the adaptation's metadata lacks or spoils {error}") from error
     found = []
@@ -285,7 +287,7 @@ def _by_weights(task: Task, adapted: dict[str, torch.Tensor], metadata: Mapping[
     again = pointing.replay if metadata["hypothesis"] == pointing.NAME else spreading.replay
     try:
         return tuple(grids for grids, _ in again(task, adapted))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise BadWeights(f"these are no weights of a {metadata['hypothesis']}: {error}") from error
 
 

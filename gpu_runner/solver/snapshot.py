@@ -17,10 +17,19 @@ from .canvas import COLOURS, HALVES, MAX_SIDE, Grid
 from .decode import Ballot, Count
 from .flops import Meter
 from .model import Solver
-from .optim import Optimiser
-from .portfolio import Hypothesis
-from .resume import Part, number, understood, whole
-from .train import Adaptation, Adapted
+from .optim import Optimiser, check_like
+from .portfolio import EXCHANGEABLE, SPECIFIC, Hypothesis
+from .resume import Part, number, understood, whole, word
+from .train import Adaptation, Adapted, Recipe
+
+NAMES = (EXCHANGEABLE, SPECIFIC)
+REASONS = ("samples", "fit", "rejected", "diverged")
+STOPPED_BY = (*REASONS, "deadline", "unadapted")
+NEAREST = 5
+"""Pretraining tasks that a solve remembers."""
+
+LARGEST_SCALE = 2.0**60
+MOST = 10**9
 
 
 def of_ranking(ranked: list[tuple[float, int]]) -> Part:
@@ -31,6 +40,8 @@ def of_ranking(ranked: list[tuple[float, int]]) -> Part:
 def ranking(part: Part, rows: int) -> list[tuple[float, int]]:
     with understood():
         found = [{"value": value, "row": row} for value, row in part.facts["ranked"]]
+        if len(found) > NEAREST:
+            raise ValueError(f"{len(found)} nearest tasks where at most {NEAREST} are kept")
         return [(number(each, "value"), whole(each, "row", most=rows - 1)) for each in found]
 
 
@@ -40,12 +51,13 @@ def of_adapted(result: Adapted) -> Part:
     return Part(_account(result), {**weights, "tokens": result.tokens})
 
 
-def adapted(part: Part, model: Solver, choose: Callable[[str], Hypothesis]) -> Adapted:
-    """The adaptation, in `model`'s place. `choose` makes a hypothesis of its name."""
+def adapted(part: Part, model: Solver, choose: Callable[[str], Hypothesis], *, largest: int) -> Adapted:
+    """The adaptation, in `model`'s place. `choose` makes a hypothesis of its name; no batch is larger than
+    `largest`."""
     with understood():
-        chosen = choose(str(part.facts["hypothesis"]))
+        chosen = choose(word(part.facts, "hypothesis", NAMES))
         tokens = model.mean_tokens.repeat(len(chosen.views), 1, 1)
-        result = Adapted(model, tokens, chosen)
+        result = Adapted(model, tokens, chosen, batch_size=largest, batch_limit=largest)
         _take_account(part.facts, result)
         _take_weights(part, model, tokens)
         model.eval()
@@ -81,23 +93,62 @@ def take_up(part: Part, under_way: Adaptation) -> None:
         facts = part.facts["schedule"]
         schedule.end = whole(facts, "end", least=result.steps, most=planned)
         schedule.cool_from = whole(facts, "cool_from", most=planned)
-        schedule.seconds = number(facts, "seconds")
-        schedule.reason = str(facts["reason"])
-        schedule.fit = number(facts, "fit")
-        schedule.recent.extend(int(right) for right in facts["recent"])
-        device = under_way.tokens.device
-        schedule.pending = [
-            (torch.tensor(float(value), device=device), torch.tensor(right, dtype=torch.int32, device=device))
-            for value, right in facts["pending"]
-        ]
+        schedule.seconds = max(number(facts, "seconds"), 1e-9)  # something is divided by it
+        schedule.reason = word(facts, "reason", REASONS)
+        schedule.fit = number(facts, "fit", most=1.0)
+        schedule.recent.extend(_verdicts(facts["recent"], within=(0, 1), most=schedule.recipe.window))
+        schedule.pending = _pending(facts["pending"], schedule.recipe, under_way.tokens.device)
         dtype, scale, good_steps = part.facts["precision"]
+        kept = {"scale": scale, "good_steps": good_steps}
         if dtype == str(under_way.precision.dtype):  # another card may compute in another type
-            under_way.precision.take_up(float(scale), int(good_steps))
+            if number(kept, "scale", most=LARGEST_SCALE) == 0:
+                raise ValueError("gradients cannot be scaled by 0")
+            under_way.precision.take_up(float(scale), whole(kept, "good_steps"))
         under_way.optimiser.skipped.fill_(whole(part.facts, "skipped"))
         with torch.no_grad():
             _take_weights(part, result.model, under_way.tokens)
-        under_way.supply.generator.set_state(part.tensors["generator"])
+        _take_generator(part.tensors["generator"], under_way.supply.generator)
         _take_optimiser(part, under_way.optimiser)
+
+
+def _verdicts(told: list[int], *, within: tuple[int, int], most: int) -> list[int]:
+    """At most so many whole numbers within bounds. Raises ValueError."""
+    if not isinstance(told, list) or len(told) > most:
+        raise ValueError(f"expected a list of at most {most} verdicts")
+    if not all(type(each) is int and within[0] <= each <= within[1] for each in told):
+        raise ValueError("a sample is neither right nor wrong")
+    return told
+
+
+def _pending(told: list[Any], recipe: Recipe, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Losses and verdicts not read yet; a loss may be no number. Raises ValueError or TypeError."""
+    if not isinstance(told, list) or len(told) > recipe.check_every:
+        raise ValueError(f"expected a list of at most {recipe.check_every} steps")
+    found = []
+    for value, right in told:
+        if type(value) not in (int, float):
+            raise ValueError(f"a loss is {value!r:.40}")
+        verdicts = _verdicts(right, within=(-1, 1), most=recipe.largest)
+        found.append(
+            (
+                torch.tensor(float(value), device=device),
+                torch.tensor(verdicts, dtype=torch.int32, device=device),
+            )
+        )
+    return found
+
+
+def _take_generator(kept: Tensor, generator: torch.Generator) -> None:
+    """As `set_state`, but of a place within the generator's numbers alone. Raises ValueError and more.
+
+    On a CPU torch checks two counts each for itself (aten/src/ATen/CPUGeneratorImpl.cpp): of 624 numbers,
+    `left` are to come and `next` is the one to take. Two that do not fit each other read beyond them.
+    """
+    if generator.device.type == "cpu" and kept.numel() >= 24:
+        left, upcoming = int(kept[8:12].view(torch.int32)), int(kept[16:24].view(torch.int64))
+        if (left, upcoming) != (1, 0) and left + upcoming != 625:
+            raise ValueError("the random generator is at no place of its numbers")
+    generator.set_state(kept)
 
 
 def of_count(count: Count) -> Part:
@@ -144,10 +195,16 @@ def _ballot(part: Part, test: int, facts: dict[str, Any]) -> Ballot:
         total = part.tensors[f"{test}/{height}x{width}"]
         if total.shape != (*size, COLOURS) or total.dtype != torch.float32:
             raise ValueError(f"log-probabilities of shape {list(total.shape)} for a grid of {height}×{width}")
+        if not bool(total.isfinite().all()):
+            raise ValueError(f"log-probabilities of a grid of {height}×{width} are not finite")
         ballot.log_probability[size] = total
-        ballot.readable[size] = whole(side, "views", least=1)
+        ballot.readable[size] = whole(side, "views", least=1, most=ballot.views)
+    cast = dict.fromkeys(ballot.readable, 0)
     for grid, votes in facts["votes"]:
         ballot.votes[tuple(map(tuple, _grid(grid, ballot)))] = whole({"votes": votes}, "votes", least=1)
+        cast[len(grid), len(grid[0])] += votes
+    if cast != ballot.readable or sum(cast.values()) > ballot.views:
+        raise ValueError("every view that could be read votes once")
     return ballot
 
 
@@ -175,16 +232,19 @@ def _account(result: Adapted) -> dict[str, Any]:
 
 def _take_account(facts: dict[str, Any], result: Adapted) -> None:
     for name in COUNTERS:
-        setattr(result, name, whole(facts, name, least=int(name.startswith("batch"))))
+        batch = name.startswith("batch")
+        most = getattr(result, name) if batch else MOST
+        setattr(result, name, whole(facts, name, least=int(batch), most=most))
     for name in FIGURES:
-        setattr(result, name, number(facts, name))
-    result.stopped_by = str(facts["stopped_by"])
-    result.loss_curve = [(int(step), float(value)) for step, value in facts["loss_curve"]]
+        setattr(result, name, number(facts, name, most=1.0))
+    result.stopped_by = word(facts, "stopped_by", STOPPED_BY)
+    curve = [{"step": step, "loss": value} for step, value in facts["loss_curve"]]
+    result.loss_curve = [(whole(at, "step"), number(at, "loss")) for at in curve]
     result.earlier = [
         {
-            "hypothesis": str(each["hypothesis"]),
-            "steps": int(each["steps"]),
-            "demo_fit": float(each["demo_fit"]),
+            "hypothesis": word(each, "hypothesis", NAMES),
+            "steps": whole(each, "steps"),
+            "demo_fit": number(each, "demo_fit", most=1.0),
         }
         for each in facts["earlier"]
     ]
@@ -193,10 +253,11 @@ def _take_account(facts: dict[str, Any], result: Adapted) -> None:
 def _take_weights(part: Part, model: Solver, tokens: Tensor) -> None:
     prefix = "weights/"
     found = {key[len(prefix) :]: value for key, value in part.tensors.items() if key.startswith(prefix)}
-    if not all(bool(value.isfinite().all()) for value in (*found.values(), part.tensors["tokens"])):
-        raise ValueError("weights that are not finite")
+    for name, value in model.state_dict().items():
+        check_like(name, found[name], value)
+    check_like("tokens", part.tensors["tokens"], tokens)
     model.load_state_dict(found)
-    _copy(part.tensors["tokens"], tokens)
+    tokens.copy_(part.tensors["tokens"])
 
 
 def _of_optimiser(optimiser: Optimiser) -> dict[str, Tensor]:
@@ -209,25 +270,11 @@ def _of_optimiser(optimiser: Optimiser) -> dict[str, Tensor]:
 
 
 def _take_optimiser(part: Part, optimiser: Optimiser) -> None:
-    for n, momentum in enumerate(optimiser.momenta):
-        _copy(part.tensors[f"momentum/{n}"], momentum)
-    weights = [weight for group in optimiser.adam.param_groups for weight in group["params"]]
+    momenta = [part.tensors[f"momentum/{n}"] for n in range(len(optimiser.momenta))]
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in part.tensors.items():
         kind, _, rest = key.partition("/")
         if kind == "adam":
             weight, _, name = rest.partition("/")
-            if name not in ("step", "exp_avg", "exp_avg_sq"):
-                raise ValueError(f"{key} is nothing AdamW has")
-            if name != "step" and value.shape != weights[int(weight)].shape:
-                raise ValueError(f"{key} has another shape than its weight")
             moments.setdefault(int(weight), {})[name] = value
-    groups = optimiser.adam.state_dict()["param_groups"]
-    optimiser.adam.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def _copy(value: Tensor, into: Tensor) -> None:
-    """As `copy_`, but of one shape and type only."""
-    if value.shape != into.shape or value.dtype != into.dtype:
-        raise ValueError(f"a tensor of {list(value.shape)} where {list(into.shape)} is expected")
-    into.copy_(value)
+    optimiser.take_up(momenta, moments)

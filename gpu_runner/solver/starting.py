@@ -56,7 +56,9 @@ def starting_network(
         return door.fits("load", within=door.watch.left() - until)
 
     if known is None:
-        ranked = rank_tokens(model, task, pretrained.tokens, device=budget.device, go_on=go_on)[:5]
+        ranked = rank_tokens(model, task, pretrained.tokens, device=budget.device, go_on=go_on)[
+            : snapshot.NEAREST
+        ]
     else:
         ranked = snapshot.ranking(known, len(pretrained.tokens))
     journal.hold("start", lambda: snapshot.of_ranking(ranked))

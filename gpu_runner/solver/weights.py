@@ -17,6 +17,7 @@ from .model import CONFIGS, ModelConfig, Solver
 
 FORMAT = "arcspot-solver-1"
 TOKENS = "pretrained_tokens"
+MOST_BYTES = 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,13 @@ def sha256_of(path: Path) -> str:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Raises BadWeights when the file is missing, torn, of another format or of another shape."""
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise BadWeights(f"the checkpoint {path.name} has more than {MOST_BYTES:,} bytes")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        digest = sha256_of(path)
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise BadWeights(f"cannot read the checkpoint {path.name}: {error}") from error
     tokens = weights.pop(TOKENS, torch.zeros(0))
     task_ids = tuple(name for name in metadata.get("task_ids", "").split(",") if name)
@@ -50,11 +54,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if metadata.get("format") != FORMAT or config is None:
         raise BadWeights(f"{path.name} is not a {FORMAT} checkpoint of a known configuration")
     build(config, weights)
-    if len(tokens) != len(task_ids) or (task_ids and tokens.shape[1:] != weights["mean_tokens"].shape):
+    if tokens.shape[:1] != (len(task_ids),) or (
+        task_ids and tokens.shape[1:] != weights["mean_tokens"].shape
+    ):
         raise BadWeights(f"{path.name}: its task tokens and task ids do not match")
     if not bool(tokens.isfinite().all()):
         raise BadWeights(f"{path.name}: its task tokens are not finite")
-    return Checkpoint(config, weights, path.name, sha256_of(path), tokens, task_ids)
+    return Checkpoint(config, weights, path.name, digest, tokens, task_ids)
 
 
 def build(config: ModelConfig, weights: dict[str, Tensor]) -> Solver:
@@ -63,7 +69,7 @@ def build(config: ModelConfig, weights: dict[str, Tensor]) -> Solver:
         model = Solver(config)
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise BadWeights(f"weights do not fit {config.name}: {error}") from error
     if not all(bool(t.isfinite().all()) for t in weights.values()):
         raise BadWeights(f"weights of {config.name} are not finite")

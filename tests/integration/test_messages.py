@@ -313,7 +313,7 @@ def test_mail_reaches_the_topics_subscribers_with_a_subject_sns_takes(cloud: Clo
     mail = json.loads(message["Body"])
     assert mail["Message"] == "the bödy"
     assert mail["Subject"].startswith("batch ?: xxx")
-    assert len(mail["Subject"]) == 100
+    assert len(mail["Subject"]) == 99
 
 
 def test_a_lost_kick_is_no_error(cloud: Cloud) -> None:

@@ -66,9 +66,14 @@ class Split:
 Node = Leaf | Split
 
 
+COLOUR_NAMES = tuple(map(str, range(COLOURS)))
+
+
 def from_json(told: Any) -> Node:
     """Raises ValueError on anything `to_json` does not write."""
     if isinstance(told, str):
+        if told.isdigit() and told not in COLOUR_NAMES:
+            raise ValueError(f"a rule's leaf {told[:20]!r} is no colour")
         return Leaf(told)
     if isinstance(told, list) and len(told) == 3 and isinstance(told[0], str):
         return Split(told[0], from_json(told[1]), from_json(told[2]))

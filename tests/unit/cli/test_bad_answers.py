@@ -53,7 +53,7 @@ BAD: dict[str, tuple[Callable[[Stack, Job], object], str]] = {
     "the manifest is empty": (overwrite("manifest.json", b""), "no manifest"),
     "the manifest is a list": (manifest_is([]), 'an object with "files"'),
     "the manifest is null": (manifest_is(None), 'an object with "files"'),
-    "the manifest is deep": (overwrite("manifest.json", DEEP), "nests without end"),
+    "the manifest is deep": (overwrite("manifest.json", DEEP), "levels of nesting"),
     "the manifest is huge": (overwrite("manifest.json", b" " * (2 << 20)), "no more than 1,048,576"),
     "files are a list": (manifest_is({"files": ["prediction.json"]}), 'an object with "files"'),
     "files are none": (manifest_is({"files": {}}), "names no prediction.json"),

@@ -291,14 +291,14 @@ def test_submit_that_waits_shows_its_looks_on_stdout_to_a_person(
 
 def test_the_demo_in_json_draws_on_stderr(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def played(*_: Any, show: Any, began: float, **__: Any) -> demonstrating.Story:
-        show("a drawing")
+        show("a task", ["a drawing"])
         return demonstrating.Story(began, tasks=1, answered=1)
 
     monkeypatch.setattr(demonstrating, "run", played)
     told = CliRunner().invoke(main, ["demo", "--json"])
     assert json.loads(told.stdout)["answered"] == 1
-    assert told.stderr.startswith("a drawing\n")
-    assert CliRunner().invoke(main, ["demo"]).stdout.startswith("a drawing\n")
+    assert told.stderr.startswith("\na task\na drawing\n")
+    assert CliRunner().invoke(main, ["demo"]).stdout.startswith("\na task\na drawing\n")
 
 
 def test_every_module_of_the_command_line_can_be_the_first_that_is_imported() -> None:

@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsError
 from click.testing import CliRunner
 
+from arcspot.domain import edges
 from arcspot.errors import ObjectUnreadable, RecordMissing, RowUnreadable
 from arcspot_cli import faults, submitting
 from arcspot_cli.commands import emit
@@ -84,7 +85,7 @@ def test_a_full_disk_ends_the_command_in_one_sentence(number: int) -> None:
 
 
 def test_what_others_wrote_does_not_move_the_terminals_cursor() -> None:
-    assert str(Fault("a\x1b[2Jb\n", "c\ud800")) == "a\\x1b[2Jb\\n: c\\ud800"
+    assert edges.line(Fault("a\x1b[2Jb\n", "c\ud800")) == "a\\x1b[2Jb\\n: c\\ud800"
 
 
 @pytest.mark.parametrize("watching", [(), ("--watch",)])
@@ -97,7 +98,7 @@ def test_what_others_wrote_is_shown_as_it_is_and_stops_no_table(
     fake.world.store.write(replace(job, reason=words, input=replace(job.input, task_id=words)))
     told = typed(fake, monkeypatch, "status", *watching)
     assert told.exit_code == 0, told.output
-    assert watching or faults.printable(words) in " ".join(told.stdout.split())
+    assert watching or edges.line(words) in " ".join(told.stdout.split())
     assert "\x1b[2J" not in told.stdout
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -193,10 +194,10 @@ def test_a_run_is_its_process_id_and_start_time(line: str | None, found: str) ->
 def test_a_stale_record_is_not_taken_for_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Process 1 runs, but it is not the one that was begun."""
+    """That process runs, but it is not the one that was begun."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".pretrain").mkdir()
-    write_run(tmp_path / ".pretrain", replace(RUN, pid=1))
+    write_run(tmp_path / ".pretrain", replace(RUN, pid=os.getpid(), started_ticks=1))
     for verb in ("pause", "resume"):
         assert command.main([verb]) == 1
         assert "nothing runs here" in capsys.readouterr().err

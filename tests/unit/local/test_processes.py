@@ -95,7 +95,7 @@ def test_stopping_nothing_is_fine() -> None:
 
 def test_records_can_be_forgotten_and_a_broken_one_is_skipped(tmp_path: Path) -> None:
     record_self(tmp_path, "me")
-    write_record(tmp_path, ProcessRecord("other", 1, "then"))
+    write_record(tmp_path, ProcessRecord("other", 2, "then"))
     (tmp_path / "broken.json").write_text("{")
     assert [record.name for record in read_records(tmp_path)] == ["me", "other"]
     forget(tmp_path, "me")

@@ -254,7 +254,9 @@ def test_a_file_that_is_no_state_is_a_warning_and_a_fresh_start(starts_over, kep
 
 def test_a_fresh_start_over_a_spoiled_state_gives_the_same_answer(checkpoint, whole, kept):
     rewrite(kept, change=CHANGES["a generator of nobody"])
-    same(run(checkpoint, kept)[0], whole)
+    found = run(checkpoint, kept)[0]
+    assert "generator" in found.metrics.pop("state_refused").lower()
+    same(found, whole)
 
 
 def test_a_state_of_another_seed_or_task_is_not_gone_on_from(starts_over, kept):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from arcspot.domain import documents, edges
 from arcspot.domain.identity import LAUNCH_HEADER, Caller, Proof
 from arcspot.errors import NotYourself, StoreBusy
 
@@ -30,8 +31,6 @@ _USER_ID = re.compile(r"<UserId>(AROA\w+):([^<]+)</UserId>")
 _ACCOUNT = re.compile(r"<Account>(\d{12})</Account>")
 # Its answer has 500.
 MAX_STS_BYTES = 16_384
-MAX_SNS_SUBJECT = 100
-MAX_SNS_MESSAGE = 256 * 1024
 
 
 class StepFunctions:
@@ -76,20 +75,8 @@ class Topic:
         self._arn = arn
 
     def send(self, subject: str, body: str) -> None:
-        subject, body = as_mail(subject, body)
-        self._client.publish(TopicArn=self._arn, Subject=subject, Message=body)
-
-
-def as_mail(subject: str, body: str) -> tuple[str, str]:
-    """Subject and body as SNS takes them: a mail that is refused is a warning nobody gets.
-
-    A subject is 1 to 100 printable ASCII characters and begins with none that is a space; a message is
-    1 byte to 256 KiB of UTF-8. https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
-    """
-    plain = subject.encode("ascii", "replace").decode()
-    plain = "".join(c if " " <= c <= "~" else " " for c in plain).strip()[:MAX_SNS_SUBJECT]
-    cut = body.encode("utf-8", "replace")[:MAX_SNS_MESSAGE].decode("utf-8", "ignore")
-    return plain or "arcspot", cut or plain or "arcspot"
+        """As SNS takes it: a mail that is refused is a warning nobody gets."""
+        self._client.publish(TopicArn=self._arn, Subject=edges.subject(subject), Message=edges.body(body))
 
 
 class AsyncInvoke:
@@ -125,7 +112,7 @@ class DoorBell:
             )
             if answer.get("FunctionError"):
                 return False
-            said = json.loads(answer["Payload"].read())
+            said = documents.parsed(answer["Payload"].read())
             return isinstance(said, dict) and said.get("ok") is True
         except (ClientError, BotoCoreError, ValueError):
             return False

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from arcspot.domain import documents
 from arcspot.domain.budget import usd_to_micros
 
 if TYPE_CHECKING:
     from mypy_boto3_pricing import PricingClient
 
+_PRICE = re.compile(r"\d{1,9}(\.\d{1,20})?", re.ASCII)
 # The Price List Query API answers in a few regions only, for all of them.
 # https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
 PRICE_LIST_REGION = "us-east-1"
@@ -54,11 +56,23 @@ def _filters(instance_type: str, region: str) -> Any:
 
 def _hourly(offer: object) -> Iterable[int]:
     """Micro-dollars an hour of every on-demand term of an offer; what is priced otherwise is left out."""
-    document = json.loads(offer) if isinstance(offer, str) else offer
-    if not isinstance(document, dict):
+    try:
+        document = documents.parsed(offer) if isinstance(offer, str) else offer
+    except documents.Unfit:
         return
-    for term in document.get("terms", {}).get("OnDemand", {}).values():
-        for dimension in term.get("priceDimensions", {}).values():
-            usd = dimension.get("pricePerUnit", {}).get("USD")
-            if dimension.get("unit") == "Hrs" and usd:
+    for term in _values(_at(document, "terms", "OnDemand")):
+        for dimension in _values(_at(term, "priceDimensions")):
+            usd = _at(dimension, "pricePerUnit", "USD")
+            if _at(dimension, "unit") == "Hrs" and isinstance(usd, str) and _PRICE.fullmatch(usd):
                 yield usd_to_micros(usd)
+
+
+def _at(value: object, *path: str) -> object:
+    """What lies at this path of objects; None where there is none."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _values(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else ()

@@ -6,12 +6,11 @@ neither needs colour vision, and the terminal none of its colours.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 
+from arcspot.domain.edges import markup as text
 from arcspot.domain.scoring import GridLike, as_grid
 from arcspot.domain.tasks import MAX_SIDE, Task
 
@@ -283,11 +282,3 @@ def svg_grid(grid: GridLike, *, x: int, y: int, cell: int) -> str:
         f'<g transform="translate({x} {y}) scale({cell})" shape-rendering="crispEdges">{cells}'
         f'<path class="arc-lines" stroke-width="{hair}" d="{lines}"/></g>'
     )
-
-
-def text(raw: str) -> str:
-    """Escaped for XML, without the characters that XML 1.0 has no way to write."""
-    return escape(_NOT_XML.sub("", raw))
-
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from arcspot.domain import edges
 from arcspot.domain.launching import Breaker
 from arcspot.domain.quotas import LINK, ON_DEMAND, QUOTA_OF, SPOT, VCPU_QUOTA_CODES
 from arcspot.errors import LaunchMisconfigured, LaunchRefused, LaunchUnknown, QuotaExceeded
@@ -13,7 +14,7 @@ def refusal_mail(refused: LaunchRefused, breaker: Breaker, *, market: str) -> tu
     """Subject and body. `breaker` is the one after this refusal; `market` is what was asked for."""
     subject, what = _said(refused, market)
     again = f"{breaker.open_until:%Y-%m-%d %H:%M} UTC" if breaker.open_until else "the next minute"
-    return subject, f"EC2 says: {refused}\n\n{what}\nThe next try is at {again}; {AT_ONCE}\n"
+    return subject, f"EC2 says: {edges.line(refused)}\n\n{what}\nThe next try is at {again}; {AT_ONCE}\n"
 
 
 def _said(refused: LaunchRefused, market: str) -> tuple[str, str]:

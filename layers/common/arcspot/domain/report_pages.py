@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from arcspot.domain import drawing
-from arcspot.domain.drawing import text
+from arcspot.domain.edges import markup as text
 from arcspot.domain.report_style import PAGE_STYLE
 from arcspot.domain.report_words import STATE_ORDER, STATE_WORDS, duration, numbered, states, usd
 from arcspot.domain.tallying import VERDICTS, BatchSummary, JobLine
 
 MAX_PICTURES = 400  # about 9 kB each; a page of 4 MB still opens at once
 MAX_PICTURE_BYTES = 8 * 1024 * 1024  # of all pictures of a page, however large its tasks are
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""What a browser does not do for the page, whatever ever stands in it: no script, nothing from elsewhere.
+https://www.w3.org/TR/CSP3/"""
+
 ONE_PAGE = 2_000
 """A batch of so many lines has one page; a larger one has an index and pages of `PAGE_LINES`."""
 PAGE_LINES = 1_000
@@ -144,6 +148,7 @@ def _document(title: str, main: str) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{text(title)} · arcspot</title>\n<style>{PAGE_STYLE}{drawing.STYLE}</style>\n"
         f"</head>\n<body>\n<main>\n{main}</main>\n</body>\n</html>\n"

@@ -5,6 +5,10 @@ What is told are facts that add up (`tallying`); the same lines give the same by
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+
+from arcspot.domain import edges
 from arcspot.domain.report_pages import batch_page
 from arcspot.domain.report_words import STATE_WORDS, duration, numbered, states, usd
 from arcspot.domain.tallying import BatchSummary, JobLine, answered_by, summarise
@@ -38,7 +42,7 @@ def batch_mail(summary: BatchSummary, *, page: str = "") -> tuple[str, str]:
     )
     subject = subject_of("batch ", summary.batch_id, f": {result}, {usd(summary.cost_usd_micros)}")
     lines = [
-        f"Batch {summary.batch_id}",
+        f"Batch {edges.line(summary.batch_id, most=edges.MOST_OF_A_NAME)}",
         "",
         *(f"{word:>10}  {count:,}" for _, word, count in states(summary.counts)),
         "",
@@ -60,20 +64,26 @@ def batch_mail(summary: BatchSummary, *, page: str = "") -> tuple[str, str]:
         lines += ["", f"submission.json has placeholders for {inputs} of {tasks}."]
     if summary.faulty:
         lines += ["", f"{summary.faulty:,} could not be read:"]
-        lines += [f"- {fault['task_id']}: {fault['why']}" for fault in summary.faults[:MAX_MAILED_FAULTS]]
+        lines += [_fault(fault) for fault in summary.faults[:MAX_MAILED_FAULTS]]
         if summary.faulty > MAX_MAILED_FAULTS:
             lines.append("- more are in summary.json")
     if page:
-        lines += ["", f"Report: {page}"]
+        lines += ["", f"Report: {edges.line(page)}"]
     return subject, "\n".join(lines) + "\n"
+
+
+def _fault(fault: Mapping[str, str]) -> str:
+    task_id = edges.line(fault["task_id"], most=edges.MOST_OF_A_NAME)
+    return f"- {task_id}: {edges.line(fault['why'], most=2 * edges.MOST_OF_A_NAME)}"
 
 
 def trouble_mail(batch_id: str, why: str, tries: int) -> tuple[str, str]:
     """Subject and body of the one mail about a batch whose report fails again and again."""
+    name = edges.line(batch_id, most=edges.MOST_OF_A_NAME)
     return subject_of("the report of batch ", batch_id, " fails"), (
-        f"The report of batch {batch_id} failed {tries} times in a row:\n\n{why}\n\n"
+        f"The report of batch {name} failed {tries} times in a row:\n\n{edges.line(why)}\n\n"
         "It is tried again, ever more slowly, at least once an hour. Its answers are safe:\n"
-        f"arcspot results get DIR --batch {batch_id}\nThis mail is not repeated.\n"
+        f"arcspot results get DIR --batch {shlex.quote(name)}\nThis mail is not repeated.\n"
     )
 
 

@@ -8,7 +8,6 @@ releases are objects of their own, one for each file; they are read as well.
 from __future__ import annotations
 
 import io
-import json
 import re
 import struct
 import zipfile
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
+from arcspot.domain import documents
 from arcspot.errors import EndTooShort, ResultBroken
 
 RESULT = "result.zip"
@@ -84,9 +84,9 @@ def part(objects: Mapping[str, bytes], name: str) -> bytes:
 def document(objects: Mapping[str, bytes], name: str) -> Any:
     """One of a result's documents as JSON. Raises ResultBroken, as `part` does."""
     try:
-        return json.loads(part(objects, name))
-    except (ValueError, RecursionError) as fault:
-        raise ResultBroken(f"{name} is no JSON: {str(fault)[:200] or type(fault).__name__}") from fault
+        return documents.parsed(part(objects, name))
+    except documents.Unfit as fault:
+        raise ResultBroken(f"{name} is no JSON: {str(fault)[:200]}") from fault
 
 
 def unpacked(body: bytes) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from arcspot.domain import documents
 from arcspot.domain.scoring import Attempts, BatchScore, Score, placeholder
 from arcspot.domain.tasks import Task
 
@@ -153,18 +154,37 @@ class Tally:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Tally:
-        """Raises KeyError, TypeError or ValueError for what `to_json` never gives."""
+        """Raises Unfit for what `to_json` never gives."""
+        told = documents.fitting(_Told, dict(data))
+        if not all(
+            0 <= one <= two <= tests and tests for tests, one, two, _ in (*told.scores, *told.answered)
+        ):
+            raise documents.Unfit("at $.scores expected at most so many right as there are test inputs")
         return cls(
-            counts=Counter({str(state): int(n) for state, n in data["counts"].items()}),
-            verdicts=Counter({str(verdict): int(n) for verdict, n in data["verdicts"].items()}),
-            scores=Counter({(a, b, c): n for a, b, c, n in data["scores"]}),
-            answered=Counter({(a, b, c): n for a, b, c, n in data["answered"]}),
-            cost_usd_micros=int(data["cost_usd_micros"]),
-            empty_tasks=int(data["empty"][0]),
-            empty_inputs=int(data["empty"][1]),
-            faults=[dict(fault) for fault in data["faults"]],
-            faulty=int(data["faulty"]),
+            counts=Counter(told.counts),
+            verdicts=Counter(told.verdicts),
+            scores=Counter({(a, b, c): n for a, b, c, n in told.scores}),
+            answered=Counter({(a, b, c): n for a, b, c, n in told.answered}),
+            cost_usd_micros=told.cost_usd_micros,
+            empty_tasks=told.empty[0],
+            empty_inputs=told.empty[1],
+            faults=[dict(fault) for fault in told.faults],
+            faulty=told.faulty,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A tally as plain data."""
+
+    counts: dict[str, int]
+    verdicts: dict[str, int]
+    scores: list[tuple[int, int, int, int]]
+    answered: list[tuple[int, int, int, int]]
+    cost_usd_micros: int
+    empty: tuple[int, int]
+    faults: list[dict[str, str]]
+    faulty: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from arcspot.domain.budget import MICROS, Fleet, Leak, Ledger, Prices, cost_usd_micros, period_of
+from arcspot.domain.edges import MOST_OF_A_NAME, line
 from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.errors import Conflict, RecordMissing
 from arcspot.ports import Event, Ports
@@ -144,8 +145,8 @@ def book_leak(ports: Ports, settings: Settings, instance: Instance, now: datetim
         mailed(
             ports,
             "arcspot: an instance ran that no launch had paid for",
-            f"{instance.instance_id} (launch {instance.launch_id or 'unknown'}) cost up to "
-            f"{cost / MICROS:.4f} USD and is booked. "
+            f"{instance.instance_id} (launch {line(instance.launch_id or 'unknown', most=MOST_OF_A_NAME)}) "
+            f"cost up to {cost / MICROS:.4f} USD and is booked. "
             "This should not happen: please report it with the launch's events.\n",
         )
     return cost

@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
+from arcspot.domain import documents
 from arcspot.domain.faults import encodable
+from arcspot.errors import ConfigurationError
 from arcspot.services.ingesting import TASKS_PREFIX, Dropped
+
+
+def read(body: str, bucket: str) -> Sequence[Dropped]:
+    """The objects that the body of a queue's message tells of. Raises Unfit where it is nothing of S3's."""
+    message = documents.parsed(body)
+    try:
+        return drops_in(message, bucket)
+    except (LookupError, TypeError, ValueError, AttributeError) as fault:
+        raise documents.Unfit(f"the message tells of no object as S3 does ({fault!r:.200})") from fault
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a recurring submission's schedule says, as `arcspot schedule add` wrote it."""
+
+    prefix: str
+    name: str
+    at: str = ""
+
+
+def check_turn(told: object) -> None:
+    """Raises ConfigurationError for what asks for no turn of a schedule."""
+    try:
+        documents.fitting(Turn, told)
+    except documents.Unfit as fault:
+        raise ConfigurationError(f"submit_again asks for no turn of a schedule: {fault}") from fault
 
 
 def drops_in(message: Mapping[str, Any], bucket: str = "") -> Sequence[Dropped]:

@@ -11,7 +11,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from arcspot.domain import documents
 from arcspot.domain.report_pages import ONE_PAGE, PAGE_LINES, PageLink, Rows, page_name, tasks_page
 from arcspot.domain.tallying import JobLine, Tally, submitted_pairs
 from arcspot.ports import Fetched, Objects
@@ -23,6 +25,7 @@ HTML, JSON = "text/html; charset=utf-8", "application/json"
 # A part that another release made is made again.
 FORM = "1"
 AT_ONCE = 4
+MOST_PIECES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +200,20 @@ def _joined(shares: Iterable[bytes]) -> Iterator[bytes]:
 
 def _part(number: int, body: Fetched) -> Part | None:
     try:
-        data = json.loads(body.body)
-        link = PageLink(**data["link"])
-        tally = Tally.from_json(data["tally"])
-        return Part(number, str(data["mark"]), tally, link, int(data["stored"]))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        told = documents.read(_Told, body.body)
+        tally = Tally.from_json(told.tally)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
         return None  # another release's, or damaged: it is made again
+    if told.link.number != number or not 0 <= told.stored <= MOST_PIECES:
+        return None
+    return Part(number, told.mark, tally, told.link, told.stored)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What `parts/NNNN.json` holds."""
+
+    mark: str
+    tally: dict[str, Any]
+    link: PageLink
+    stored: int
