@@ -22,7 +22,7 @@ from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
 from arcspot.domain.reporters import Reporter
 from arcspot.errors import NoMoney, NoSlot
 from arcspot.ports import Event, Ports
-from arcspot.services import ingesting, money, reporting, scaling, waking, watching
+from arcspot.services import handing, ingesting, money, reporting, scaling, waking, watching
 from arcspot.services import launching as launching_service
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
@@ -265,12 +265,15 @@ def _wake() -> Patches:
 
 
 def _pinned_version() -> Patches:
-    """A job names its file and no version of it: whatever lies there when a runner reads is its task."""
+    """A job names its file and no version of it: whatever lies there when a job is claimed is its task."""
     job = ingesting._job
+
+    def anything(settings: Settings, dropped: Any, version: str, task: Any, place: Any, *rest: Any) -> Any:
+        return job(settings, dropped, "", task, (), *rest)
+
     return [
-        patch.object(
-            ingesting, "_job", lambda settings, dropped, version, *rest: job(settings, dropped, "", *rest)
-        )
+        patch.object(ingesting, "_job", anything),
+        patch.object(handing, "_own", lambda job, task: task),
     ]
 
 

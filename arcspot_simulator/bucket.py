@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
-from arcspot.ports import Fetched, Listed, Stored
+from arcspot.ports import Fetched, Listed, Part, Stored
 from arcspot_simulator.limits import object_key_fault, presigned_fault, refuse, stored_key_fault
 
 # Of these every version is kept, as in S3; of the rest the newest alone.
-VERSIONED = ("tasks", "recurring")
+VERSIONED = ("tasks", "recurring", "checkpoints")
 VERSION = "?versionId="
 
 
@@ -41,6 +41,15 @@ class MemoryObjects:
         self, wanted: Sequence[tuple[str, str | None]], *, last: int | None = None
     ) -> list[Fetched | Exception]:
         return [self._fetch(key, version, last) for key, version in wanted]
+
+    def parts(self, wanted: Sequence[Part]) -> list[Fetched | Exception]:
+        return [self._part(part) for part in wanted]
+
+    def _part(self, part: Part) -> Fetched | Exception:
+        found = self._fetch(part.key, part.version)
+        if isinstance(found, Exception):
+            return found
+        return replace(found, body=found.body[part.begin : part.end])
 
     def _fetch(self, key: str, version: str | None, last: int | None = None) -> Fetched | Exception:
         return self.trouble("read", key) or self._found(key, version, last)
@@ -116,7 +125,9 @@ class MemoryObjects:
 
     def stored(self, key: str) -> Stored | None:
         body = self.bodies.get(key)
-        return None if body is None else Stored(len(body), hashlib.sha256(body).hexdigest())
+        if body is None:
+            return None
+        return Stored(len(body), hashlib.sha256(body).hexdigest(), self.newest.get(key, ""))
 
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
         refuse(presigned_fault(seconds))

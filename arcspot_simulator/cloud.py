@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -464,13 +464,14 @@ class SimClock:
 
 
 class SimSts:
-    """`ports.Identity`: the URL is `sts://account/role/role id/session`."""
+    """`ports.Identity`: the URL is `sts://account/role/role id/session?moment`, in seconds."""
 
     def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
         if not url.startswith("sts://"):
             raise NotYourself("not an STS request")
-        account, role, role_id, session = url.removeprefix("sts://").split("/")
-        return Caller(account, role, role_id, session)
+        who, _, at = url.removeprefix("sts://").partition("?")
+        account, role, role_id, session = who.split("/")
+        return Caller(account, role, role_id, session, datetime.fromtimestamp(int(at), UTC))
 
 
 @dataclass

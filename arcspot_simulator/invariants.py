@@ -24,7 +24,7 @@ from arcspot_simulator.stack import Stack
 from arcspot_simulator.weather import HOUR
 
 LEGAL = {
-    JobState.READY: {JobState.READY, JobState.LEASED, JobState.CANCELLED},
+    JobState.READY: {JobState.READY, JobState.LEASED, JobState.CANCELLED, JobState.DEAD},
     JobState.LEASED: {JobState.READY, JobState.LEASED, JobState.DONE, JobState.DEAD, JobState.CANCELLED},
 }
 # How long a fault may be felt after it is over: a lease, a silence, a round or two.
@@ -152,16 +152,20 @@ class Invariants:
             self.double_commits += 1
             self._fail("I8", f"{after.job_id} committed {after.result_prefix} under lease {before.lease}")
         fence = before.lease.fence if before.lease else 0
-        self._own_task(after, self.stack.read_by_runners.get((after.job_id, fence)))
+        self._own_task(after, self.stack.given_to_runners.get((after.job_id, fence), ""))
         body = self.stack.objects.bodies.get(after.result_prefix + results.RESULT)
         if body != result(after.job_id, after.fence):
             self._fail("I8", f"{after.job_id}: {'another' if body else 'no'} result is in the bucket")
 
-    def _own_task(self, job: Job, body: bytes | None) -> None:
-        """I19: the task a runner has read is the one the job is for."""
-        found = tasks.read_task_file(job.input.key, body).tasks if body is not None else ()
-        if job.job_id not in {tasks.job_id(task, job.config, job.solver_version) for task in found}:
+    def _own_task(self, job: Job, text: str) -> None:
+        """I19: the task a runner was given is the one the job is for, and nothing but what a solver needs."""
+        if not text:
+            self._fail("I19", f"{job.job_id} is answered by a runner that was given no task")
+        given = tasks.task_in(job.task_id, text.encode())
+        if job.job_id != tasks.job_id(given, job.config, job.solver_version):
             self._fail("I19", f"{job.job_id} is answered by another task: {job.input.key} as it is now")
+        if text.encode() != tasks.canonical(given):
+            self._fail("I19", f"the runner of {job.job_id} was given more than there is to solve")
 
     def _lost(self, before: Job, after: Job) -> None:
         """I11: who takes a lease from a runner that is well?"""

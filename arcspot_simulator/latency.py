@@ -49,7 +49,7 @@ def seconds(name: str, args: tuple[Any, ...], result: Any) -> float:
     if port == "store":
         return _store_seconds(verb, args, result)
     once = CALLS_S.get(name, CALL_S)
-    if name in ("objects.read_many", "objects.fetch_many"):
+    if name in ("objects.read_many", "objects.fetch_many", "objects.parts"):
         return CALLS_S["objects.read"] * _turns(len(args[0]))
     return once
 
@@ -69,7 +69,7 @@ def _store_seconds(verb: str, args: tuple[Any, ...], result: Any) -> float:
 def requests(name: str, args: tuple[Any, ...], result: Any) -> int:
     """How many requests to AWS one call of a port is. A listing: one, for each page is told of by itself."""
     port, _, verb = name.partition(".")
-    if name in ("objects.read_many", "objects.fetch_many"):
+    if name in ("objects.read_many", "objects.fetch_many", "objects.parts"):
         return len(set(args[0]))
     if port != "store" or verb in _GETS or verb == "write":
         return 1

@@ -222,7 +222,7 @@ class Meter:
             self.stored(args[0], 0)  # parts, beginning and end are few beside the tasks they hold
         elif verb in LISTED:
             self.units["S3 PUT and LIST requests"] += 1  # told of each page by itself
-        elif verb in ("read_many", "fetch_many"):
+        elif verb in ("read_many", "fetch_many", "parts"):
             self.units["S3 GET and HEAD requests"] += len(set(args[0]))
         elif verb in ("read", "size", "stored"):
             self.units["S3 GET and HEAD requests"] += 1
@@ -237,10 +237,6 @@ class Meter:
         if self.shape.object_events:
             self.units["S3 events through EventBridge"] += 1
         self.kept["objects", key] = length
-
-    def fetched(self, requests: int = 1) -> None:
-        """A runner read an object by a presigned URL."""
-        self.units["S3 GET and HEAD requests"] += requests
 
     # Queue -----------------------------------------------------------------------------------------------
     def polled(self, messages: int) -> None:

@@ -15,8 +15,7 @@ from random import Random
 from typing import Any, Protocol
 
 from arcspot.domain import results
-from arcspot.domain.launching import MOST_AT_ONCE
-from arcspot.errors import ArcspotError
+from arcspot.domain.launching import CONTRACT, MOST_AT_ONCE
 from arcspot_simulator.bucket import MemoryObjects
 from arcspot_simulator.cloud import Machine, SimEc2
 from arcspot_simulator.functions import FunctionFailed, Functions
@@ -30,6 +29,8 @@ GREED = 3
 BELIEVE_WITHIN_S = 45.0
 PATIENCE_S = 180.0
 RETRY_S = 5.0
+# Until then a runner may be of a release whose contract is the one before.
+UPDATED_S = 3 * HOUR
 # An answer that takes longer is a fault of the world, not of the runner.
 PROMPT_S = 15.0
 FAILURES_IN_A_ROW = 3
@@ -75,10 +76,8 @@ class Room(Protocol):
     ec2: SimEc2
     rng: Random
 
-    on_lease: Callable[[], object]
-
     def nature(self, job_id: str) -> Nature: ...
-    def worked_on(self, job_id: str, fence: int, body: bytes) -> None: ...
+    def worked_on(self, job_id: str, fence: int, task: str) -> None: ...
     def trace(self, text: str) -> None: ...
 
 
@@ -116,6 +115,7 @@ class SimRunner:
     slots: int = 1
     greedy: bool = False
     asks_for_next: bool = False
+    contract: int = CONTRACT
     asking: list[float] = field(default_factory=list)
 
     # Boot ------------------------------------------------------------------------------------------------
@@ -125,6 +125,9 @@ class SimRunner:
         nature = Random(f"runner of {self.machine.launch_id}")
         self.greedy = nature.random() < weather.greedy
         self.asks_for_next = nature.random() < 1 - weather.earlier_runners
+        # The stack was updated in its first hours: what ran before is of the last release.
+        earlier = nature.random() < weather.earlier_runners and self.room.loop.now < UPDATED_S
+        self.contract = CONTRACT - earlier
         self.machine.on_end = self._dies
         self.machine.on_notice = self._notice
         if self.room.sky.strikes(weather.boot_dies):
@@ -148,12 +151,19 @@ class SimRunner:
                     self._after(2 * HOUR * rng.random(), act.__name__, act)
 
     def _hello(self, began: float) -> None:
+        signed_at = int(self.room.loop.moment.timestamp())
         proof = {
-            "url": f"sts://123456789012/runner-role/AROARUNNER/{self.machine.instance_id}",
+            "url": f"sts://123456789012/runner-role/AROARUNNER/{self.machine.instance_id}?{signed_at}",
             "headers": {"X-Arcspot-Launch": self.machine.launch_id},
         }
         try:
-            answer = self.ask("hello", instance_id=self.machine.instance_id, proof=proof, host={})
+            answer = self.ask(
+                "hello",
+                instance_id=self.machine.instance_id,
+                proof=proof,
+                host={},
+                **({"contract": self.contract} if self.contract > 1 else {}),
+            )
         except Refused:
             if self.room.loop.now - began > BELIEVE_WITHIN_S:
                 self._shut_down("hello was refused")
@@ -234,14 +244,7 @@ class SimRunner:
     def _begin(self, lease: Mapping[str, Any]) -> None:
         work = Work(lease, self.room.loop.now)
         self.hands.append(work)
-        self.room.on_lease()  # it reads the task's file
-        try:
-            body = self.room.objects.get(lease["input_url"])
-        except ArcspotError as unread:
-            words = f"GET {lease['input_key']}: {unread}"
-            self._after(1.0, "cannot be read", lambda: self._unread(work, words))
-            return
-        self.room.worked_on(lease["job_id"], lease["fence"], body)
+        self.room.worked_on(lease["job_id"], lease["fence"], lease["task"])
         nature = self.room.nature(lease["job_id"])
         if nature.deadly:
             self._after(nature.seconds / 2, "deadly job", self._freezes)
@@ -320,13 +323,8 @@ class SimRunner:
         self.room.objects.put(url["url"], url["headers"], body)
         return {results.RESULT: sums}
 
-    def _fail(self, work: Work, error: str = "ValueError", message: str = "") -> None:
-        self.ask("fail", **_names(work), error=error, message=message, seconds=self._spent(work))
-
-    def _unread(self, work: Work, words: str) -> None:
-        """A task file that S3 does not give out: the job fails, the runner goes on."""
-        began = self.room.loop.now
-        self._tell(work, began, lambda: self._fail(work, "TransferRefused", words))
+    def _fail(self, work: Work) -> None:
+        self.ask("fail", **_names(work), error="ValueError", message="", seconds=self._spent(work))
 
     def _release(self, works: list[Work], why: str) -> None:
         leases = [{**_names(work), "seconds": self._spent(work)} for work in works]
@@ -449,6 +447,8 @@ class SimRunner:
             raise Unreachable(f"the answer to {verb} was lost")
         if not answer["ok"]:
             self.sick()
+            if answer["error"] == "TooManyRequests":
+                raise Unreachable(answer["message"])
             raise Refused(answer["error"], answer["message"])
         result: dict[str, Any] = answer["result"]
         return result

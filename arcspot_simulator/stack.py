@@ -123,7 +123,7 @@ class Stack:
         self.natures: dict[str, Nature] = {}
         self.draw_nature: Callable[[Random], Nature] = lambda rng: Nature(60.0)
         self.dropped: dict[str, bytes] = {}
-        self.read_by_runners: dict[tuple[str, int], bytes] = {}
+        self.given_to_runners: dict[tuple[str, int], str] = {}
         self.cursed = ""
         self.log: list[str] | None = None
         self.missed: Counter[str] = Counter()
@@ -132,7 +132,6 @@ class Stack:
         self.scheduled: Counter[str] = Counter()  # calls of EventBridge Scheduler, which are charged
         self.on_drop: Callable[[str, bytes], object] = lambda key, body: None
         self.on_poll: Callable[[int], object] = lambda messages: None
-        self.on_lease: Callable[[], object] = lambda: None
         self.exact = False  # every minute, even when nothing can happen: what a bill is made of
         self._polling = False
         self._sequence = 0
@@ -149,7 +148,6 @@ class Stack:
         self.objects.put = counted  # type: ignore[method-assign]
         self.on_drop = lambda key, body: meter.stored(key, len(body))
         self.on_poll = meter.polled
-        self.on_lease = meter.fetched
 
     def trace(self, text: str) -> None:
         """A line of the history, when somebody wants to read it."""
@@ -230,9 +228,9 @@ class Stack:
             return AwsError(f"{key}: InternalError")
         return None
 
-    def worked_on(self, job_id: str, fence: int, body: bytes) -> None:
-        """What a runner has read for a lease."""
-        self.read_by_runners[job_id, fence] = body
+    def worked_on(self, job_id: str, fence: int, task: str) -> None:
+        """The task that a runner was given with a lease."""
+        self.given_to_runners[job_id, fence] = task
 
     # Schedules and events --------------------------------------------------------------------------------
     def start(self) -> None:

@@ -83,7 +83,8 @@ class Weather:
     half_uploads: float = 0.0
     gives_up: float = 0.0
     greedy: float = 0.0
-    earlier_runners: float = 0.0  # of an earlier release, which does not ask for the next job with a result
+    # Of an earlier release: it does not ask for the next job with a result, or keeps to the earlier contract.
+    earlier_runners: float = 0.0
     # Jobs
     job_fails: float = 0.0
     deadly_jobs: float = 0.0

@@ -2,16 +2,17 @@
 
 The real service over the tables in memory, on a virtual clock. Each runner is a thread, of which exactly one
 runs at a time: at each call to a table it waits for its turn by the clock, so two runs with the same seed are
-the same run. A read takes 5 ms, a put 6, a transaction 12, in which nobody else can write to its rows; the
-index shows a change 50 ms later. What takes how long is an assumption (docs/benchmarks.md).
+the same run. A read takes 5 ms, a put 6, a transaction 12, in which nobody else can write to its rows, a GET
+of S3 20; the index shows a change 50 ms later. What takes how long is an assumption (docs/benchmarks.md).
 """
 
 from __future__ import annotations
 
 import heapq
+import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -22,24 +23,27 @@ from zlib import crc32
 
 from arcspot.aws.dynamo import WINDOW
 from arcspot.aws.rows import SHARDS
+from arcspot.domain import tasks
 from arcspot.domain.jobs import Job, TaskInput
-from arcspot.domain.launching import Launch, LaunchState
+from arcspot.domain.launching import CONTRACT, Launch, LaunchState
 from arcspot.domain.pausing import pause_seconds
 from arcspot.errors import Overlapped
-from arcspot.ports import Ports, Store
+from arcspot.ports import Fetched, Part, Ports, Store
 from arcspot.services.serving import Door
 from arcspot_simulator.bucket import MemoryObjects
+from arcspot_simulator.latency import CALLS_S, PUT_S, TRANSACTION_S
 from arcspot_simulator.latency import GET_S as READ_S
-from arcspot_simulator.latency import PUT_S, TRANSACTION_S
 from arcspot_simulator.stack import settings
 from arcspot_simulator.tables import MemoryStore, key_of
 
+GET_OBJECT_S = CALLS_S["objects.read"]
 INDEX_LAG_S = 0.05
 BATCH = 100
 JOBS = 10_000
 RUNNERS = (1, 10, 50, 200)
 START = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
 SECRET = "secret"
+KEY = "tasks/b/all.json"
 
 
 class Turns:
@@ -164,8 +168,10 @@ def play(runners: int, *, want: int = 1, jobs: int = JOBS, seed: int = 0, drawn:
     """So many runners call within 10 ms. `drawn`: each is offered others, as runner_api does it."""
     turns, chance = Turns(), Random(f"{seed} {runners} {want}")
     store = MemoryStore()
-    for n in range(jobs):
-        store.write(_job(n))
+    objects = _Bucket(turns)
+    objects.dropped(KEY, _file(jobs))
+    for job in _jobs(objects, jobs):
+        store.write(job)
     names = [f"launch-{n:04d}" for n in range(runners)]
     for name in names:
         store.write(_launch(name))
@@ -173,7 +179,11 @@ def play(runners: int, *, want: int = 1, jobs: int = JOBS, seed: int = 0, drawn:
     timed = Timed(turns, store)
     ports = cast(
         Ports,
-        _Ports(cast(Store, timed), pause=lambda tries: turns.wait(pause_seconds(tries, chance.random()))),
+        _Ports(
+            cast(Store, timed),
+            pause=lambda tries: turns.wait(pause_seconds(tries, chance.random())),
+            objects=objects,
+        ),
     )
     took: dict[str, float] = {}
     won: Counter[str] = Counter()
@@ -221,26 +231,49 @@ def claims() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Ports:
-    """What a claim touches: the tables, and URLs that are made without a call."""
+    """What a claim touches: the tables, and the file that the tasks are in."""
 
     store: Store
     pause: Callable[[int], object]
-    objects: MemoryObjects = field(default_factory=MemoryObjects)
+    objects: MemoryObjects
 
 
-def _job(n: int) -> Job:
-    at = START - timedelta(hours=1) + timedelta(milliseconds=n)
-    return Job(
-        job_id=sha256(str(n).encode()).hexdigest()[:24],
-        batch_id="b",
-        input=TaskInput(bucket="b", key=f"tasks/b/{n}.json", object_version="v", task_id=str(n)),
-        config={"budget_s": 60},
-        solver_version="1",
-        created_at=at,
-        updated_at=at,
-        ready_at=at,
-        estimate_s=10.0,
-    )
+class _Bucket(MemoryObjects):
+    """A bucket whose GETs take time, several of them at once as long as one."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+
+    def parts(self, wanted: Sequence[Part]) -> list[Fetched | Exception]:
+        self._turns.wait(GET_OBJECT_S)
+        return super().parts(wanted)
+
+
+def _file(jobs: int) -> bytes:
+    """So many tasks, each with a number in it."""
+    grids = ([[n // 10**at % 10 for at in range(5)]] for n in range(jobs))
+    pairs = ((grid, [{"input": grid, "output": grid}]) for grid in grids)
+    document = {str(n): {"train": pair, "test": [{"input": grid}]} for n, (grid, pair) in enumerate(pairs)}
+    return json.dumps(document).encode()
+
+
+def _jobs(objects: MemoryObjects, jobs: int) -> Iterator[Job]:
+    config, version = {"budget_s": 60}, "1"
+    file = tasks.read_task_file(KEY, _file(jobs))
+    for n, (task, place) in enumerate(zip(file.tasks, file.places, strict=True)):
+        at = START - timedelta(hours=1) + timedelta(milliseconds=n)
+        yield Job(
+            job_id=tasks.job_id(task, config, version),
+            batch_id="b",
+            input=TaskInput("b", KEY, objects.newest[KEY], task.task_id, place),
+            config=config,
+            solver_version=version,
+            created_at=at,
+            updated_at=at,
+            ready_at=at,
+            estimate_s=10.0,
+        )
 
 
 def _launch(name: str) -> Launch:
@@ -248,6 +281,7 @@ def _launch(name: str) -> Launch:
     return replace(
         row,
         state=LaunchState.ACTIVE,
+        contract=CONTRACT,
         started_at=START,
         heartbeat_at=START + timedelta(seconds=59),
         secret_sha256=sha256(SECRET.encode()).hexdigest(),

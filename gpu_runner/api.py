@@ -2,7 +2,8 @@
 
 A call that fails in transport, is throttled or answers with a function error is tried
 again with full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/)
-for at most a minute: every verb may be repeated without harm. A refusal is never retried.
+for at most a minute, one that is asked to wait for ten: every verb may be repeated without harm. Any
+other refusal is never retried.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from arcspot import errors
 from arcspot.domain import documents
+from arcspot.domain.launching import CONTRACT
 from gpu_runner.contract import (
     ByeWhy,
     Claimed,
@@ -37,6 +39,7 @@ T = TypeVar("T")
 
 PATIENCE_S = 60.0
 HURRIED_PATIENCE_S = 10.0
+WAITING_PATIENCE_S = 600.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 MOST_BYTES = 8 * 1024 * 1024  # Lambda answers with 6 MB at most
@@ -53,6 +56,10 @@ class ApiSilent(errors.ArcspotError):
 
 class CallFailed(errors.ArcspotError):
     """One call got no answer from our function: worth another try."""
+
+
+class AskedToWait(CallFailed):
+    """The door has more calls than it looks at. It is well, and lost nothing: there is time."""
 
 
 class Invoke(Protocol):
@@ -78,7 +85,8 @@ class RunnerApi:
 
     def hello(self, *, instance_id: str, prove: Callable[[], Json], host: Json) -> Terms:
         """Introduce ourselves. `prove` is called for each try: a proof lives 60 s only."""
-        result = self._call("hello", lambda: {"instance_id": instance_id, "proof": prove(), "host": host})
+        about: Json = {"instance_id": instance_id, "host": host, "contract": CONTRACT}
+        result = self._call("hello", lambda: about | {"proof": prove()})
         terms = _read(Terms.read, result)
         self.secret = terms.secret
         return terms
@@ -147,10 +155,15 @@ class RunnerApi:
                 return read_answer(self.invoke(json.dumps(request, allow_nan=False).encode()))
             except CallFailed as failure:
                 pause = self.rng.uniform(0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**tries))
-                if self.now() - began + pause >= self.patience_s:
+                if self.now() - began + pause >= self._patience(failure):
                     raise ApiSilent(f"{verb} got no answer in {tries} tries: {failure}") from failure
                 log.warning("%s failed (%s), again in %.1f s", verb, failure, pause)
                 self.sleep(pause)
+
+    def _patience(self, failure: CallFailed) -> float:
+        """How long a call is tried. What only has to wait ends no job, unless the machine is about to go."""
+        hurried = self.patience_s <= HURRIED_PATIENCE_S
+        return WAITING_PATIENCE_S if isinstance(failure, AskedToWait) and not hurried else self.patience_s
 
 
 def _read(reader: Callable[[Json], T], result: Json) -> T:
@@ -183,6 +196,8 @@ def read_answer(body: bytes) -> Json:
     except (ValueError, KeyError, TypeError) as fault:
         raise CallFailed(f"the answer has not the documented shape: {body!r:.200}") from fault
     refusal = REFUSALS.get(name)
+    if name == errors.TooManyRequests.__name__:
+        raise AskedToWait(f"{name}: {message}")
     if refusal is None:
         raise CallFailed(f"{name}: {message}")
     raise refusal(message)

@@ -62,12 +62,16 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on one job until the server says otherwise."""
+    """The right to work on one job until the server says otherwise.
+
+    `task` is the task as JSON text. A server of an earlier release gives a URL of the whole file instead.
+    """
 
     job_id: str
     task_id: str
     fence: int
     config: JobConfig
+    task: str
     input_url: str
     checkpoint: Offered | None
     budget_s: float
@@ -85,7 +89,8 @@ class Lease:
                 budget_s=float(config.get("budget_s", budget_s)),
                 model=str(config.get("model", "auto")),
             ),
-            input_url=str(result["input_url"]),
+            task=str(result.get("task", "")),
+            input_url=str(result.get("input_url", "")),
             checkpoint=Offered.read(result),
             budget_s=budget_s,
         )

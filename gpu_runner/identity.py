@@ -13,13 +13,10 @@ from typing import Any
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
-from arcspot.domain.identity import sts_endpoint
+from arcspot.domain.identity import LAUNCH_HEADER, PROOF_SECONDS, sts_endpoint
 from gpu_runner.contract import Json
 
 __all__ = ["LAUNCH_HEADER", "PROOF_SECONDS", "proof", "sts_endpoint"]
-
-LAUNCH_HEADER = "x-arcspot-launch"
-PROOF_SECONDS = 60
 
 
 def proof(launch_id: str, *, credentials: Any, region: str, endpoint: str) -> Json:

@@ -1,4 +1,4 @@
-"""One job from lease to delivered files: fetch, take the answers away, solve, write, upload."""
+"""One job from lease to delivered files: read its task, solve, write, upload."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Protocol
 
 from arcspot.domain.drawing import svg_task
-from arcspot.domain.tasks import MAX_FILE_BYTES, Task, describe, read_task_file, to_json, without_solutions
+from arcspot.domain.tasks import (
+    MAX_FILE_BYTES,
+    Task,
+    describe,
+    read_task_file,
+    task_in,
+    to_json,
+    without_solutions,
+)
 from arcspot.errors import TaskFileRefused
 from gpu_runner import artefacts
 from gpu_runner.artefacts import Maker
@@ -55,9 +63,9 @@ class Workshop:
     def __call__(
         self, lease: Lease, *, seconds: float, progress: TellProgress, should_stop: ShouldStop
     ) -> Delivered:
-        """Fetch, solve and upload within the job's budget, about `seconds` of solving here at most."""
+        """Read, solve and upload within the job's budget, about `seconds` of solving here at most."""
         progress("fetching", 0.0)
-        task = read_task(lease, self.transfer.fetch(lease.input_url, max_bytes=MAX_FILE_BYTES))
+        task = self._task(lease)
         model, reason = pick_model(self.models, lease.config.model, device=self.maker.device)
         log.info("model: %s", reason, extra={"job": lease.job_id})
         began = self.now()
@@ -93,9 +101,17 @@ class Workshop:
             shutil.rmtree(folder, ignore_errors=True)
         return Delivered(tuple(files), artefacts.summary(solved.metrics, figures))
 
+    def _task(self, lease: Lease) -> Task:
+        """The lease's task, its test outputs unknown. Raises TaskFileRefused, and as `Transfer` does."""
+        if lease.task:
+            return replace(task_in(lease.task_id, lease.task.encode()), test_outputs=None)
+        return read_task(lease, self.transfer.fetch(lease.input_url, max_bytes=MAX_FILE_BYTES))
+
 
 def read_task(lease: Lease, body: bytes) -> Task:
-    """The job's task without any test output: a solver must not even see their sizes.
+    """The job's task in the whole file that a server of an earlier release gives.
+
+    It has no test outputs then: a solver must not even see their sizes.
 
     A file with one task holds it without a name, so the file is read under the job's
     task id. Raises TaskFileRefused when the task is not in it.

@@ -13,21 +13,26 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.domain.edges import log_line
-from arcspot.errors import Conflict, RunnerRefused, StoreBusy
-from arcspot.services.asking import shown
+from arcspot.errors import Conflict, RunnerRefused, StoreBusy, TooManyRequests
+from arcspot.services.admitting import Admission
+from arcspot.services.asking import MOST_WORDS, shown
 from arcspot.services.serving import Door
 
 logger = Logger(json_serializer=log_line)
+# Kept from call to call, as long as Lambda keeps this environment.
+admission = Admission()
 
 
 @logger.inject_lambda_context
 @told(logger)
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     settings, ports = from_environment()
+    now = datetime.now(UTC)
     door = Door(
         ports=ports,
         settings=settings,
-        now=datetime.now(UTC),
+        now=now,
+        admission=admission,
         new_secret=lambda: secrets.token_urlsafe(32),
         rng=Random(secrets.token_urlsafe(8)),
     )
@@ -35,12 +40,19 @@ def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     about = {n: shown(event.get(n)) for n in ("verb", "launch_id")} if isinstance(event, dict) else {}
     try:
         result = door.handle(event)
-    except RunnerRefused as refused:
-        logger.warning("refused", extra={**about, "error": type(refused).__name__, "why": str(refused)})
+    except TooManyRequests as refused:
+        # A line for each would be a bill of its own.
+        if many := admission.to_tell(now):
+            logger.warning("too many requests", extra={**about, "refused": many})
         return {"ok": False, "error": type(refused).__name__, "message": str(refused)}
+    except RunnerRefused as refused:
+        why = shown(str(refused), MOST_WORDS)
+        logger.warning("refused", extra={**about, "error": type(refused).__name__, "why": why})
+        return {"ok": False, "error": type(refused).__name__, "message": why}
     except (StoreBusy, Conflict) as busy:
         # Nothing is lost: the runner asks again, as after a call that never arrived.
-        logger.warning("busy", extra={**about, "error": type(busy).__name__, "why": str(busy)})
-        return {"ok": False, "error": StoreBusy.__name__, "message": str(busy)}
+        why = shown(str(busy), MOST_WORDS)
+        logger.warning("busy", extra={**about, "error": type(busy).__name__, "why": why})
+        return {"ok": False, "error": StoreBusy.__name__, "message": why}
     logger.debug("answered", extra=about)
     return {"ok": True, "result": result}

@@ -17,7 +17,16 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from arcspot_cli.naming import LONGEST_STACK_NAME, too_long
 from arcspot_cli.zones import MOST
 from tests.fakes import house
-from tests.fakes.cloudformation import Deployment, at, mentions, partition, regions, schema, transformed
+from tests.fakes.cloudformation import (
+    NO_VALUE,
+    Deployment,
+    at,
+    mentions,
+    partition,
+    regions,
+    schema,
+    transformed,
+)
 
 TRANSFORMED = transformed()
 RESOURCES: dict[str, Any] = TRANSFORMED["Resources"]
@@ -200,6 +209,7 @@ def test_a_budget_is_made_exactly_where_cloudformation_can_make_one() -> None:
     assert "us-east-1" in can
 
 
+DOOR = {"Fn::Sub": "${AWS::StackName}-runner_api"}
 BACKSTOP = {"AccountBudget", "BudgetAction", "BudgetRole", "BudgetRolePolicy", "NoMoreInstances"}
 
 
@@ -215,6 +225,16 @@ def test_without_a_budget_nothing_of_it_is_made_and_nobody_refers_to_it(here: De
             assert not set(resource.get("DependsOn", ())) & BACKSTOP, name
     for name, output in TRANSFORMED["Outputs"].items():
         assert output.get("Condition") == "Backstop" or not mentions(output) & BACKSTOP, name
+
+
+def test_calls_of_runner_api_are_bounded_where_the_account_has_room() -> None:
+    """A new account has ten concurrent executions, of which Lambda lets nobody reserve any."""
+    (door,) = [r for r in RESOURCES.values() if r.get("Properties", {}).get("FunctionName") == DOOR]
+    wanted = door["Properties"]["ReservedConcurrentExecutions"]
+    assert Deployment().value(wanted) is NO_VALUE
+    assert Deployment(parameters={"RunnerApiConcurrency": "40"}).value(wanted) == "40"
+    others = [r for r in RESOURCES.values() if "ReservedConcurrentExecutions" in r.get("Properties", {})]
+    assert others == [door]
 
 
 def deployed_files() -> list[Path]:

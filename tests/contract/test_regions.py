@@ -94,7 +94,7 @@ def test_an_sdk_in_legacy_mode_would_have_named_another_host(monkeypatch: pytest
         region="us-east-1",
         endpoint=sts_endpoint("us-east-1", {}),
     )
-    with pytest.raises(NotYourself, match=r"expected sts\.amazonaws\.com"):
+    with pytest.raises(NotYourself, match=r"not for https://sts\.amazonaws\.com"):
         StsWitness(asked).caller(made["url"], made["headers"])
 
 

@@ -21,7 +21,7 @@ from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.domain.tasks import MAX_ID_BYTES, MAX_KEY_BYTES
 from arcspot.errors import Conflict, NoCapacity, RecordMissing
-from arcspot.ports import Event, FleetOrder, Ports
+from arcspot.ports import Event, FleetOrder, Part, Ports
 from arcspot.services.asking import MAX_SUMMARY_BYTES
 from arcspot.services.serving import MOST_AT_ONCE
 from tests.fakes.limits import ADAPTERS, Call
@@ -140,6 +140,7 @@ def _bucket(ports: Ports) -> Iterator[Callable[[], object]]:
     yield lambda: (objects.read(KEY, version="v"), objects.read(KEY, last=1024))
     yield lambda: (list(objects.keys("accepted/")), list(objects.listing("tasks/", KEY)))
     yield lambda: objects.fetch_many([(KEY, "v"), (KEY, None)], last=1024)
+    yield lambda: objects.parts([Part(KEY, "v", 0, 1), Part(KEY, None, 2**24 - 1, 2**24)])
     yield lambda: objects._absent("AccessDenied", longest, "v")  # type: ignore[attr-defined]
     for parts in ([b"x"], [LARGE, LARGE], BreaksOff()):
         yield lambda parts=parts: objects.write_parts(longest, parts, content_type="application/json")  # type: ignore[misc]

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from arcspot.domain import results
+from arcspot.domain.launching import CONTRACT
 from arcspot.ports import Ports
 from arcspot.services import ingesting, launching, retiring, scaling, watching
 from arcspot.services.serving import Door
@@ -51,12 +52,17 @@ class Runner:
         role_id: str = "AROARUNNER",
         session: str | None = None,
         signed_for: str | None = None,
+        signed_ago_s: float | None = None,
     ) -> None:
+        moment = self.stack.world.now.timestamp() - (signed_ago_s or 0)
+        at = "" if signed_ago_s is None else f"?{moment}"
         proof = {
-            "url": f"sts://{account}/{role}/{role_id}/{session or self.instance_id}",
+            "url": f"sts://{account}/{role}/{role_id}/{session or self.instance_id}{at}",
             "headers": {"X-Arcspot-Launch": signed_for or self.launch_id},
         }
-        answer = self.ask("hello", instance_id=self.instance_id, proof=proof, host={"device": "fake"})
+        answer = self.ask(
+            "hello", instance_id=self.instance_id, proof=proof, host={"device": "fake"}, contract=CONTRACT
+        )
         self.secret = answer["secret"]
 
     def claim(self, want: int = 1) -> list[dict[str, Any]]:

@@ -241,13 +241,14 @@ class FakePause:
 
 @dataclass
 class FakeSts:
-    """Says who signed: the URL is `sts://account/role/role id/session`."""
+    """Says who signed: the URL is `sts://account/role/role id/session?moment`, in seconds."""
 
     def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
         if not url.startswith("sts://"):
             raise NotYourself("not an STS request")
-        account, role, role_id, session = url.removeprefix("sts://").split("/")
-        return Caller(account, role, role_id, session)
+        who, _, at = url.removeprefix("sts://").partition("?")
+        account, role, role_id, session = who.split("/")
+        return Caller(account, role, role_id, session, datetime.fromtimestamp(float(at), UTC) if at else None)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from arcspot.aws.rows import key_of
 from arcspot.domain.batches import Batch, Receipt
 from arcspot.domain.budget import Leak, Ledger
 from arcspot.domain.jobs import JobState
-from arcspot.ports import FleetOrder, Ports
+from arcspot.ports import FleetOrder, Part, Ports
 from arcspot_simulator import functions as simulated
 from arcspot_simulator.history import History
 from tests.fakes import adapters, house
@@ -35,6 +35,8 @@ def _signature(use: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> st
         return f"{use} {sorted(map(_kind, args))} {len(args) > 1}"
     if use in ("objects.read_many", "objects.fetch_many"):
         return f"{use} {sorted({(str(key).partition('/')[0], bool(version)) for key, version in args[0]})}"
+    if use == "objects.parts":
+        return f"{use} {sorted({(part.key.partition('/')[0], bool(part.version)) for part in args[0]})}"
     if use == "store.write_each":
         return f"{use} {sorted({_kind(record) for record in args[0]})}"
     if use == "compute.launch":
@@ -194,16 +196,21 @@ RARE["report"] += [
 RARE["report"] += [("store.batch", ("b",), ())]
 # A job of a recurring submission has its input below recurring/; every job may have a version.
 RARE["runner_api"] += [
-    ("objects.presign_get", (f"{folder}/a/x.json",), (("version", version), ("seconds", 60)))
-    for folder, versions in (("tasks", ("v", None)), ("recurring", ("v", None)), ("checkpoints", (None,)))
-    for version in versions
+    ("objects.parts", ([Part(f"{folder}/a/x.json", version, 0, 9)],), ())
+    for folder in ("tasks", "recurring")
+    for version in ("v", None)
+]
+# The state that an earlier lease left; one of an earlier release has no version.
+RARE["runner_api"] += [
+    ("objects.presign_get", ("checkpoints/x/1/f",), (("version", version), ("seconds", 60)))
+    for version in ("v", None)
 ]
 RARE["runner_api"] += [("objects.stored", ("checkpoints/x/1/f",), ())]
 RARE["runner_api"] += [
     (
         "objects.presign_put",
         (f"{folder}/x/1/f",),
-        (("sha256_hex", adapters.SHA), ("size", 1), ("seconds", 60), ("once", folder != "logs")),
+        (("sha256_hex", adapters.SHA), ("size", 1), ("seconds", 60), ("once", True)),
     )
     for folder in ("results", "checkpoints", "logs")
 ]
@@ -217,7 +224,10 @@ UNSEEN: Mapping[tuple[str, str], frozenset[str]] = {
     ("ingesting", "_write_receipts"): frozenset({"FILE", "PART"}),
     ("ingesting", "_write_receipt"): frozenset({"FILE"}),
     # A solution that is uploaded twice.
-    ("uploading", "uploads"): frozenset({"Job"}),
+    ("uploading", "_job_keys"): frozenset({"Job"}),
+    # A log that is shipped; a task that nobody can be given.
+    ("uploading", "_log_keys"): frozenset({"Launch"}),
+    ("claiming", "handed_to_nobody"): frozenset({"Job"}),
     # A batch whose deadline cannot be met.
     ("scaling", "_say_late"): frozenset({"BATCH"}),
     # A job its launch no longer has; an instance that nobody paid for; one that outlives its deadline.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,14 @@ from botocore.stub import Stubber
 from arcspot.aws.compute import Ec2
 from arcspot.aws.messages import AsyncInvoke, StepFunctions, StsWitness
 from arcspot.domain.identity import Caller
-from arcspot.errors import LaunchMisconfigured, LaunchThrottled, LaunchUnknown, NotYourself, QuotaExceeded
+from arcspot.errors import (
+    LaunchMisconfigured,
+    LaunchThrottled,
+    LaunchUnknown,
+    NotYourself,
+    QuotaExceeded,
+    StoreBusy,
+)
 from arcspot.ports import FleetOrder
 from gpu_runner.identity import proof
 from tests.fakes.memory import START
@@ -42,6 +50,8 @@ class PlayedSts:
     user_id: str = "AROARUNNER:i-0123456789abcdef0"
     account: str = "123456789012"
     endpoint: str = ""
+    body: bytes | None = None
+    location: str = ""
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
 
@@ -53,7 +63,10 @@ def sts() -> Iterator[PlayedSts]:
         def do_GET(self) -> None:
             played.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
             body = CALLER.format(played.caller, played.user_id, played.account).encode()
+            body = body if played.body is None else played.body
             self.send_response(played.status)
+            if played.location:
+                self.send_header("location", played.location)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -144,6 +157,30 @@ def test_an_expired_or_forged_proof_is_refused_with_stss_own_words(sts: PlayedSt
         lambda url: "http://[::1",
         lambda url: url + "&X-Amz-SignedHeaders=host",
         lambda url: url + "&x= HTTP/1.1",
+        lambda url: url.replace("Action=", "Action=&Action=", 1),
+        lambda url: url.replace("Action=GetCallerIdentity", "action=GetCallerIdentity"),
+        lambda url: url.replace("X-Amz-SignedHeaders", "x-amz-signedheaders"),
+        lambda url: url.replace("host%3Bx-arcspot-launch", "host%3Bx-arcspot-launch%3Bx-more"),
+        lambda url: url.replace("host%3Bx-arcspot-launch", "x-arcspot-launch"),
+        lambda url: url.replace("X-Amz-Expires=60", "X-Amz-Expires=900"),
+        lambda url: url.replace("X-Amz-Expires=60", "X-Amz-Expires=60.0"),
+        lambda url: url.replace("X-Amz-Expires=60", "X-Amz-Expires="),
+        lambda url: re.sub("&X-Amz-Expires=60", "", url),
+        lambda url: re.sub("X-Amz-Date=[^&]*", "X-Amz-Date=20261399T000000Z", url),
+        lambda url: re.sub("&X-Amz-Signature=[^&]*", "", url),
+        lambda url: url.replace("%2Fsts%2F", "%2Fiam%2F"),
+        lambda url: url.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"),
+        lambda url: url + "&RoleArn=arn",
+        lambda url: url + "#fragment",
+        lambda url: url + "\n",
+        lambda url: " " + url,
+        lambda url: url.replace("http://", "HTTP://"),
+        lambda url: url.replace("/?", "/%2e/?"),
+        lambda url: url.replace("/?", "//?"),
+        lambda url: url.replace("127.0.0.1:", "127.0.0.1:0"),
+        lambda url: url.replace("Action=", "%41ction="),
+        lambda url: url.replace("&Version", ";Version"),
+        lambda url: url.replace("2011-06-15", "2011+06-15"),
     ],
 )
 def test_nothing_is_asked_of_anybody_for_another_kind_of_url(sts: PlayedSts, change: Any) -> None:
@@ -160,10 +197,82 @@ def test_a_header_with_a_line_break_is_refused(sts: PlayedSts) -> None:
     assert sts.asked == []
 
 
-def test_a_runner_cannot_choose_the_host_header(sts: PlayedSts) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        # Signed for another instance's own call, which signs no launch: STS would believe this one instead.
+        {"authorization": "AWS4-HMAC-SHA256 Credential=AK/20261123/us-east-1/sts/aws4_request, "
+                          "SignedHeaders=host;x-amz-date, Signature=00", "x-amz-date": "20261123T120000Z"},
+        {"host": "evil.example"},
+        {"x-amz-security-token": "another"},
+        {"X-Arcspot-Launch": "launch-2"},
+        {"": ""},
+    ],
+)  # fmt: skip
+def test_no_header_but_the_launchs_own_goes_to_sts(sts: PlayedSts, more: dict[str, str]) -> None:
     made = signed(sts)
-    StsWitness(sts.endpoint).caller(made["url"], {**made["headers"], "host": "evil.example"})
-    assert sts.asked[0][1]["host"] == sts.endpoint.removeprefix("http://")
+    with pytest.raises(NotYourself):
+        StsWitness(sts.endpoint).caller(made["url"], {**made["headers"], **more})
+    with pytest.raises(NotYourself):
+        StsWitness(sts.endpoint).caller(made["url"], more)
+    assert sts.asked == []
+
+
+def test_what_is_sent_to_sts_is_what_was_signed_and_no_more(sts: PlayedSts) -> None:
+    made = signed(sts)
+    before = datetime.now(UTC)
+    found = StsWitness(sts.endpoint).caller(made["url"], made["headers"])
+    ((path, headers),) = sts.asked
+    assert path == "/?" + made["url"].partition("?")[2]
+    assert {name for name in headers if name.startswith(("x-", "auth"))} == {"x-arcspot-launch"}
+    assert found.signed_at is not None
+    assert abs((before - found.signed_at).total_seconds()) < 5
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_an_sts_that_is_ill_makes_nobody_a_liar(sts: PlayedSts, status: int) -> None:
+    sts.status = status
+    made = signed(sts)
+    with pytest.raises(StoreBusy):
+        StsWitness(sts.endpoint).caller(made["url"], made["headers"])
+
+
+def test_an_sts_that_is_not_there_makes_nobody_a_liar(sts: PlayedSts) -> None:
+    made = proof(
+        "launch-1",
+        credentials=Credentials("AK", "s", "t"),
+        region="us-east-1",
+        endpoint="http://127.0.0.1:1",
+    )
+    with pytest.raises(StoreBusy):
+        StsWitness("http://127.0.0.1:1").caller(made["url"], made["headers"])
+
+
+def test_an_answer_that_sends_us_elsewhere_is_followed_nowhere(sts: PlayedSts) -> None:
+    sts.status, sts.location = 302, f"{sts.endpoint}/elsewhere"
+    made = signed(sts)
+    with pytest.raises(NotYourself, match="302"):
+        StsWitness(sts.endpoint).caller(made["url"], made["headers"])
+    assert len(sts.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"", b"\xff\xfe\x00", b"{}", b"<Arn>" * 100_000,
+        # Two callers in one answer, whatever separates them: a comment, a second result, plain text.
+        b"<!-- " + CALLER.format("sts::1:assumed-role/a/b", "AROAX:b", "1").encode() + b" -->" + b"%s",
+        b"%s%s", b"%s<Arn>arn:aws:sts::210987654321:assumed-role/runner-role/i-2</Arn>",
+        b"x" * 20_000 + b"%s",
+    ],
+)  # fmt: skip
+def test_an_odd_answer_of_sts_makes_nobody_anybody(sts: PlayedSts, odd: bytes) -> None:
+    good = CALLER.format(sts.caller, sts.user_id, sts.account).encode()
+    sts.body = odd.replace(b"%s", good)
+    made = signed(sts)
+    with pytest.raises(NotYourself) as refused:
+        StsWitness(sts.endpoint).caller(made["url"], made["headers"])
+    assert len(str(refused.value)) < 500
 
 
 @pytest.mark.parametrize("gone", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken"])

@@ -44,7 +44,8 @@ class Cloud:
 
     def __init__(self, *, budget_s: float, task: dict[str, Any] = TASK) -> None:
         self.calls: list[dict[str, Any]] = []
-        self.objects: dict[str, bytes] = {"/task": json.dumps(task).encode()}
+        self.task = task
+        self.objects: dict[str, bytes] = {}
         self.jobs = [budget_s]
         self.left: dict[str, Any] | None = None
         self.in_hand = False
@@ -92,7 +93,7 @@ class Cloud:
         if verb == "claim":
             leases = [
                 {"job_id": "j", "task_id": "t", "fence": 1, "expires_in_s": 120, "config": {"seed": 1},
-                 "input_url": f"{self.url}/task", "budget_s": self.jobs.pop(),
+                 "task": json.dumps(self.task), "budget_s": self.jobs.pop(),
                  "checkpoint_url": self.left and f"{self.url}/checkpoint/state.safetensors",
                  "checkpoint": self.left}
             ] if self.jobs else []  # fmt: skip

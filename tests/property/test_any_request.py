@@ -39,14 +39,14 @@ class Strict(MemoryStore):
             assert len(json.dumps(item, default=str).encode()) < 400 * 1024
         super().write(*records)
 
-    def job(self, job_id: str) -> Any:
+    def job(self, job_id: str, *, fresh: bool = True) -> Any:
         assert 0 < len(job_id.encode()) <= LOOKUP_BYTES
         assert "#" not in job_id, "other rows of the table have such keys"
-        return super().job(job_id)
+        return super().job(job_id, fresh=fresh)
 
-    def launch(self, launch_id: str) -> Any:
+    def launch(self, launch_id: str, *, fresh: bool = True) -> Any:
         assert 0 < len(launch_id.encode()) <= LOOKUP_BYTES
-        return super().launch(launch_id)
+        return super().launch(launch_id, fresh=fresh)
 
 
 def serving() -> tuple[Stack, Runner, dict[str, Any]]:

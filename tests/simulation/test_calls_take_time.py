@@ -17,7 +17,7 @@ from arcspot.aws import rows as dynamo_rows
 from arcspot.domain.batches import Batch
 from arcspot.domain.jobs import LANES, Job, JobState, TaskInput
 from arcspot.errors import RecordMissing
-from arcspot.ports import Fetched
+from arcspot.ports import Fetched, Part
 from arcspot_simulator import functions, latency, stack
 from arcspot_simulator.functions import FunctionFailed, Invocation
 from arcspot_simulator.history import task_bytes
@@ -115,6 +115,7 @@ ADDED = (list(JOBS.values()),)
         ("objects.listing", ("tasks/",), (), 0.05, 1),
         ("objects.read_many", ([(str(n), None) for n in range(64)],), {}, 0.04, 64),
         ("objects.fetch_many", ([],), [], 0.0, 0),
+        ("objects.parts", ([Part("k", None, n, n + 1) for n in range(8)],), [], 0.02, 8),
     ],
 )
 def test_each_call_takes_its_time_and_is_so_many_requests(

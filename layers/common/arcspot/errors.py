@@ -21,7 +21,7 @@ name, and the runner acts on the name a refused call carries.
     │   ├── NoSlot             every slot of the fleet is taken
     │   ├── FleetPaused        an operator paused the fleet
     │   └── StillServing       a runner called silent was heard after all
-    ├── StoreBusy              the tables do not answer just now; the same call is worth another try
+    ├── StoreBusy              the tables or STS do not answer just now; the same call is worth another try
     ├── StoreRefused           the tables never take this request; no try will help
     ├── KeyRefused             the bucket never takes an object under this key
     ├── LaunchRefused          EC2 (or our own check) will not give an instance
@@ -35,6 +35,7 @@ name, and the runner acts on the name a refused call carries.
     │   ├── NotYourself        the caller could not prove to be that instance
     │   ├── LaunchClosed       the launch is over; shut down
     │   ├── LeaseLost          the lease's fence is stale or the job was cancelled
+    │   ├── TooManyRequests    more calls than the door looks at; the same call is worth another try, later
     │   └── BadRequest         the request does not have the documented shape
     ├── RunnerInterrupted      a spot notice ended the runner's service
     ├── RunnerGaveUp           the runner failed three jobs in a row and left
@@ -122,7 +123,7 @@ class StillServing(Conflict):
 
 
 class StoreBusy(ArcspotError):
-    """The tables throttle or give no answer: nobody is known to have been faster."""
+    """The tables, or STS, throttle or give no answer: nobody is known to have been faster."""
 
 
 class StoreRefused(ArcspotError):
@@ -187,6 +188,10 @@ class LaunchClosed(RunnerRefused):
 
 class LeaseLost(RunnerRefused):
     """The lease ran out, its fence is stale, or the job was cancelled."""
+
+
+class TooManyRequests(RunnerRefused):
+    """More calls came than the door looks at: nothing was read and nothing is lost; later it answers."""
 
 
 class BadRequest(RunnerRefused):

@@ -138,10 +138,14 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object in the bucket: how many bytes, and their sha256 in lower-case hex ("" where S3 has none)."""
+    """An object in the bucket: how many bytes, and their sha256 in lower-case hex ("" where S3 has none).
+
+    `version` is "" in a bucket without versions.
+    """
 
     size: int
     sha256: str
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,16 @@ class Fetched:
     body: bytes
     version: str = ""
     etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some bytes of one version of an object: from `begin` up to, but not including, `end`."""
+
+    key: str
+    version: str | None
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +188,10 @@ class Objects(Protocol):
         Each fails alone.
         A failure is RecordMissing, ObjectUnreadable (it stays so until somebody acts) or whatever else came.
         """
+        ...
+
+    def parts(self, wanted: Sequence[Part]) -> list[Fetched | Exception]:
+        """Each of these parts as `fetch_many` gives whole objects; less where the object ends before."""
         ...
 
     def listing(self, prefix: str, after: str = "") -> Iterable[Listed]:

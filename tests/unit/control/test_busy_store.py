@@ -300,3 +300,46 @@ def test_the_books_are_right_after_every_kind_of_trouble(stack: Stack) -> None:
     stack.retire(runner.launch_id)
     cap, available, reserved, spent = stack.books
     assert (reserved, cap) == (0, available + spent)
+
+
+@pytest.mark.parametrize("verb", ["fail", "log", "complete", "heartbeat"])
+def test_a_launch_that_cannot_be_read_again_for_a_moment_is_read_later(verb: str) -> None:
+    """A race is lost, and the read after it meets a busy table: both are tried again."""
+    stack = Stack()
+    runner = stack.one_running()
+    (lease,) = runner.claim()
+    attempt = {"job_id": lease["job_id"], "fence": lease["fence"]}
+    files = runner.upload(lease)
+    log = {"name": "runner.log", "bytes": 1, "sha256": "0" * 64}
+    asks: dict[str, tuple[str, dict[str, Any]]] = {
+        "fail": ("fail", {**attempt, "error": "E", "message": "", "seconds": 1}),
+        "log": ("uploads", {"purpose": "log", "files": [log]}),
+        "complete": ("complete", {**attempt, "files": files, "seconds": 1, "summary": {}}),
+        "heartbeat": ("heartbeat", {"leases": [{**attempt, "phase": "another"}]}),
+    }  # fmt: skip
+    stack.world.wait(60)
+    store = stack.world.store
+    write, launch, lost, busy = store.write, store.launch, [True], [False]
+
+    def loses_once(*rows: Any) -> None:
+        if lost and any(isinstance(row, Launch) for row in rows):
+            lost.pop()
+            busy[0] = True
+            raise Conflict("somebody else was first")
+        write(*rows)
+
+    def busy_once(launch_id: str, **more: Any) -> Any:
+        if busy[0]:
+            busy[0] = False
+            raise StoreBusy("for a moment")
+        return launch(launch_id, **more)
+
+    store.write, store.launch = loses_once, busy_once  # type: ignore[method-assign]
+    name, fields = asks[verb]
+    runner.ask(name, **fields)
+    assert not lost, "the race was lost"
+    assert not busy[0]
+    if verb == "heartbeat":
+        row = launch(runner.launch_id)
+        assert row is not None
+        assert row.heartbeat_at == stack.world.now

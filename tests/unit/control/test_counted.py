@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from arcspot.domain.jobs import MAX_UPLOADS, Job, JobState
-from arcspot.domain.launching import MAX_LOG_UPLOADS, MOST_AT_ONCE, Launch
+from arcspot.domain import results
+from arcspot.domain.jobs import MAX_FILE_BYTES, MAX_UPLOADS, Job, JobState
+from arcspot.domain.launching import (
+    MAX_JOB_UPLOAD_BYTES,
+    MAX_JOB_UPLOADS,
+    MAX_LOG_UPLOADS,
+    MOST_AT_ONCE,
+    Launch,
+)
 from arcspot.errors import BadRequest, Conflict, LeaseLost
+from arcspot.services import retiring
 from arcspot.services.scaling import estimate_key
+from arcspot.services.uploading import MAX_LOG_FILE_BYTES
+from gpu_runner import logs as runner_logs
 from tests.fakes.driving import Runner, Stack, task
 
 SHA = "0" * 64
@@ -163,25 +175,92 @@ def files(*names: str, size: int = 1) -> list[dict[str, Any]]:
     return [{"name": name, "bytes": size, "sha256": SHA} for name in names]
 
 
-@pytest.mark.parametrize("purpose", ["result", "checkpoint"])
-def test_urls_are_counted_by_the_lease(purpose: str) -> None:
+@pytest.mark.parametrize(
+    ("purpose", "name"), [("result", "picture.svg"), ("checkpoint", "state.safetensors")]
+)
+def test_urls_are_counted_by_the_lease(purpose: str, name: str) -> None:
     _, runner = stack_of(3)
     (lease,) = runner.claim()
-    for n in range(MAX_UPLOADS):
-        runner.ask("uploads", **of(lease), purpose=purpose, files=files(f"{n}.bin"))
+    for _ in range(MAX_UPLOADS):
+        runner.ask("uploads", **of(lease), purpose=purpose, files=files(name))
     with pytest.raises(BadRequest, match=f"at most {MAX_UPLOADS}"):
-        runner.ask("uploads", **of(lease), purpose=purpose, files=files("one-more"))
+        runner.ask("uploads", **of(lease), purpose=purpose, files=files(name))
     with pytest.raises(BadRequest):
-        runner.ask("uploads", **of(lease), purpose="result", files=files("x"))
+        runner.ask("uploads", **of(lease), purpose="result", files=files("metrics.json"))
+
+
+@pytest.mark.parametrize(
+    ("purpose", "name"),
+    [
+        ("result", "other.bin"), ("result", "state.safetensors"), ("result", "result.zip2"),
+        ("result", "runner.log"), ("result", "RESULT.ZIP"), ("checkpoint", "result.zip"),
+        ("checkpoint", "state-1.safetensors"), ("checkpoint", "state-" + "g" * 16 + ".safetensors"),
+        ("log", "console.txt"), ("log", "runner-0001.log"), ("log", "result.zip"),
+    ],
+)  # fmt: skip
+def test_a_purpose_has_files_of_its_own_names_alone(purpose: str, name: str) -> None:
+    stack, runner = stack_of(3)
+    (lease,) = runner.claim()
+    before = dict(stack.world.store.rows)
+    with pytest.raises(BadRequest, match=f"a {purpose} has no file"):
+        runner.ask("uploads", **of(lease), purpose=purpose, files=files(name))
+    assert stack.world.store.rows == before, "nothing was counted"
+
+
+@pytest.mark.parametrize("end", ["release", "fail", "complete", "reclaim"])
+def test_claiming_again_and_again_does_not_give_a_launch_more_to_store(end: str) -> None:
+    """16,000 URLs of 64 MiB: a lease was bounded, and each new one began at nothing."""
+    stack, runner = stack_of(8)
+    row = launch_of(stack, runner)
+    nearly = MAX_JOB_UPLOAD_BYTES - 100
+    stack.world.store.write(replace(row, asked_bytes=nearly, asked_files=5))
+    (lease,) = runner.claim()
+    if end == "complete":
+        runner.complete(lease)
+    else:
+        runner.ask("uploads", **of(lease), purpose="result", files=files("result.zip", size=500))
+        if end == "release":
+            runner.ask("release", leases=[{**of(lease), "seconds": 1}], why="draining")
+        elif end == "fail":
+            runner.ask("fail", **of(lease), error="E", message="", seconds=1)
+        else:
+            job_id = lease["job_id"]
+            retiring.reclaim_job(
+                stack.ports, job_id, runner.launch_id, reason="x", silent=False, now=stack.world.now
+            )
+    counted = launch_of(stack, runner)
+    assert (counted.asked_files, counted.asked_bytes > MAX_JOB_UPLOAD_BYTES) == (6, True)
+    assert runner.ask("claim", want=1) == {"leases": [], "drain": True}, "sent home; another launch goes on"
+
+
+def test_a_launch_is_sent_home_for_too_many_files_as_well() -> None:
+    stack, runner = stack_of(3)
+    stack.world.store.write(replace(launch_of(stack, runner), asked_files=MAX_JOB_UPLOADS))
+    assert runner.ask("claim", want=1) == {"leases": [], "drain": True}
 
 
 def test_so_are_their_bytes() -> None:
     _, runner = stack_of(3)
     (lease,) = runner.claim()
-    many = files(*(f"{n}.bin" for n in range(16)), size=64 * 1024 * 1024)
-    runner.ask("uploads", **of(lease), purpose="result", files=many)
+    for _ in range(16):
+        runner.ask(
+            "uploads", **of(lease), purpose="result", files=files("picture.svg", size=64 * 1024 * 1024)
+        )
     with pytest.raises(BadRequest, match="bytes"):
-        runner.ask("uploads", **of(lease), purpose="result", files=files("one-more"))
+        runner.ask("uploads", **of(lease), purpose="result", files=files("picture.svg"))
+
+
+def test_the_one_object_of_a_result_is_charged_to_the_launch_when_its_lease_ends() -> None:
+    """It is not counted when its URL is made, which would be a write; S3 takes it once under each lease."""
+    stack, runner = stack_of(8)
+    first, second = runner.claim(2)
+    sent = sum(sums["bytes"] for sums in runner.upload(first).values())
+    runner.complete(first)
+    assert (launch_of(stack, runner).asked_files, launch_of(stack, runner).asked_bytes) == (1, sent)
+    runner.ask("uploads", **of(second), purpose="result", files=files("result.zip", size=MAX_FILE_BYTES))
+    runner.ask("release", leases=[{**of(second), "seconds": 1}], why="draining")
+    row = launch_of(stack, runner)
+    assert (row.asked_files, row.asked_bytes) == (2, sent + MAX_FILE_BYTES)
 
 
 def test_logs_are_counted_by_the_launch() -> None:
@@ -193,14 +272,43 @@ def test_logs_are_counted_by_the_launch() -> None:
         runner.ask("uploads", purpose="log", files=files("runner.log"))
 
 
-def test_a_log_is_written_again_each_minute() -> None:
+def test_a_log_has_a_key_of_its_own_each_time_and_each_url_is_good_once() -> None:
     stack, runner = stack_of(3)
     for body in (b"one", b"one two"):
         sums = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
         told = runner.ask("uploads", purpose="log", files=[{"name": "runner.log", **sums}])["urls"]
         url = told["runner.log"]
         assert stack.world.objects.put(url["url"], url["headers"], body) == 200
-    assert stack.world.objects.read(f"logs/{runner.launch_id}/runner.log") == b"one two"
+        assert stack.world.objects.put(url["url"], url["headers"], body) == 412, "no second version"
+    folder = f"logs/{runner.launch_id}/"
+    kept = {
+        key.removeprefix(folder): stack.world.objects.read(key) for key in stack.world.objects.keys(folder)
+    }
+    assert kept == {"runner-0001.log": b"one", "runner-0002.log": b"one two"}
+
+
+def test_a_log_is_no_larger_than_a_runner_ships() -> None:
+    _, runner = stack_of(3)
+    runner.ask("uploads", purpose="log", files=files("runner.log", size=runner_logs.MAX_LOG_BYTES))
+    with pytest.raises(BadRequest, match=r"runner\.log: expected at most"):
+        runner.ask("uploads", purpose="log", files=files("runner.log", size=MAX_LOG_FILE_BYTES + 1))
+
+
+def test_every_url_to_write_with_is_good_for_one_object_and_15_minutes() -> None:
+    stack, runner = stack_of(3)
+    (lease,) = runner.claim()
+    made: list[tuple[int, bool]] = []
+    presign = stack.world.objects.presign_put
+
+    def noted(key: str, *, seconds: int, once: bool = False, **more: Any) -> Any:
+        made.append((seconds, once))
+        return presign(key, seconds=seconds, once=once, **more)
+
+    stack.world.objects.presign_put = noted  # type: ignore[method-assign]
+    runner.ask("uploads", **of(lease), purpose="result", files=files(*results.NAMES))
+    runner.ask("uploads", **of(lease), purpose="checkpoint", files=files("state.safetensors"))
+    runner.ask("uploads", purpose="log", files=files("runner.log"))
+    assert set(made) == {(15 * 60, True)}
 
 
 def test_a_committed_result_cannot_be_replaced_by_an_older_url() -> None:
@@ -219,15 +327,17 @@ def test_a_committed_result_cannot_be_replaced_by_an_older_url() -> None:
 def test_a_checkpoint_is_written_once_under_a_name_and_again_under_another() -> None:
     stack, runner = stack_of(3)
     (lease,) = runner.claim()
-    for name, body, status in (("a", b"one", 200), ("a", b"two", 412), ("b", b"two", 200)):
+    first, second = "state.safetensors", f"state-{SHA[:16]}.safetensors"
+    for name, body, status in ((first, b"one", 200), (first, b"two", 412), (second, b"two", 200)):
         sums = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
         urls = runner.ask("uploads", **of(lease), purpose="checkpoint", files=[{"name": name, **sums}])[
             "urls"
         ]
         assert stack.world.objects.put(urls[name]["url"], urls[name]["headers"], body) == status
-    left = {"key": f"checkpoints/{lease['job_id']}/1/b", **sums}
+    left = {"key": f"checkpoints/{lease['job_id']}/1/{second}", **sums}
     runner.ask("release", leases=[{**of(lease), "seconds": 1, "checkpoint": left}], why="interrupted")
-    assert job_of(stack, lease["job_id"]).checkpoint == left
+    version = stack.world.objects.newest[left["key"]]
+    assert job_of(stack, lease["job_id"]).checkpoint == {**left, "version": version}
 
 
 def test_other_bytes_than_announced_are_no_result() -> None:
@@ -255,7 +365,7 @@ def test_an_upload_for_somebody_elses_lease_is_refused() -> None:
     _, runner = stack_of(3)
     (lease,) = runner.claim()
     with pytest.raises(LeaseLost):
-        runner.ask("uploads", job_id=lease["job_id"], fence=2, purpose="result", files=files("x"))
+        runner.ask("uploads", job_id=lease["job_id"], fence=2, purpose="result", files=files("result.zip"))
 
 
 # The next job --------------------------------------------------------------------------------------------
@@ -278,7 +388,7 @@ def test_a_result_and_the_next_lease_are_one_transaction() -> None:
     assert written[0] == ["Job", "Job", "Launch"]
     (following,) = answer["leases"]
     assert following["job_id"] != lease["job_id"]
-    assert following["input_url"]
+    assert json.loads(following["task"])["train"]
     assert not answer["drain"]
     assert launch_of(stack, runner).leases == (following["job_id"],)
     # The answer was lost: the same call is told the same.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from arcspot import errors
-from arcspot.domain.launching import Instance, Launch, LaunchState
+from arcspot.domain.launching import CONTRACT, Instance, Launch, LaunchState
 from arcspot.domain.reaping import ORPHAN_GRACE, VISIBILITY_SECONDS, Act, Patience, Step, steps
 from tests.fakes.memory import START
 
@@ -35,7 +35,7 @@ RESERVED = Launch(
     boot_deadline=START + timedelta(minutes=15),
 )
 LAUNCHED = replace(RESERVED.adopted(INSTANCE, price=1), armed=True, boot_deadline=NOW + HOUR)
-ACTIVE = replace(LAUNCHED, state=LaunchState.ACTIVE, heartbeat_at=NOW)
+ACTIVE = replace(LAUNCHED, state=LaunchState.ACTIVE, heartbeat_at=NOW, contract=CONTRACT)
 LENT = ACTIVE.lent("job-1")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcspot.domain.budget import PRICES_KEEP, Prices
-from arcspot.domain.launching import BACKOFF_MINUTES, Breaker, Launch, LaunchState
+from arcspot.domain.launching import BACKOFF_MINUTES, CONTRACT, Breaker, Launch, LaunchState
 from arcspot.errors import (
     LaunchClosed,
     LaunchMisconfigured,
@@ -33,6 +33,7 @@ ACTIVE = Launch(
     boot_deadline=START + timedelta(minutes=15),
     state=LaunchState.ACTIVE,
     heartbeat_at=START,
+    contract=CONTRACT,
 )
 KINDS = (
     NoCapacity,

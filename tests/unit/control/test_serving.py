@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from arcspot.domain import results
 from arcspot.domain.jobs import JobState
 from arcspot.domain.launching import LaunchState
-from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself
+from arcspot.errors import BadRequest, Conflict, LaunchClosed, LeaseLost, NotYourself
 from arcspot.services import retiring
 from arcspot.services.serving import MOST_AT_ONCE
 from tests.fakes.driving import GOOD_TASK, Runner, Stack, sums_of, task
@@ -67,6 +70,83 @@ def test_a_second_hello_makes_the_first_secret_worthless() -> None:
     runner.secret = old
     with pytest.raises(NotYourself):
         runner.claim()
+
+
+@pytest.mark.parametrize("ago", [181.0, 600.0, 899.0, 1e6, -121.0, -899.0, -1e6])
+def test_a_proof_that_was_not_signed_just_now_is_refused(ago: float) -> None:
+    """STS takes it for 15 minutes, whatever `X-Amz-Expires` says."""
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    (launch_id,) = stack.scale()
+    runner = Runner(stack, launch_id, stack.launch(launch_id)["instance_id"])
+    with pytest.raises(NotYourself, match="signed at"):
+        runner.hello(signed_ago_s=ago)
+
+
+@pytest.mark.parametrize("ago", [0.0, 59.0, 179.0, -119.0])
+def test_clocks_that_are_off_by_a_little_keep_nobody_out(ago: float) -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    (launch_id,) = stack.scale()
+    runner = Runner(stack, launch_id, stack.launch(launch_id)["instance_id"])
+    runner.hello(signed_ago_s=ago)
+    assert runner.claim()
+
+
+def test_a_proof_counts_once_whoever_sends_it_again() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    (launch_id,) = stack.scale()
+    runner = Runner(stack, launch_id, stack.launch(launch_id)["instance_id"])
+    runner.hello(signed_ago_s=20)
+    thief = Runner(stack, launch_id, runner.instance_id)
+    for seconds in (20, 21, 60):  # the same one, and one that was made before it
+        with pytest.raises(NotYourself, match="has heard this proof"):
+            thief.hello(signed_ago_s=seconds)
+    assert runner.claim(), "its secret still counts"
+    runner.hello(signed_ago_s=10)
+    assert not runner.ask("heartbeat", leases=[])["drain"]
+
+
+def test_a_hello_whose_write_was_told_lost_is_taken_all_the_same() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/one.json", GOOD_TASK)
+    (launch_id,) = stack.scale()
+    runner = Runner(stack, launch_id, stack.launch(launch_id)["instance_id"])
+    write, told = stack.world.store.write, iter([True])
+
+    def lost(*rows: Any) -> None:
+        write(*rows)
+        if next(told, False):
+            raise Conflict("version is not what was read")
+
+    stack.world.store.write = lost  # type: ignore[method-assign]
+    runner.hello(signed_ago_s=5)
+    assert runner.claim()
+
+
+@pytest.mark.parametrize("state", ["stopping", "stopped", "shutting-down", "terminated"])
+def test_an_instance_that_ended_begins_nothing_with_credentials_it_left(state: str) -> None:
+    """An instance profile's credentials are good for hours after it, wherever they went."""
+    stack = Stack()
+    runner = stack.one_running()
+    seen = stack.world.ec2.seen
+    seen[runner.instance_id] = replace(seen[runner.instance_id], state=state)
+    with pytest.raises(NotYourself, match=state):
+        runner.hello(signed_ago_s=0)
+
+
+def test_another_instance_of_the_role_cannot_use_a_proof_of_this_one() -> None:
+    stack = Stack()
+    for n in range(40):
+        stack.drop(f"tasks/b/{n}.json", task(n))
+    one, other = (stack.boot(launch_id) for launch_id in stack.scale())
+    with pytest.raises(NotYourself, match="STS knows the caller"):
+        Runner(stack, other.launch_id, other.instance_id).hello(session=one.instance_id)
+    with pytest.raises(NotYourself, match="EC2 does not show"):
+        Runner(stack, other.launch_id, one.instance_id).hello()
+    with pytest.raises(NotYourself, match="signed for this launch"):
+        Runner(stack, other.launch_id, other.instance_id).hello(signed_for=one.launch_id)
 
 
 def test_a_hello_that_is_faster_than_the_launch_function_is_taken_in() -> None:

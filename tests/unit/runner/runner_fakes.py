@@ -44,7 +44,7 @@ class Clock:
 
 def lease(job: str = "job-1", *, fence: int = 1, budget_s: float = 60.0, model: str = "auto") -> Lease:
     config = JobConfig(seed=7, budget_s=budget_s, model=model)
-    return Lease(job, f"task-{job}", fence, config, f"http://s3/{job}", None, budget_s)
+    return Lease(job, f"task-{job}", fence, config, "", f"http://s3/{job}", None, budget_s)
 
 
 class FakeApi:

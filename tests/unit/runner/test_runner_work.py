@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -66,6 +67,22 @@ def test_the_solver_never_sees_a_test_output(tmp_path: Path) -> None:
     (seen,) = shop.solver.saw
     assert [set(each) for each in seen["test"]] == [{"input"}, {"input"}]
     assert seen["train"] == TASK["train"]
+
+
+def test_the_task_of_a_lease_is_solved_without_fetching_anything(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.transfer.objects.clear()
+    shop.do(job=replace(lease("a", fence=3), task=json.dumps(TASK), input_url=""))
+    (seen,) = shop.solver.saw
+    assert [set(each) for each in seen["test"]] == [{"input"}, {"input"}]
+    assert shop.delivered("manifest.json")["task_id"] == "task-a"
+
+
+def test_a_lease_with_something_else_for_a_task_is_refused_by_name(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    for text in ("[]", "{", '{"train": [], "test": []}'):
+        with pytest.raises(TaskFileRefused, match="task-a"):
+            shop.do(job=replace(lease("a"), task=text))
 
 
 def test_the_picture_does_not_know_the_test_outputs_either() -> None:

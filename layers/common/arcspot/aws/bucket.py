@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
 from arcspot.errors import KeyRefused, ObjectUnreadable, RecordMissing
-from arcspot.ports import Fetched, Listed, Stored
+from arcspot.ports import Fetched, Listed, Part, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+T = TypeVar("T")
+R = TypeVar("R")
 # As many connections the client's pool holds (compose.py).
 AT_ONCE = 32
 MAX_KEY_BYTES = 1024
@@ -46,12 +48,16 @@ class Bucket:
 
     def read(self, key: str, *, version: str | None = None, last: int | None = None) -> bytes:
         """The object's bytes, or at most its `last` ones. Raises RecordMissing, ObjectUnreadable."""
-        return self._fetch(key, version, last).body
+        return self._fetch(key, version, _end(last)).body
 
-    def _fetch(self, key: str, version: str | None, last: int | None = None) -> Fetched:
+    def _fetch(self, key: str, version: str | None, wanted: str = "") -> Fetched:
+        """An object, or the range of its bytes that is `wanted`.
+
+        https://www.rfc-editor.org/rfc/rfc9110#name-range
+        """
         extra: dict[str, Any] = {"VersionId": version} if version else {}
-        if last is not None:
-            extra["Range"] = f"bytes=-{last}"
+        if wanted:
+            extra["Range"] = f"bytes={wanted}"
         try:
             found = self._client.get_object(Bucket=self._name, Key=key, **extra)
             body = found["Body"].read()
@@ -59,15 +65,13 @@ class Bucket:
             code = error.response["Error"]["Code"]
             if self._absent(code, key, version):
                 raise RecordMissing(f"s3://{self._name}/{key} does not exist") from error
-            if last is not None and code == "InvalidRange":
-                return Fetched(b"", version or "")  # an empty object has no last byte
+            if wanted and code == "InvalidRange":
+                return Fetched(b"", version or "")  # an empty object has no last byte, a short one not these
             if code in _UNREADABLE or code.startswith("KMS."):
                 words = _UNREADABLE.get(code, "its encryption key cannot be used")
                 raise ObjectUnreadable(f"s3://{self._name}/{key}: {words} ({code})") from error
             raise
-        told = str(found.get("VersionId", ""))
-        version = "" if told == "null" else told
-        return Fetched(body=body, version=version, etag=str(found.get("ETag", "")).strip('"'))
+        return Fetched(body=body, version=_version(found), etag=str(found.get("ETag", "")).strip('"'))
 
     def _absent(self, code: str, key: str, version: str | None = None) -> bool:
         """Whether S3's refusal means that there is no such object, or no such version of it.
@@ -97,14 +101,20 @@ class Bucket:
     ) -> list[Fetched | Exception]:
         def one(asked: tuple[str, str | None]) -> Fetched | Exception:
             try:
-                return self._fetch(*asked, last)
+                return self._fetch(*asked, _end(last))
             except Exception as error:  # each object fails alone
                 return error
 
-        if not wanted:
-            return []
-        with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(wanted))) as pool:
-            return list(pool.map(one, wanted))
+        return _at_once(one, wanted)
+
+    def parts(self, wanted: Sequence[Part]) -> list[Fetched | Exception]:
+        def one(part: Part) -> Fetched | Exception:
+            try:
+                return self._fetch(part.key, part.version, f"{part.begin}-{part.end - 1}")
+            except Exception as error:  # each object fails alone
+                return error
+
+        return _at_once(one, wanted)
 
     def listing(self, prefix: str, after: str = "") -> Iterable[Listed]:
         extra: dict[str, Any] = {"StartAfter": after} if after else {}
@@ -192,7 +202,7 @@ class Bucket:
             if self._absent(error.response["Error"]["Code"], key):
                 return None
             raise
-        return Stored(head["ContentLength"], _checksum(head.get("ChecksumSHA256", "")))
+        return Stored(head["ContentLength"], _checksum(head.get("ChecksumSHA256", "")), _version(head))
 
     def presign_get(self, key: str, *, version: str | None, seconds: int) -> str:
         params: dict[str, Any] = {"Bucket": self._name, "Key": key}
@@ -222,6 +232,24 @@ class Bucket:
         if once:
             params["IfNoneMatch"] = headers["if-none-match"] = "*"
         return self._client.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds), headers
+
+
+def _at_once(act: Callable[[T], R], wanted: Sequence[T]) -> list[R]:
+    """Several at once and in their order; one alone needs no thread."""
+    if len(wanted) < 2:
+        return [act(each) for each in wanted]
+    with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(wanted))) as pool:
+        return list(pool.map(act, wanted))
+
+
+def _version(answer: Mapping[str, Any]) -> str:
+    """The version that an answer is about, "" for an object without."""
+    told = str(answer.get("VersionId", ""))
+    return "" if told == "null" else told
+
+
+def _end(last: int | None) -> str:
+    return "" if last is None else f"-{last}"
 
 
 def _checksum(told: str) -> str:

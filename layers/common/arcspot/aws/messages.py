@@ -6,16 +6,16 @@ import http.client
 import json
 import re
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from arcspot.domain import documents, edges
-from arcspot.domain.identity import Caller
-from arcspot.errors import NotYourself
+from arcspot.domain.identity import LAUNCH_HEADER, Caller, Proof
+from arcspot.errors import NotYourself, StoreBusy
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -29,6 +29,8 @@ _NOBODY_WAITS = ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken")
 _SESSION = re.compile(r"<Arn>arn:[\w-]+:sts::(\d{12}):assumed-role/([^/<]+)/([^/<]+)</Arn>")
 _USER_ID = re.compile(r"<UserId>(AROA\w+):([^<]+)</UserId>")
 _ACCOUNT = re.compile(r"<Account>(\d{12})</Account>")
+# Its answer has 500.
+MAX_STS_BYTES = 16_384
 
 
 class StepFunctions:
@@ -116,41 +118,44 @@ class DoorBell:
             return False
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """STS sends nobody elsewhere; whoever answers that it does is not asked again."""
+
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        return None
+
+
 class StsWitness:
     """`ports.Identity`: ask STS itself who signed a GetCallerIdentity request.
 
-    The request is sent nowhere but to this stack's own STS endpoint, whatever the URL says,
-    so a caller cannot make us ask a server of theirs.
+    What is sent is made here, of a query of one known form and one header, and goes nowhere but to this
+    stack's own STS endpoint: a caller cannot make us ask a server of theirs, nor anything else of STS.
     """
 
     def __init__(self, endpoint: str, *, timeout_s: float = 5.0) -> None:
-        self._endpoint = urllib.parse.urlsplit(endpoint)
+        self._endpoint = endpoint.rstrip("/")
         self._timeout_s = timeout_s
+        # No proxy either: the answer is believed for who gives it.
+        self._opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
 
     def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
-        try:
-            asked = urllib.parse.urlsplit(url)
-            query = urllib.parse.parse_qs(asked.query)
-        except ValueError as error:
-            raise NotYourself(f"the proof is no URL: {error}") from error
-        if (asked.scheme, asked.netloc) != (self._endpoint.scheme, self._endpoint.netloc):
-            raise NotYourself(f"the proof is for {asked.netloc}, expected {self._endpoint.netloc}")
-        if query.get("Action") != ["GetCallerIdentity"] or asked.path not in ("", "/"):
-            raise NotYourself("the proof is not a GetCallerIdentity request")
-        signed = query.get("X-Amz-SignedHeaders", [])
-        if len(signed) != 1 or "x-arcspot-launch" not in signed[0].split(";"):
-            raise NotYourself("the proof does not sign the launch id")
+        proof = Proof.read(url, headers, endpoint=self._endpoint)
         request = urllib.request.Request(
-            url, headers={k: v for k, v in headers.items() if k.lower() != "host"}
+            f"{self._endpoint}/?{proof.query}", headers={LAUNCH_HEADER: proof.launch_id}
         )
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
-                body = answer.read(65_536).decode()
-        except (http.client.InvalidURL, ValueError) as error:
-            raise NotYourself(f"the proof cannot be sent: {error}") from error
+            with self._opener.open(request, timeout=self._timeout_s) as answer:
+                body = answer.read(MAX_STS_BYTES).decode()
         except urllib.error.HTTPError as error:
-            raise NotYourself(f"STS refuses the proof: {error.code} {error.read(500)!r}") from error
-        return caller_in(body)
+            said = error.read(500).decode("ascii", "replace")
+            if error.code >= 500 or error.code == 429 or "Throttl" in said:
+                raise StoreBusy(f"STS does not answer just now: {error.code}") from error
+            raise NotYourself(f"STS refuses the proof: {error.code} {said!r:.300}") from error
+        except ValueError as error:  # a header with a line break; an answer that is no UTF-8
+            raise NotYourself(f"the proof cannot be sent: {error!s:.200}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise StoreBusy(f"STS does not answer: {type(error).__name__}") from error
+        return replace(caller_in(body), signed_at=proof.signed_at)
 
 
 def caller_in(body: str) -> Caller:

@@ -20,6 +20,8 @@ MAX_STALLS = 3
 CALM_INTERRUPTIONS = 3
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
+# Until a task that S3 does not give out is asked for again; the second time three times as long.
+UNREAD_PAUSE = timedelta(minutes=5)
 # Words of a runner for a job that waits in its hands; what it says beyond them is work.
 NOT_BEGUN = ("", "claimed", "waiting", "waits")
 OVERRUN_GRACE_S = 300.0
@@ -32,9 +34,18 @@ OFTEN_INTERRUPTED = 6
 LANES = (0, 1, 2)
 # A result is a handful of files, asked for once or, after a lost answer, a few times.
 MAX_UPLOADS = 64
+MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_UPLOAD_BYTES = 1024 * 1024 * 1024
-# What a runner says of a task file that it cannot get or use (gpu_runner/transfer.py, work.py).
-UNREAD = ("TransferRefused: GET ", "TransferFailed: GET ", "TaskFileRefused: ")
+# What `runner_api` says of a task that it cannot hand out, and what runners of earlier releases said of a
+# task file that they could not get.
+UNREAD = (
+    "RecordMissing: ",
+    "ObjectUnreadable: ",
+    "TaskFileRefused: ",
+    "TransferRefused: GET ",
+    "TransferFailed: GET ",
+)
+MAX_REASON_CHARS = 500
 # An estimate that has seen so many jobs looks at one of `SAMPLED` from then on.
 SETTLED_COUNT = 10
 SAMPLED = 16
@@ -56,12 +67,17 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskInput:
-    """Where a job's task is: one exact version of one object, and the task's id within that file."""
+    """Where a job's task is: one exact version of one object, and the task's id within that file.
+
+    `place`: the bytes of it that hold the task, from the first up to the second; none on a job of an earlier
+    release, whose task is looked for in the whole file.
+    """
 
     bucket: str
     key: str
     object_version: str
     task_id: str
+    place: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,17 @@ class Job:
         """Whether spot has had its chance with this job."""
         return self.interruptions >= OFTEN_INTERRUPTED
 
+    @property
+    def counted(self) -> tuple[int, int]:
+        """How many files and bytes are counted on its lease: all but the one object of a result."""
+        return (self.lease.uploads, self.lease.upload_bytes) if self.lease else (0, 0)
+
+    @property
+    def uploads(self) -> tuple[int, int]:
+        """How many files and bytes may have been stored under a lease that brought no result."""
+        files, size = self.counted
+        return files + 1, size + MAX_FILE_BYTES
+
     def due(self, now: datetime) -> bool:
         """Whether the job may be claimed now."""
         waits = self.ready_at is not None and self.ready_at > now + NEARLY
@@ -138,7 +165,7 @@ class Job:
 
     @property
     def unread(self) -> bool:
-        """Whether the job ended because no runner could read its file."""
+        """Whether the job ended because its task could not be read."""
         return self.state is JobState.DEAD and any(f": {words}" in self.reason for words in UNREAD)
 
     @property
@@ -245,6 +272,20 @@ class Job:
         return replace(
             base, state=JobState.READY, ready_at=now, reason=f"failed, will be tried again: {reason}"
         )
+
+    def unusable(self, *, now: datetime, why: str, for_good: bool) -> Job:
+        """A job whose task nobody can be given: it ends before anybody works on it.
+
+        Not at once unless it is so `for_good`: a right that is missing for some minutes must not end every
+        job that waits. Raises WrongState unless it is READY.
+        """
+        if self.state is not JobState.READY:
+            raise WrongState(f"job {self.job_id} is {self.state}, not READY")
+        reason = f"its task cannot be read: {why}"[:MAX_REASON_CHARS]
+        base = replace(self, failures=self.failures + (not for_good), reason=reason, updated_at=now)
+        if for_good or base.failures > MAX_FAILURES:
+            return replace(base, state=JobState.DEAD, ready_at=None)
+        return replace(base, ready_at=now + UNREAD_PAUSE * 3**self.failures)
 
     def released(
         self,

@@ -16,6 +16,7 @@ from arcspot.errors import (
     LaunchMisconfigured,
     LaunchRefused,
     NoCapacity,
+    NotYourself,
     RunnerGaveUp,
     WrongState,
 )
@@ -26,7 +27,15 @@ MOST_AT_ONCE = 8
 # A log of at most 2 MiB is shipped each minute, and a launch lives for a day at most.
 MAX_LOG_UPLOADS = 2_000
 MAX_LOG_BYTES = 4 * 1024 * 1024 * 1024
+# What the jobs of a launch may store before it gets no more of them: a day's work, and less than the dollar
+# that the instance costs. Without it a job that is claimed and given back again and again would get 1 GiB
+# each time.
+MAX_JOB_UPLOADS = 100_000
+MAX_JOB_UPLOAD_BYTES = 16 * 1024 * 1024 * 1024
 GPU_IDLE_PERCENT = 5.0
+# What a runner and `runner_api` have agreed on (docs/runner-contract.md): a runner says at hello which one it
+# keeps to. 1 fetched the whole task file by a URL; since 2 a lease brings its task.
+CONTRACT = 2
 # Step Functions waits for half an hour and more (scaling.OUTAGE_SECONDS); each word to it is two calls.
 BEAT_EVERY_S = 600
 
@@ -84,8 +93,11 @@ class Launch:
     until the instance says what it is. `armed`: the one-shot schedule that ends the instance
     at its deadline exists. `price_guessed`: nobody told the spot price, so `price` is the on-demand
     one. `vcpus` is the most the instance may have; 0 sets no limit. `worked_s` are the seconds of
-    its life that jobs have been charged with; `log_uploads` and `log_bytes` count its log's files.
+    its life that jobs have been charged with; `log_uploads` and `log_bytes` count its log's files,
+    `asked_files` and `asked_bytes` those for which URLs were given under leases that are over.
     `task_token` and `token_phase` are on rows of earlier releases; now they are a `Token`.
+    `contract` is the one that its runner keeps to; `proof_epoch`, when the proof of its last
+    hello was signed (a number: the row is written with each lease, and pays for each KB).
     `outlived`: the instance was seen alive when each of its killers should have ended it.
     """
 
@@ -115,6 +127,10 @@ class Launch:
     log_uploads: int = 0
     outlived: bool = False
     log_bytes: int = 0
+    contract: int = 1
+    asked_files: int = 0
+    asked_bytes: int = 0
+    proof_epoch: int = 0
     armed: bool = False
     gpu_idle_since: datetime | None = None
     gpu_warned: bool = False
@@ -172,12 +188,33 @@ class Launch:
             price_guessed=guessed if better else self.price_guessed,
         )
 
-    def greeted(self, *, instance_id: str, secret_sha256: str, host: str, now: datetime) -> Launch:
-        """The instance said hello and proved itself; the latest secret is the one that counts."""
+    def greeted(
+        self,
+        *,
+        instance_id: str,
+        secret_sha256: str,
+        host: str,
+        now: datetime,
+        contract: int = CONTRACT,
+        proved_at: datetime | None = None,
+    ) -> Launch:
+        """The instance said hello and proved itself; the latest secret is the one that counts.
+
+        A proof counts once: whoever sends one again that was heard is not the instance. Raises NotYourself.
+        """
+        epoch = int(proved_at.timestamp()) if proved_at else 0
+        if epoch and epoch <= self.proof_epoch:
+            raise NotYourself(f"launch {self.launch_id} has heard this proof, or one that was signed later")
         if self.state not in (LaunchState.LAUNCHED, LaunchState.ACTIVE) or self.instance_id != instance_id:
             raise LaunchClosed(f"launch {self.launch_id} is {self.state}; {instance_id} is not its instance")
         return replace(
-            self, state=LaunchState.ACTIVE, secret_sha256=secret_sha256, host=host, heartbeat_at=now
+            self,
+            state=LaunchState.ACTIVE,
+            secret_sha256=secret_sha256,
+            host=host,
+            heartbeat_at=now,
+            contract=contract,
+            proof_epoch=epoch or self.proof_epoch,
         )
 
     def asked_to_drain(self, *, reason: str) -> Launch:
@@ -206,8 +243,18 @@ class Launch:
 
     @property
     def serving(self) -> bool:
-        """Whether it may be given work."""
-        return self.state is LaunchState.ACTIVE and not self.drain
+        """Whether it may be given work.
+
+        Not where its runner is of an earlier release and could not do it, nor where its jobs have stored as
+        much as those of one launch may.
+        """
+        able = self.contract >= CONTRACT and not self.full
+        return self.state is LaunchState.ACTIVE and not self.drain and able
+
+    @property
+    def full(self) -> bool:
+        """Whether its jobs have stored what they may; another launch goes on."""
+        return self.asked_files >= MAX_JOB_UPLOADS or self.asked_bytes >= MAX_JOB_UPLOAD_BYTES
 
     @property
     def hands(self) -> int:
@@ -224,10 +271,17 @@ class Launch:
             )
         return replace(self, leases=(*self.leases, job_id))
 
-    def returned(self, job_id: str, seconds: float = 0.0) -> Launch:
-        """One lease less, and the seconds of this launch's life that its job is charged with."""
-        held = tuple(held for held in self.leases if held != job_id)
-        return replace(self, leases=held, worked_s=self.worked_s + seconds)
+    def returned(self, job_id: str, seconds: float = 0.0, uploads: tuple[int, int] = (0, 0)) -> Launch:
+        """One lease less; the seconds of this launch's life that its job is charged with, and the files and
+        bytes for which it had URLs."""
+        files, size = uploads
+        return replace(
+            self,
+            leases=tuple(held for held in self.leases if held != job_id),
+            worked_s=self.worked_s + seconds,
+            asked_files=self.asked_files + files,
+            asked_bytes=self.asked_bytes + size,
+        )
 
     def believed(self, told: float, *, since: datetime | None, now: datetime) -> float:
         """The seconds that a runner says it spent on a job, at most what can be true.

@@ -25,6 +25,9 @@ WEIGHTS, PICTURE = "adapted.safetensors", "picture.svg"
 LAST = (METRICS, PREDICTION, MANIFEST)
 """In this order at the end of `result.zip`; what a result of earlier releases had at least."""
 
+NAMES = (RESULT, WEIGHTS, PICTURE, *LAST)
+"""All that a runner delivers, of this release and of earlier ones."""
+
 END_BYTES = 32 * 1024
 """So much of its end usually holds the last two files and the list of all."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import accumulate, islice
 from typing import Any
@@ -30,8 +30,10 @@ A_FILE = 'a JSON object: a task with "train" and "test", or many tasks as {id: t
 JSON_ONLY = "JSON, which has no NaN and no Infinity"
 DEPTH = f"at most {MAX_DEPTH} levels of nesting"
 
-Members = dict[str, tuple[int, int]]
-"""Key → where in the text its value begins and ends."""
+Place = tuple[int, int]
+"""Where a value begins and where it ends."""
+Members = dict[str, Place]
+"""Key → where in the text its value lies."""
 
 # Possessive throughout: no text makes a pattern try again, so each takes linear time.
 _SPACE = re.compile(r"[ \t\n\r]*+")
@@ -39,6 +41,7 @@ _STRING = r'"(?:[^"\\]++|\\.)*+"'
 _BRACKET = re.compile(rf'(?:[^"\[\]{{}}]++|{_STRING})*+([\[\]{{}}])', re.DOTALL)
 _CONSTANT = re.compile(rf'(?:[^"NI]++|{_STRING})*+(NaN|Infinity)', re.DOTALL)
 _PLAIN = json.JSONDecoder()
+_BOM = b"\xef\xbb\xbf"
 
 
 def decoded(body: bytes) -> str:
@@ -53,6 +56,20 @@ def decoded(body: bytes) -> str:
         _check_depth(text, 0, above=0)
         raise NotJson("$", f"at most {MAX_BRACKETS:,} lists and objects in a file", f"{brackets:,}")
     return text
+
+
+def in_bytes(text: str, body: bytes, places: Sequence[Place]) -> list[Place]:
+    """Where in the file's bytes these parts of its text lie; `places` are in order and do not overlap."""
+    shift = len(_BOM) if body.startswith(_BOM) else 0
+    if text.isascii():
+        return [(begin + shift, end + shift) for begin, end in places]
+    found: list[Place] = []
+    at, seen = shift, 0
+    for begin, end in places:
+        first = at + len(text[seen:begin].encode())
+        at, seen = first + len(text[begin:end].encode()), end
+        found.append((first, at))
+    return found
 
 
 def members(text: str, at_most: int) -> Members | None:
@@ -75,6 +92,12 @@ def members(text: str, at_most: int) -> Members | None:
     if (rest := _space(text, _space(text, at) + 1)) != len(text):
         raise _not_json(text, rest)
     return found
+
+
+def outermost(text: str) -> Place:
+    """Where the text's one value lies: all of it but the whitespace around it."""
+    begin = _space(text, 0)
+    return begin, max(begin, len(text.rstrip(" \t\n\r")))
 
 
 def whole(text: str) -> Any:

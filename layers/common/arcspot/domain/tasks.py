@@ -73,6 +73,8 @@ class TaskFile:
     tasks: tuple[Task, ...]
     faults: tuple[Fault, ...]
     untold: int = 0
+    places: tuple[strict_json.Place, ...] = ()
+    """Of each task the bytes of the file that hold it: from one up to, but not including, the other."""
 
     @property
     def refused(self) -> int:
@@ -97,24 +99,42 @@ def read_task_file(key: str, body: bytes, *, only: str | None = None) -> TaskFil
         if members is None:
             raise Refused("$", A_FILE, kind(strict_json.whole(text)))
         if "train" in members or "test" in members:
-            return TaskFile((_task("$", stem(key), strict_json.whole(text)),), ())
+            task = _task("$", stem(key), strict_json.whole(text))
+            return _one(task, text, body, strict_json.outermost(text))
         if _wraps_a_task(text, members):
-            return TaskFile((_named_task(stem(key), strict_json.whole(text)),), ())
+            return _one(_named_task(stem(key), strict_json.whole(text)), text, body, members["data"])
         _check_many(text, members)
-        return _many(text, members if only is None else {k: members[k] for k in members if k == only})
+        wanted = members if only is None else {k: members[k] for k in members if k == only}
+        return _many(text, body, wanted)
     except Refused as refused:
         return TaskFile((), (refused.fault,))
 
 
-def _many(text: str, members: strict_json.Members) -> TaskFile:
+def task_in(task_id: str, part: bytes) -> Task:
+    """The task that the bytes of its place in a file hold. Raises TaskFileRefused for any other bytes."""
+    try:
+        # A byte a character, whatever else is in there: of a task only its ASCII is looked at, and no byte
+        # of a longer character can be taken for a bracket or a quote.
+        return _task("$", task_id, strict_json.whole(part.decode("latin-1")))
+    except Refused as refused:
+        raise TaskFileRefused(describe(task_id, refused.fault)) from None
+
+
+def _one(task: Task, text: str, body: bytes, place: strict_json.Place) -> TaskFile:
+    return TaskFile((task,), (), places=tuple(strict_json.in_bytes(text, body, [place])))
+
+
+def _many(text: str, body: bytes, members: strict_json.Members) -> TaskFile:
     """Kaggle's form. Raises NotJson where the text of a task is no JSON: then none is trusted."""
     tasks: list[Task] = []
+    places: list[strict_json.Place] = []
     faults: list[Fault] = []
     bad = 0
     for task_id, (begin, end) in members.items():
         path = child("$", task_id)
         try:
             tasks.append(_task(path, task_id, strict_json.value(text, begin, end, path)))
+            places.append((begin, end))
         except NotJson:
             raise
         except Refused as refused:
@@ -123,7 +143,7 @@ def _many(text: str, members: strict_json.Members) -> TaskFile:
     untold = max(0, bad - MAX_FAULTS)
     if untold:
         faults.append(Fault("$", "tasks without faults", f"{untold:,} more that have some"))
-    return TaskFile(tuple(tasks), tuple(faults), untold)
+    return TaskFile(tuple(tasks), tuple(faults), untold, tuple(strict_json.in_bytes(text, body, places)))
 
 
 def task_from_json(task_id: str, document: Mapping[str, Any]) -> Task:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from arcspot.domain.jobs import MAX_FILE_BYTES
 from arcspot.errors import BadRequest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -23,8 +24,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_LEASES = 64
 MAX_FILES = 16
 MAX_SUMMARY_BYTES = 4096
-MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_HOST_CHARS = 1000
+# Of what is said of a request, in an answer and in the log.
+MOST_WORDS = 500
 
 MAX_DEPTH = 12
 MAX_VALUES = 5_000
@@ -85,10 +87,15 @@ def _check(value: object, where: str) -> None:
         raise BadRequest(f"{where}: expected JSON, found {type(value).__name__}")
 
 
-def shown(value: object) -> str:
-    """A value in an answer or a log: whatever was sent, it takes a line and no more."""
+def shown(value: object, most: int = 80) -> str:
+    """A value in an answer or a log: whatever was sent, it takes a line and no more.
+
+    `most` characters of it, each as printable ASCII.
+    """
     if isinstance(value, str):
-        return value[:80].encode("ascii", "backslashreplace").decode()
+        return "".join(
+            c if " " <= c <= "~" else c.encode("unicode_escape").decode("ascii") for c in value[:most]
+        )
     return type(value).__name__
 
 
@@ -196,7 +203,10 @@ def proof_of(request: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     headers = proof["headers"]
     if not all(isinstance(value, str) for value in headers.values()):
         raise BadRequest("proof.headers: expected name → text")
-    return text(proof, "url"), {str(name).lower(): value for name, value in headers.items()}
+    lowered = {str(name).lower(): value for name, value in headers.items()}
+    if len(lowered) != len(headers):
+        raise BadRequest("proof.headers: expected each name once, in whatever case")
+    return text(proof, "url"), lowered
 
 
 def summary_of(request: Mapping[str, Any]) -> Mapping[str, Any]:

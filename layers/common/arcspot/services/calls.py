@@ -18,6 +18,8 @@ from arcspot.settings import Settings
 
 # A heartbeat is written down once in this share of the time after which a runner counts as silent.
 NOTED_SHARE = 0.2
+# How long any URL lives that a runner is given, to read or to write (docs/runner-contract.md).
+URL_SECONDS = 15 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,10 @@ class Call:
     def rows(self, known: Launch) -> Iterator[Launch]:
         """The launch as it was read, then, for whoever lost a race on it, as it is each time.
 
-        A read that fails raises, and the next one is made all the same.
+        No generator: one ends with the first error that it raises, and a table may be busy for a moment.
         """
-        return _Rows(self, known)
+        first = [known]
+        return iter(lambda: first.pop() if first else self.row(known.launch_id), None)
 
     def job(self, job_id: str) -> Job:
         """The job as it is now. Raises LeaseLost where there is none."""
@@ -116,15 +119,3 @@ class Call:
             tried("a heartbeat to Step Functions", lambda: self.ports.workflow.beat(kept.token))
         else:
             launching.tell(self.ports, heard, kept)
-
-
-class _Rows:
-    # No generator: one that has raised is over, and whoever tries again would be told StopIteration.
-    def __init__(self, call: Call, known: Launch) -> None:
-        self._call, self._launch_id, self._known = call, known.launch_id, [known]
-
-    def __iter__(self) -> Iterator[Launch]:
-        return self
-
-    def __next__(self) -> Launch:
-        return self._known.pop() if self._known else self._call.row(self._launch_id)

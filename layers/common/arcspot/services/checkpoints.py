@@ -40,7 +40,9 @@ def accepted(objects: Objects, job_id: str, fence: int, checkpoint: object) -> d
         raise BadRequest(
             f"checkpoint: other bytes than announced are in the bucket (sha256 {found.sha256 or 'unknown'})"
         )
-    return {"key": key, "bytes": size, "sha256": sha256}
+    # The version that was looked at: were the key ever written again, the next runner would not read that.
+    pinned = {"version": found.version} if found.version else {}
+    return {"key": key, "bytes": size, "sha256": sha256, **pinned}
 
 
 def offered(objects: Objects, job: Job, *, seconds: int) -> dict[str, Any]:
@@ -49,6 +51,8 @@ def offered(objects: Objects, job: Job, *, seconds: int) -> dict[str, Any]:
     if not record:
         return {"checkpoint_url": None, "checkpoint": None}
     return {
-        "checkpoint_url": objects.presign_get(str(record["key"]), version=None, seconds=seconds),
+        "checkpoint_url": objects.presign_get(
+            str(record["key"]), version=record.get("version") or None, seconds=seconds
+        ),
         "checkpoint": {"bytes": int(record["bytes"]), "sha256": str(record["sha256"])},
     }

@@ -15,13 +15,15 @@ from typing import Any
 from arcspot.domain.jobs import Job
 from arcspot.domain.launching import MOST_AT_ONCE, Launch
 from arcspot.domain.preferring import preferred
-from arcspot.errors import Conflict, Overlapped, StoreBusy
-from arcspot.services import checkpoints
-from arcspot.services.afterwards import tried
+from arcspot.errors import Conflict, ObjectUnreadable, Overlapped, StoreBusy
+from arcspot.ports import Event
+from arcspot.services import checkpoints, handing
+from arcspot.services.afterwards import recorded, said, tried
 from arcspot.services.asking import held_of, whole
-from arcspot.services.calls import Call
+from arcspot.services.calls import URL_SECONDS, Call
 
-DOWNLOAD_SECONDS = 60 * 60
+# Of a job's configuration what a solver needs; the rest says what a submission is called.
+SOLVERS_OWN = ("seed", "budget_s", "model")
 # More than wanted are read: some are claimed by others meanwhile.
 SPARE = 2
 # How often a launch tries to write what it chose, each time without the jobs that others were faster with.
@@ -34,6 +36,8 @@ class Offers:
 
     call: Call
     jobs: list[Job] = field(default_factory=list)
+    tasks: dict[str, str | Exception] = field(default_factory=dict)
+    """What was read of them so far: each task once, however often a write is tried."""
 
     @classmethod
     def read(cls, call: Call, row: Launch, want: int) -> Offers:
@@ -44,7 +48,7 @@ class Offers:
     def choose(self, row: Launch, want: int) -> tuple[list[Job], Launch, list[dict[str, Any]]]:
         """The next jobs as claimed, the launch that holds them, and the words its runner gets for each.
 
-        A job for which no words can be found is left to others.
+        A job whose task cannot be read just now is left to others; one whose task nobody can read is ended.
         """
         claimed: list[Job] = []
         told: list[dict[str, Any]] = []
@@ -54,15 +58,28 @@ class Offers:
             taken = job.claimed(
                 launch_id=row.launch_id, now=self.call.now, lease_seconds=self.call.settings.lease_s
             )
-            if not tried(f"offering job {job.job_id}", partial(self._tell, taken, told)):
+            task = self._task(job, ahead=want - len(claimed))
+            if isinstance(task, Exception):
+                self.jobs.remove(job)
+                handed_to_nobody(self.call, job, task)
+                continue
+            if not tried(f"offering job {job.job_id}", partial(self._tell, taken, task, told)):
                 self.jobs.remove(job)
                 continue
             row = row.lent(job.job_id).working(now=self.call.now)
             claimed.append(taken)
         return claimed, row, told
 
-    def _tell(self, taken: Job, told: list[dict[str, Any]]) -> None:
-        told.append(lease(self.call, taken))
+    def _tell(self, taken: Job, task: str, told: list[dict[str, Any]]) -> None:
+        told.append(lease(self.call, taken, task))
+
+    def _task(self, job: Job, *, ahead: int) -> str | Exception:
+        """A job's task; so many of those that are to be chosen with it are read at once."""
+        if job.job_id not in self.tasks:
+            begin = self.jobs.index(job)
+            unread = [each for each in self.jobs[begin : begin + ahead] if each.job_id not in self.tasks]
+            self.tasks |= handing.handed(self.call.ports.objects, unread)
+        return self.tasks[job.job_id]
 
     def without_taken(self, chosen: Collection[str]) -> None:
         """After a lost race: of the chosen ones keep those that are READY still, as they are now.
@@ -132,27 +149,45 @@ def untold(call: Call, row: Launch, held: frozenset[str] | None) -> list[dict[st
     if held is None or not (unknown := [job_id for job_id in row.leases if job_id not in held]):
         return []
     jobs = call.ports.store.jobs(unknown)
-    return [
-        lease(call, job)
+    held_here = [
+        job
         for job in jobs.values()
         if job.lease and job.lease.launch_id == row.launch_id and not job.cancelled
     ]
+    tasks = handing.handed(call.ports.objects, held_here)
+    told = []
+    for job in held_here:
+        task = tasks[job.job_id]
+        if isinstance(task, Exception):
+            said(f"telling again of job {job.job_id}", task)  # its lease runs out
+        else:
+            told.append(lease(call, job, task))
+    return told
 
 
-def lease(call: Call, job: Job) -> dict[str, Any]:
+def handed_to_nobody(call: Call, job: Job, why: Exception) -> None:
+    """Say that a job's task could not be read, and end the job if nobody ever will."""
+    if not isinstance(why, handing.UNUSABLE):
+        said(f"reading the task of job {job.job_id}", why)
+        return
+    for_good = not isinstance(why, ObjectUnreadable)
+    ended = job.unusable(now=call.now, why=f"{type(why).__name__}: {why}", for_good=for_good)
+    # Somebody else may be at it: whoever claims it next finds the same.
+    written = tried(f"ending job {job.job_id}", lambda: call.ports.store.write(ended))
+    if written and ended.state.terminal:
+        recorded(call.ports, Event(f"job#{job.job_id}", call.now, "unreadable", ended.reason))
+
+
+def lease(call: Call, job: Job, task: str) -> dict[str, Any]:
     """What a runner is told of a job that is leased to it."""
     assert job.lease is not None, "a job is claimed before it is told of"
-    objects = call.ports.objects
     return {
         "job_id": job.job_id,
         "task_id": job.task_id,
         "fence": job.fence,
         "expires_in_s": max(0.0, (job.lease.expires_at - call.now).total_seconds()),
-        "config": dict(job.config),
-        "input_key": job.input.key,
-        "input_url": objects.presign_get(
-            job.input.key, version=job.input.object_version or None, seconds=DOWNLOAD_SECONDS
-        ),
-        **checkpoints.offered(objects, job, seconds=DOWNLOAD_SECONDS),
+        "config": {name: job.config[name] for name in SOLVERS_OWN if name in job.config},
+        "task": task,
+        **checkpoints.offered(call.ports.objects, job, seconds=URL_SECONDS),
         "budget_s": float(job.config.get("budget_s", call.settings.task_budget_s)),
     }

@@ -51,7 +51,8 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
         tried("telling again of leases", lambda: leases.extend(claiming.untold(call, row, held)))
     else:
         uploaded(call.ports.objects, prefix, files)
-        result = _Result(call, fence, prefix, summary, told)
+        stored = len(files), sum(size for size, _ in files.values())
+        result = _Result(call, fence, prefix, summary, told, stored)
         leases += result.commit(job, row, want or 0)
         call.passed_on(row)
         _look_back(call, row, job_id, result.seconds)
@@ -61,10 +62,22 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
 
 
 class _Result:
-    """One attempt's result, on its way into its job's row. `seconds` are those that were charged."""
+    """One attempt's result, on its way into its job's row. `seconds` are those that were charged.
 
-    def __init__(self, call: Call, fence: int, prefix: str, summary: Mapping[str, Any], told: float) -> None:
+    `stored`: its files and their bytes, which the launch is charged with.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        fence: int,
+        prefix: str,
+        summary: Mapping[str, Any],
+        told: float,
+        stored: tuple[int, int],
+    ) -> None:
         self._call, self._fence, self._prefix, self._summary = call, fence, prefix, summary
+        self._stored = stored
         self._told, self.seconds = told, 0.0
 
     def commit(self, job: Job, row: Launch, want: int) -> list[dict[str, Any]]:
@@ -114,7 +127,9 @@ class _Result:
             summary=self._summary,
             cost=self._call.cost(row, self.seconds),
         )
-        return done, row.returned(job.job_id, self.seconds).working(now=self._call.now)
+        (files, size), (more, bytes_more) = self._stored, job.counted
+        returned = row.returned(job.job_id, self.seconds, (files + more, size + bytes_more))
+        return done, returned.working(now=self._call.now)
 
 
 def _look_back(call: Call, row: Launch, job_id: str, seconds: float) -> None:
@@ -146,7 +161,7 @@ def fail(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
             reason=reason,
             cost=call.cost(known, seconds),
         )
-        call.ports.store.write(failed, known.returned(job_id, seconds))
+        call.ports.store.write(failed, known.returned(job_id, seconds, job.uploads))
         return failed
 
     job = until_written(act, call.ports.pause)
@@ -197,7 +212,7 @@ def _released(
         checkpoint=checkpoint,
         cost=call.cost(row, seconds),
     )
-    call.ports.store.write(released, row.returned(job_id, seconds))
+    call.ports.store.write(released, row.returned(job_id, seconds, job.uploads))
 
 
 def _observe(call: Call, job_id: str, seconds: float) -> None:

@@ -178,6 +178,7 @@ class _File:
     version: str
     etag: str = ""
     refused: int = 1
+    places: tuple[tuple[int, int], ...] = ()
 
 
 def _read(ports: Ports, drops: Sequence[Dropped]) -> dict[Dropped, _File | Outcome]:
@@ -199,7 +200,7 @@ def _file(dropped: Dropped, body: Fetched | Exception) -> _File | Outcome:
         file = tasks.read_task_file(dropped.key, body.body)
         # The version that was read is the one that runs, whatever is dropped there meanwhile.
         version = dropped.object_version or body.version
-        return _File(file.tasks, file.faults, version, body.etag, file.refused)
+        return _File(file.tasks, file.faults, version, body.etag, file.refused, file.places)
     if isinstance(body, ObjectUnreadable):
         fault = Fault("$", "an object that can be read", str(body))
         return _File((), (fault,), dropped.object_version)
@@ -225,10 +226,10 @@ def _jobs(
     for dropped, file in files:
         batch = batches[dropped.batch_id]
         lane = batch.lane if batch else DEFAULT_LANE
-        for task in file.tasks:
+        for task, place in zip(file.tasks, file.places, strict=True):
             # A microsecond apart, so that the tasks of a file are worked on in the file's order.
             moment = first + len(wanted) * timedelta(microseconds=1)
-            wanted.append(_job(settings, dropped, file.version, task, seconds, lane, moment))
+            wanted.append(_job(settings, dropped, file.version, task, place, seconds, lane, moment))
     found = ports.store.add(wanted)
     for job in wanted:
         if found[job.job_id].needs_a_file and found[job.job_id].input != job.input:
@@ -259,6 +260,7 @@ def _job(
     dropped: Dropped,
     version: str,
     task: Task,
+    place: tuple[int, ...],
     estimate_s: float,
     lane: int,
     now: datetime,
@@ -268,7 +270,11 @@ def _job(
         job_id=tasks.job_id(task, config, settings.solver_version),
         batch_id=dropped.batch_id,
         input=TaskInput(
-            bucket=settings.bucket, key=dropped.key, object_version=version, task_id=task.task_id
+            bucket=settings.bucket,
+            key=dropped.key,
+            object_version=version,
+            task_id=task.task_id,
+            place=place,
         ),
         config=config,
         solver_version=settings.solver_version,

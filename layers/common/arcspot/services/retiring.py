@@ -89,7 +89,7 @@ def reclaim_job(
         if job is None or job.lease is None or job.lease.launch_id != launch_id:
             return False
         reclaimed = job.reclaimed(now=now, silent=silent, why=reason, stalled=stalled)
-        ports.store.write(reclaimed, row.returned(job_id))
+        ports.store.write(reclaimed, row.returned(job_id, uploads=job.uploads))
         return True
 
     taken = until_written(act, ports.pause)

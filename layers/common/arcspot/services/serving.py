@@ -9,15 +9,17 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from arcspot.domain.identity import Caller
+from arcspot.domain.identity import LAUNCH_HEADER, Caller, fresh
 from arcspot.domain.jobs import Job
 from arcspot.domain.launching import MOST_AT_ONCE, Instance, Launch, LaunchState
 from arcspot.errors import BadRequest, LaunchClosed, LeaseLost, NotYourself, RunnerGaveUp
 from arcspot.ports import Event, Record
 from arcspot.services import launching, retiring
+from arcspot.services.admitting import Admission
 from arcspot.services.afterwards import recorded, said, tried
 from arcspot.services.asking import (
     attempt_of,
@@ -30,6 +32,7 @@ from arcspot.services.asking import (
     read,
     shown,
     text,
+    whole,
     word,
     words,
 )
@@ -39,6 +42,7 @@ from arcspot.services.finishing import complete, fail, release
 from arcspot.services.retry import until_written
 from arcspot.services.uploading import uploads
 
+STARTED = ("pending", "running")
 SERVING = (LaunchState.ACTIVE, LaunchState.DRAINING)
 FAILING_BYES = {"interrupted": "RunnerInterrupted", "gave_up": "RunnerGaveUp"}
 Verb = Callable[[Call, Launch, Mapping[str, Any]], dict[str, Any]]
@@ -46,29 +50,34 @@ Verb = Callable[[Call, Launch, Mapping[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Door(Call):
-    """One call's context, and the way in."""
+    """One call's context, and the way in. Without an `admission` nothing is counted."""
+
+    admission: Admission | None = None
 
     def handle(self, event: object) -> dict[str, Any]:
         """Answer one request, whatever it is. Raises a RunnerRefused subclass."""
-        request = read(event)
-        verb = text(request, "verb")
+        try:
+            verb, launch_id, secret, request = _asked(event)
+        except BadRequest:
+            self._admit("", "", "")  # what makes no sense is a stranger's call, and a line in the log
+            raise
+        self._admit(verb, launch_id, secret)
         if verb == "ping":
             return self.ping()
-        verbs: Mapping[str, Verb] = {
-            "claim": claim,
-            "heartbeat": heartbeat,
-            "uploads": uploads,
-            "complete": complete,
-            "fail": fail,
-            "release": release,
-            "bye": bye,
-        }
-        if verb not in verbs and verb != "hello":
-            raise BadRequest(f"verb: expected one of hello, {', '.join(verbs)}, found {shown(verb)}")
-        launch_id = identifier(request, "launch_id")
         if verb == "hello":
             return self.hello(launch_id, request)
-        return verbs[verb](self, self._authorised(launch_id, text(request, "secret")), request)
+        return verbs()[verb](self, self._authorised(launch_id, secret), request)
+
+    def _admit(self, verb: str, launch_id: str, secret: str) -> None:
+        """Count the call, before anything is read for it. Raises TooManyRequests."""
+        if self.admission is None:
+            return
+        if verb == "hello":
+            self.admission.hello(self.now)
+        elif secret:
+            self.admission.launch(launch_id, secret, self.now)
+        else:
+            self.admission.stranger(self.now)
 
     def ping(self) -> dict[str, Any]:
         """Whether the door can do what every call needs: read a table. The watchdog asks, no runner does."""
@@ -78,7 +87,8 @@ class Door(Call):
     def hello(self, launch_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Let the instance in. The secret in the answer is the one that counts from here on."""
         host = host_of(request)
-        instance = self._proven(launch_id, request)
+        contract = whole(request, "contract", least=1) if request.get("contract") is not None else 1
+        instance, signed_at = self._proven(launch_id, request)
         instance_id = instance.instance_id
         secret = self.new_secret()
 
@@ -89,11 +99,18 @@ class Door(Call):
 
         def act() -> Launch:
             row = self.row(launch_id)
+            if row.secret_sha256 == _digest(secret):
+                return row  # a write whose answer was lost
             if row.state is LaunchState.RESERVED:
                 # The instance spoke before `launch` wrote its answer: take it over from EC2 itself.
                 row = launching.adopt(self.ports, self.settings, launch_id, instance, self.now)
             greeted = row.greeted(
-                instance_id=instance_id, secret_sha256=_digest(secret), host=host, now=self.now
+                instance_id=instance_id,
+                secret_sha256=_digest(secret),
+                host=host,
+                now=self.now,
+                contract=contract,
+                proved_at=signed_at,
             )
             self.ports.store.write(greeted)
             return greeted
@@ -111,11 +128,11 @@ class Door(Call):
             "parallel": MOST_AT_ONCE,
         }
 
-    def _proven(self, launch_id: str, request: Mapping[str, Any]) -> Instance:
-        """The instance that STS, EC2 and the request agree on. Raises NotYourself."""
+    def _proven(self, launch_id: str, request: Mapping[str, Any]) -> tuple[Instance, datetime | None]:
+        """The instance that STS, EC2 and the request agree on, and when it signed. Raises NotYourself."""
         claimed = identifier(request, "instance_id")
         url, headers = proof_of(request)
-        if headers.get("x-arcspot-launch") != launch_id:
+        if headers.get(LAUNCH_HEADER) != launch_id:
             raise NotYourself("the proof was not signed for this launch")
         try:
             caller = self.ports.identity.caller(url, headers)
@@ -128,11 +145,16 @@ class Door(Call):
             session=claimed,
         )
         if caller != expected:
-            raise NotYourself(f"STS knows the caller as {caller}, not as {expected}")
+            raise NotYourself(f"STS knows the caller as {shown(str(caller), 300)}, not as {claimed}")
+        if caller.signed_at is not None and not fresh(caller.signed_at, self.now):
+            raise NotYourself(f"the proof was signed at {caller.signed_at:%Y-%m-%d %H:%M:%S}, not just now")
         instance = self.ports.compute.instance(claimed)
         if instance is None or instance.launch_id != launch_id:
             raise NotYourself(f"EC2 does not show {claimed} as the instance of launch {launch_id}")
-        return instance
+        if instance.state not in STARTED:
+            # Its credentials outlive it by hours, wherever they are.
+            raise NotYourself(f"EC2 shows {claimed} as {instance.state}: it begins no work any more")
+        return instance, caller.signed_at
 
     def _authorised(self, launch_id: str, secret: str) -> Launch:
         """The launch, if the secret is its own. Every call begins with it, so it is read at half the price:
@@ -147,6 +169,8 @@ class Door(Call):
             raise LaunchClosed(f"there is no launch {launch_id}")
         if not row.secret_sha256 or not hmac.compare_digest(row.secret_sha256, _digest(secret)):
             raise NotYourself(f"wrong secret for launch {launch_id}")
+        if self.admission:
+            self.admission.proved(launch_id, secret, self.now)
         if row.state not in SERVING:
             raise LaunchClosed(f"launch {launch_id} is {row.state}")
         return row
@@ -231,6 +255,31 @@ def bye(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
     if why != "idle":
         tried("kicking scale", lambda: call.ports.kick("scale"))
     return {}
+
+
+def verbs() -> Mapping[str, Verb]:
+    """What a launch may ask with its secret."""
+    return {
+        "claim": claim,
+        "heartbeat": heartbeat,
+        "uploads": uploads,
+        "complete": complete,
+        "fail": fail,
+        "release": release,
+        "bye": bye,
+    }
+
+
+def _asked(event: object) -> tuple[str, str, str, Mapping[str, Any]]:
+    """Verb, launch and secret of a request, "" for what its verb does without. Raises BadRequest."""
+    request = read(event)
+    verb = text(request, "verb")
+    if verb == "ping":
+        return verb, "", "", request
+    if verb not in verbs() and verb != "hello":
+        raise BadRequest(f"verb: expected one of hello, {', '.join(verbs())}, found {shown(verb)}")
+    launch_id = identifier(request, "launch_id")
+    return verb, launch_id, "" if verb == "hello" else text(request, "secret"), request
 
 
 def _digest(secret: str) -> str:

@@ -1,12 +1,13 @@
 """URLs that take exactly the announced bytes, counted; and whether what was announced is there.
 
-A result and a checkpoint can be written once under each name: S3 refuses a second PUT (412), so no URL that
-is still valid can replace what was committed. A log is written again each minute.
+Each key can be written once: S3 refuses a second PUT (412), so no URL that is still valid can replace what
+was committed, or store its bytes twice.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,40 +17,64 @@ from arcspot.errors import BadRequest
 from arcspot.ports import Objects
 from arcspot.services import checkpoints
 from arcspot.services.asking import attempt_of, shown, sums, text
-from arcspot.services.calls import Call
+from arcspot.services.calls import URL_SECONDS, Call
 from arcspot.services.retry import until_written
 
-UPLOAD_SECONDS = 15 * 60
+LOG = "runner.log"
+MAX_LOG_FILE_BYTES = 2 * 1024 * 1024
+NAMES: Mapping[str, re.Pattern[str]] = {
+    "result": re.compile("|".join(map(re.escape, results.NAMES))),
+    "checkpoint": re.compile(r"state(-[0-9a-f]{16})?\.safetensors"),
+    "log": re.compile(re.escape(LOG)),
+}
+"""What each purpose's files may be called, so that a lease cannot fill the bucket with keys of its own."""
 
 
 def uploads(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]:
     """URLs for some files of a result, a checkpoint or the launch's log."""
     purpose = text(request, "purpose")
-    if purpose not in ("result", "checkpoint", "log"):
+    if purpose not in NAMES:
         raise BadRequest(f"purpose: expected result, checkpoint or log, found {shown(purpose)}")
     files = sums(request.get("files"))
-    size = sum(each for each, _ in files.values())
-    if purpose == "log":
-        prefix = f"logs/{row.launch_id}/"
-    else:
-        job_id, fence = attempt_of(request)
-        prefix = result_prefix(job_id, fence) if purpose == "result" else checkpoints.prefix(job_id, fence)
-
+    if odd := [name for name in files if not NAMES[purpose].fullmatch(name)]:
+        raise BadRequest(f"files: a {purpose} has no file called {shown(odd[0])}")
+    # Counted before they are given: nobody gets more than is in the books.
+    keys = _log_keys(call, row, files) if purpose == "log" else _job_keys(call, row, request, purpose, files)
     urls = {}
     for name, (length, sha256) in files.items():
         url, headers = call.ports.objects.presign_put(
-            prefix + name, sha256_hex=sha256, size=length, seconds=UPLOAD_SECONDS, once=purpose != "log"
+            keys[name], sha256_hex=sha256, size=length, seconds=URL_SECONDS, once=True
         )
         urls[name] = {"url": url, "headers": dict(headers)}
+    return {"urls": urls}
 
-    # Counted before they are given: nobody gets more than is in the books. The one object of a result needs
-    # none: under its name S3 takes one PUT, however many URLs there are.
-    if purpose == "log":
-        rows = call.rows(row)
-        until_written(
-            lambda: call.ports.store.write(next(rows).shipping(files=len(files), size=size)), call.ports.pause
-        )
-    elif purpose == "result" and set(files) == {results.RESULT}:
+
+def _log_keys(call: Call, row: Launch, files: Mapping[str, tuple[int, str]]) -> dict[str, str]:
+    """A key of its own for each time that a log is shipped: were it written again, one URL would be good for
+    any number of versions, each of which is kept and paid for."""
+    size = sum(each for each, _ in files.values())
+    if size > MAX_LOG_FILE_BYTES:
+        raise BadRequest(f"files.{LOG}: expected at most {MAX_LOG_FILE_BYTES:,} bytes, found {size:,}")
+    rows = call.rows(row)
+
+    def act() -> Launch:
+        shipping = next(rows).shipping(files=len(files), size=size)
+        call.ports.store.write(shipping)
+        return shipping
+
+    number = until_written(act, call.ports.pause).log_uploads
+    return dict.fromkeys(files, f"logs/{row.launch_id}/runner-{number:04d}.log")
+
+
+def _job_keys(
+    call: Call, row: Launch, request: Mapping[str, Any], purpose: str, files: Mapping[str, tuple[int, str]]
+) -> dict[str, str]:
+    job_id, fence = attempt_of(request)
+    size = sum(each for each, _ in files.values())
+    prefix = result_prefix(job_id, fence) if purpose == "result" else checkpoints.prefix(job_id, fence)
+    if set(files) == {results.RESULT}:
+        # The one object of a result needs no write: under its name S3 takes one PUT, however many URLs there
+        # are, and when its lease ends the launch is charged with it.
         call.leased(row, job_id, fence).held_by(launch_id=row.launch_id, fence=fence)
     else:
         until_written(
@@ -60,7 +85,7 @@ def uploads(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, An
             ),
             call.ports.pause,
         )
-    return {"urls": urls}
+    return {name: prefix + name for name in files}
 
 
 def uploaded(objects: Objects, prefix: str, files: Mapping[str, tuple[int, str]]) -> None:
