@@ -67,11 +67,11 @@ def wanted(target: Target, batch: str | None) -> list[Wanted]:
         if batch or not receipt.key.startswith("runs/")
         for entry in receipt.entries
     )
-    told = {job_id for receipt in receipts for _, job_id in receipt.entries}
     if batch:
-        unnamed = [job_id for job_id in store.job_ids_of_batch(batch) if job_id not in told]
-        others: Iterable[Job] = Slimming(store).jobs(unnamed).values()
+        # Most receipts of a batch are not listed, a twin's is: then the job under its own id is one more.
+        others: Iterable[Job] = Slimming(store).jobs(list(store.job_ids_of_batch(batch))).values()
     else:
+        told = {job_id for receipt in receipts for _, job_id in receipt.entries}
         others = (job for job in store.every_job() if job.job_id not in told)
     named |= {(job.task_id, job.job_id): None for job in others if job.state is not JobState.REJECTED}
     return [Wanted(task_id, job_id) for task_id, job_id in named]
