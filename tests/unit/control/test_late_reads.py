@@ -14,9 +14,11 @@ from arcspot.domain.launching import Launch
 from arcspot.errors import LaunchClosed, LeaseLost, NotYourself, StoreBusy
 from arcspot.services.contents import planned
 from arcspot.services.ingesting import Dropped, ingest_together
+from arcspot.services.reporting import report_finished
 from arcspot_simulator.tables import MemoryStore
 from tests.fakes.driving import Runner, Stack, task
 from tests.fakes.memory import World
+from tests.fakes.reported import end_all
 
 HOUR_S = 3600.0
 
@@ -113,9 +115,9 @@ def test_a_file_told_of_twice_within_a_second_is_one_file() -> None:
     body = json.dumps(task(7)).encode()
     stack.world.objects.dropped("tasks/c/x.json", body)
     dropped = Dropped(key="tasks/c/x.json", size=len(body), sequencer="0A")
-    for _ in range(2):
+    for new_jobs in (1, 0):
         (outcome,) = ingest_together(stack.ports, stack.settings, [dropped], stack.world.now)
-        assert (outcome.error, outcome.new_jobs) == (None, 1)
+        assert (outcome.error, outcome.new_jobs) == (None, new_jobs)
     batch = stack.world.store.batch("c")
     assert batch
     assert batch.files == 1
@@ -188,9 +190,9 @@ def put_and_spoil(stack: Stack) -> None:
         (put_what_was_answered_before, ["one"], 0, 1, 1),
         (put_two_in_a_file, ["x", "y"], 0, 1, 1),
         (put_a_bad_one, [], 1, 1, 1),
-        (put_and_mend, ["bad"], 0, 0, 1),
-        (put_and_overwrite, ["one", "one"], 0, 0, 1),
-        (put_and_spoil, ["one"], 1, 1, 1),
+        (put_and_mend, ["bad"], 0, 1, 1),
+        (put_and_overwrite, ["one", "one"], 0, 1, 2),
+        (put_and_spoil, ["one"], 1, 1, 2),
     ],
 )
 def test_a_batch_has_every_task_whichever_receipts_are_listed(
@@ -202,6 +204,73 @@ def test_a_batch_has_every_task_whichever_receipts_are_listed(
     assert [place.task_id for place in plan.places] == ids
     assert (len(plan.refused), plan.files) == (refused, files)
     assert len(list(stack.world.store.receipts_of_batch("b"))) == listed
+
+
+def unread(stack: Stack) -> None:
+    """The job's file cannot be read by anybody."""
+    (job,) = stack.world.store.every(Job)
+    gone = job.unusable(now=stack.world.now, why="RecordMissing: gone", for_good=True)
+    stack.world.store.write(gone)
+    stack.world.wait(60)
+
+
+def tasks_of(stack: Stack, batch: str) -> list[tuple[str, str]]:
+    return [(place.task_id, place.key) for place in planned(stack.world.store, batch).places]
+
+
+def test_a_job_that_moves_to_another_file_leaves_its_first_one_in_the_batch() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/f.json", task(1))
+    unread(stack)
+    stack.drop("tasks/b/g.json", task(1))
+    assert tasks_of(stack, "b") == [("f", "tasks/b/f.json"), ("g", "tasks/b/g.json")]
+
+
+def test_a_job_that_moves_to_a_file_of_another_batch_is_told_of_in_both() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/f.json", task(1))
+    unread(stack)
+    stack.drop("tasks/c/g.json", task(1))
+    assert ("f", "tasks/b/f.json") in tasks_of(stack, "b")
+    assert tasks_of(stack, "c") == [("g", "tasks/c/g.json")]
+
+
+@pytest.mark.parametrize("race", [False, True])
+def test_the_newest_version_of_a_file_is_submitted_though_an_older_ones_event_comes_late(race: bool) -> None:
+    stack = Stack()
+    bodies = [json.dumps(task(n)).encode() for n in (1, 2)]
+    for body in bodies:
+        stack.world.objects.dropped("tasks/b/f.json", body)
+    told = [
+        Dropped("tasks/b/f.json", len(bodies[n]), object_version=f"v{n + 1}", sequencer=f"0{n + 1}")
+        for n in (0, 1)
+    ]
+    ingest_together(stack.ports, stack.settings, [told[1]], stack.world.now)
+    stack.world.wait(1)
+    real = stack.world.store.receipts
+    if race:
+        stack.world.store.receipts = lambda keys, fresh=True: real(keys) if fresh else {}  # type: ignore[method-assign]
+    ingest_together(stack.ports, stack.settings, [told[0]], stack.world.now)
+    stack.world.store.receipts = real  # type: ignore[method-assign]
+    (last,) = [place for place in planned(stack.world.store, "b").places if place.latest]
+    assert last.object_version == "v2"
+
+
+def test_a_file_that_is_replaced_is_waited_for_while_the_index_lags() -> None:
+    stack = Stack()
+    stack.drop("tasks/b/f.json", task(1))
+    end_all(stack)
+    stack.world.wait(60)
+    stack.world.store.lag = lambda: (stack.world.now.timestamp(), 5.0)
+    stack.drop("tasks/b/f.json", task(2))
+    stack.world.wait(1)
+    assert report_finished(stack.ports, stack.settings, stack.world.now) == []
+    stack.world.wait(60)
+    end_all(stack)
+    stack.world.wait(60)
+    assert report_finished(stack.ports, stack.settings, stack.world.now) == ["b"]
+    summary = json.loads(stack.world.objects.read("reports/b/summary.json"))
+    assert summary["counts"] == {"DONE": 2}
 
 
 def test_every_file_keeps_a_receipt_that_says_it_was_handled() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from arcspot.domain.batches import Receipt, refused_job
 from arcspot.domain.jobs import Job
@@ -12,6 +12,7 @@ from arcspot.errors import RowUnreadable
 from arcspot.ports import Store
 
 JOBS_AT_ONCE = 1_000
+EARLIER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,9 @@ def planned(store: Store, batch_id: str, receipts: list[Receipt] | None = None) 
     """
     places: dict[tuple[str, str], Place] = {}
     refused: list[Refusal] = []
-    keys: set[str] = set()
+    newest: dict[str, Receipt] = {}
     for receipt in store.receipts_of_batch(batch_id):
-        keys.add(receipt.object_key)
+        newest[receipt.object_key] = receipt
         if receipts is not None:
             receipts.append(receipt)
         if receipt.refused:
@@ -119,13 +120,43 @@ def planned(store: Store, batch_id: str, receipts: list[Receipt] | None = None) 
             known = places.get((place.task_id, place.job_id))
             if known is None or (known.dropped_at, known.key) < (place.dropped_at, place.key):
                 places[place.task_id, place.job_id] = place
-    found = list(places.values())
-    found += _brought(store, list(store.job_ids_of_batch(batch_id)), places)
-    keys.update(place.key for place in found if place.key)
+    brought = _brought(store, list(store.job_ids_of_batch(batch_id)), places)
+    files = len(newest) + len({place.key for place in brought if place.key})
+    found = [*places.values(), *_in_order(store, batch_id, brought, newest)]
     # In the order of keys, and within a file in the file's: sorting keeps what is equal as it was.
     found.sort(key=lambda place: (not place.key, place.key))
     refused.sort(key=lambda refusal: refusal.key)
-    return Plan(tuple(_told_apart(found)), tuple(refused), len(keys))
+    return Plan(tuple(_told_apart(found)), tuple(refused), files)
+
+
+def _in_order(
+    store: Store, batch_id: str, brought: list[Place], newest: dict[str, Receipt]
+) -> Iterable[Place]:
+    """These places, those of a file's earlier versions before that of its newest.
+
+    An event of an earlier version may come late, and its job is made late then.
+    """
+    versions: dict[str, set[str]] = {}
+    for place in brought:
+        versions.setdefault(place.key, set()).add(place.object_version)
+    unsure = [key for key, found in versions.items() if len(found) > 1 and key and key not in newest]
+    for receipt in _receipts_of(store, batch_id, unsure):
+        newest[receipt.object_key] = receipt
+    for place in brought:
+        last = newest.get(place.key)
+        late = last is not None and place.object_version != last.object_version
+        at = (
+            min(place.dropped_at, last.handled_at - EARLIER)
+            if last is not None and late
+            else place.dropped_at
+        )
+        yield replace(place, dropped_at=at) if at != place.dropped_at else place
+
+
+def _receipts_of(store: Store, batch_id: str, keys: list[str]) -> Iterable[Receipt]:
+    """The receipts of these files, dropped into the batch or taken in by the run that it is."""
+    named = [name for key in keys for name in (key, f"runs/{batch_id}/{key}")]
+    return (each for each in store.receipts(named).values() if each.batch_id == batch_id) if named else ()
 
 
 def _places(receipt: Receipt) -> Iterable[Place]:

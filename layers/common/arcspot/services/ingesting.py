@@ -24,6 +24,8 @@ TASKS_PREFIX = names.TASKS
 DEFAULT_BATCH = names.DEFAULT_BATCH
 batch_of = names.batch_of
 # What is read at once: a function of 1 GB holds it, parsed as well.
+# The jobs of a group are made a microsecond apart, the last one at the group's own moment.
+MADE_WITHIN = timedelta(milliseconds=100)
 # A folder of files comes in over a minute: `scale` is kicked for the first of them, and looks each minute.
 KICKED_WITHIN = timedelta(seconds=10)
 GROUP_FILES = 100
@@ -127,7 +129,7 @@ def ingest_together(
 
 
 def _together(ports: Ports, settings: Settings, drops: Sequence[Dropped], now: datetime) -> list[Outcome]:
-    known = ports.store.receipts([dropped.told_of for dropped in drops], fresh=False)
+    known = ports.store.receipts([dropped.told_of for dropped in drops])
     read = _read(ports, [dropped for dropped in drops if not _handled(known.get(dropped.told_of), dropped)])
     files = [(dropped, file) for dropped, file in read.items() if isinstance(file, _File)]
     made = _jobs(ports, settings, files, now)
@@ -147,12 +149,18 @@ def _together(ports: Ports, settings: Settings, drops: Sequence[Dropped], now: d
     before_this = {batch_id: _due(ports, batch_id, now, touched=False) for batch_id in batches}
     written = _write_receipts(ports, [receipt for _, receipt in changed])
     fresh = Counter(receipt.batch_id for receipt in written if receipt.version == 0)
+    # What such a file held before is a place of its own in the batch now, told of by its job alone.
+    fresh.update(after.batch_id for before, after in changed if before and _leaves_a_job(before, after))
     for batch_id in {receipt.batch_id for _, receipt in changed}:
         _due(ports, batch_id, now, files=fresh[batch_id])
     if events := [event for outcome in handled for event in _events(outcome, now)]:
         recorded(ports, *events)
     joined = {batch_id for batch_id, batch in before_this.items() if batch.touched_within(KICKED_WITHIN, now)}
     return [replace(outcomes[d], kicked=outcomes[d].batch_id in joined) for d in drops]
+
+
+def _leaves_a_job(before: Receipt, after: Receipt) -> bool:
+    return not before.listed and after.listed and not set(before.entries) <= set(after.entries)
 
 
 def _handled(before: Receipt | None, dropped: Dropped) -> bool:
@@ -245,6 +253,7 @@ def _read_from(ports: Ports, dropped: Job, now: datetime) -> Job:
         if job is None or not job.needs_a_file:
             return job or dropped
         awake = job if job.state is not JobState.DEAD else job.revived(now=now)
+        _list_receipt(ports.store, job)  # the job will not tell of that file any more
         batch_id = job.batch_id if names.path_fault(job.input.key) is None else dropped.batch_id
         again = replace(
             awake, input=dropped.input, batch_id=batch_id, reason="its file was dropped again", updated_at=now
@@ -253,6 +262,15 @@ def _read_from(ports: Ports, dropped: Job, now: datetime) -> Job:
         return replace(again, version=again.version + 1)
 
     return until_written(act, ports.pause)
+
+
+def _list_receipt(store: Store, job: Job) -> None:
+    """Have the receipt of the file that a job is read from in the index of its batch."""
+    run = job.config.get("run")
+    key = f"runs/{run}/{job.input.key}" if run else job.input.key
+    receipt = store.receipts([key]).get(key)
+    if receipt is not None and not receipt.listed:
+        store.write(replace(receipt, listed=True))
 
 
 def _job(
@@ -316,10 +334,20 @@ def _settled(
         entries=tuple((task_id, job_id) for task_id, job_id, _ in entries),
         refusals=refused_in_words(refusals),
         refused=file.refused,
-        listed=not (len(entries) == 1 and entries[0][2] and not file.faults),
+        listed=not (before is None and not file.faults and _brings_one_job(entries, made, now)),
         version=before.version if before else 0,
     )
     return Outcome(dropped.key, dropped.batch_id, tuple(entries), refusals), receipt
+
+
+def _brings_one_job(entries: Sequence[tuple[str, str, bool]], made: Mapping[str, Job], now: datetime) -> bool:
+    """Whether a file is one task whose job was made just now: its row says all that a receipt would say.
+
+    A job that was there before may have come from another file, and be moved from it.
+    """
+    if len(entries) != 1 or not entries[0][2]:
+        return False
+    return now - MADE_WITHIN <= made[entries[0][1]].created_at <= now
 
 
 def _first_in(job: Job, dropped: Dropped, version: str, task_id: str) -> bool:
@@ -369,7 +397,8 @@ def _write_receipts(ports: Ports, receipts: Sequence[Receipt]) -> list[Receipt]:
 def _write_receipt(store: Store, receipt: Receipt) -> None:
     there = store.receipts([receipt.key]).get(receipt.key)
     if there is None or not there.later_than(receipt.sequencer):
-        store.write(replace(receipt, version=there.version if there else 0))
+        # Two versions came at once: which of their jobs is the file's is told by the receipt alone.
+        store.write(replace(receipt, version=there.version if there else 0, listed=True))
 
 
 def _due(ports: Ports, batch_id: str, now: datetime, *, files: int = 0, touched: bool = True) -> Batch:
