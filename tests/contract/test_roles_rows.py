@@ -105,8 +105,11 @@ def test_what_an_attempt_left_is_replaced_by_nobody() -> None:
 
 LISTS = ("s3:ListBucket", "s3:ListBucketVersions")
 LISTERS = {
-    "tasks/a/": {"s3:ListBucket": {"ingest"}, "s3:ListBucketVersions": {"ingest", "report"}},
-    "recurring/a/": {"s3:ListBucket": {"ingest"}, "s3:ListBucketVersions": {"ingest", "report"}},
+    "tasks/a/": {"s3:ListBucket": {"ingest"}, "s3:ListBucketVersions": {"ingest", "report", "runner_api"}},
+    "recurring/a/": {
+        "s3:ListBucket": {"ingest"},
+        "s3:ListBucketVersions": {"ingest", "report", "runner_api"},
+    },
     "rejected/": {"s3:ListBucket": {"ingest"}},
     "results/j/1/": {"s3:ListBucketVersions": {"report", "runner_api"}},
     "checkpoints/j/1/": {"s3:ListBucketVersions": {"runner_api"}},

@@ -147,7 +147,9 @@ def how_many(backlog: Backlog, room: Room, pace: Pace) -> Decision:
 
 def _too_late(backlog: Backlog, room: Room, pace: Pace) -> bool:
     """Whether the instances at work are through with all that waits before another one has booted."""
-    return backlog.jobs < MANY and not backlog.urgent and backlog.work_s <= room.staying * pace.boot_s
+    if not room.staying or backlog.urgent or backlog.jobs >= MANY:
+        return False
+    return backlog.work_s <= room.staying * pace.boot_s
 
 
 def _limits(room: Room, pace: Pace) -> dict[str, int]:

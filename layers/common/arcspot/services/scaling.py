@@ -219,9 +219,10 @@ def _counted_for_late(
 ) -> int:
     """How far a batch is counted to know whether its deadline can be met: all the way only now and then."""
     decides = deciding_jobs(left, each_s=each, instances=instances, pace=pace)
-    in_turn = (
-        int(now.timestamp() // 60) + crc32(batch.batch_id.encode("utf-8", "surrogatepass"))
-    ) % COUNT_ALL_EVERY == 0
+    look, between = divmod(int(now.timestamp() // 60), LOOKS_EVERY_MINUTES)
+    turn = look + crc32(batch.batch_id.encode("utf-8", "surrogatepass"))
+    # In rounds that look at a full fleet, too.
+    in_turn = between == 0 and turn % (COUNT_ALL_EVERY // LOOKS_EVERY_MINUTES) == 0
     return decides if in_turn else min(MANY, decides)
 
 
