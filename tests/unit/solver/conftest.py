@@ -32,11 +32,12 @@ def bf16(monkeypatch):
     monkeypatch.setattr(precision, "multiplies_bf16", lambda: True)
 
 
+def nothing(task, **_):
+    """As `reasoning.reason` where it finds no rule."""
+    return reasoning.Reasoned((), tuple(() for _ in task.tests))
+
+
 @pytest.fixture
 def no_rules(monkeypatch):
     """For tests of the network: the search for rules takes seconds and finds none."""
-
-    def none(task, **_):
-        return reasoning.Reasoned((), tuple(() for _ in task.tests))
-
-    monkeypatch.setattr(reasoning, "reason", none)
+    monkeypatch.setattr(reasoning, "reason", nothing)
