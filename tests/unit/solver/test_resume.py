@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gpu_runner.solver import Interrupted, SolveBudget, predict, resume, solve, train
+from gpu_runner.solver import Interrupted, SolveBudget, predict, reasoning, resume, solve, train
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import write_checkpoint
 
@@ -32,6 +32,22 @@ def both_optimisers():
     """As on a GPU, where Muon has momenta to keep beside AdamW's moments."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "CPU", replace(train.CPU, muon=True))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def rules_once():
+    """A task's rules are looked for once, to their end: that would take most of each solve's time."""
+    real, known = reasoning.reason, {}
+
+    def reason(task, *, seed, go_on):
+        key = repr(task), seed
+        if key not in known:
+            known[key] = real(task, seed=seed, go_on=go_on)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reasoning, "reason", reason)
         yield
 
 
