@@ -26,9 +26,10 @@ from gpu_runner.solver.task import Task
 from gpu_runner.solver.train import CPU, Adaptation
 from tests.fakes.mutations import VALUES, mutants
 
-from .test_resume import TASK, both_optimisers, checkpoint, left, rewrite, rules_once, run  # noqa: F401
+from .test_resume import TASK, both_optimisers, checkpoint, left, rewrite, run  # noqa: F401
 
 CHECKED = Task.from_json(TASK)
+pytestmark = pytest.mark.usefixtures("rules_once")
 
 
 @pytest.fixture(scope="module")

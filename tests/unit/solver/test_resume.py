@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gpu_runner.solver import Interrupted, SolveBudget, predict, reasoning, resume, solve, train
+from gpu_runner.solver import Interrupted, SolveBudget, predict, resume, solve, train
 from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.weights import write_checkpoint
 
@@ -24,6 +24,7 @@ TASK = {
     "test": [{"input": [[7, 0], [1, 6]]}, {"input": [[2, 2], [8, 0]]}],
 }
 QUICK = SolveBudget(seconds=600, max_steps=6)
+pytestmark = pytest.mark.usefixtures("rules_once")
 TIMES = {"seconds", "seconds_before", "small_seconds"}
 
 
@@ -32,22 +33,6 @@ def both_optimisers():
     """As on a GPU, where Muon has momenta to keep beside AdamW's moments."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "CPU", replace(train.CPU, muon=True))
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def rules_once():
-    """A task's rules are looked for once, to their end: that would take most of each solve's time."""
-    real, known = reasoning.reason, {}
-
-    def reason(task, *, seed, go_on):
-        key = repr(task), seed
-        if key not in known:
-            known[key] = real(task, seed=seed, go_on=go_on)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reasoning, "reason", reason)
         yield
 
 
