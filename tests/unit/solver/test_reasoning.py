@@ -1,6 +1,7 @@
 """Rules as the solver uses them: their votes, beside a network's attempts, kept, and read again."""
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -23,6 +24,7 @@ from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.reasoning import FEWEST, SURE_SHARE, SURE_WEIGHT, Reasoned, Voted
 from gpu_runner.solver.rules.kinds import rule_from_json
 from gpu_runner.solver.rules.reason import Explanation
+from gpu_runner.solver.rules.trees import Leaf
 from gpu_runner.solver.task import Task
 from gpu_runner.solver.weights import write_checkpoint
 
@@ -103,9 +105,10 @@ def test_rules_that_say_the_same_add_up_and_the_weightiest_answer_comes_first():
 
 
 def test_a_candidate_that_can_be_no_grid_has_no_vote():
-    too_large = ["seen", ["enlarged", 2, 2], "own"]
-    no_colour = ["seen", ["same", 0], "10"]
-    (found,) = reasoning.voted(explained((too_large, 1.0), (no_colour, 1.0)), asked([[1] * 20])).ballots
+    too_large = rule_from_json(["seen", ["enlarged", 2, 2], "own"])
+    no_colour = replace(rule_from_json(OWN), tree=Leaf("10"))  # from a file it would be refused
+    rules = [Explanation(rule, 1.0) for rule in (too_large, no_colour)]
+    (found,) = reasoning.voted(rules, asked([[1] * 20])).ballots
     assert found == ()
 
 
