@@ -66,7 +66,7 @@ demo: setup ## The whole path on this machine: TASKS=dir OUT=dir
 	.venv/bin/arcspot demo --tasks "$(TASKS)" --out "$(OUT)"
 
 test: setup ## All tests, the end-to-end one on the local emulator included
-	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-handlers: ## The functions' tests under Lambda's own Python, where that is installed
 	@python="$(call find-python,3.13)"; \

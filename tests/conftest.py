@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.fakes.limits import Watch, watching
 
-WHOLE_STACK = "whole"
-"""The session's fixture that brings a stack up: whoever needs it shares one process."""
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
+
+OWN_STACK = "test_killed_by_hand.py"
+"""The one file of tests/e2e that does not share the session's stack."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of its own
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A file's tests stay in one process, with its fixtures; those of the whole stack begin first, because
-    they take longest."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        shares = WHOLE_STACK in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group(WHOLE_STACK if shares else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more process than cores: the whole stack's tests wait more than they work."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """A file's tests stay in one process, with its fixtures; so do the files that share the whole stack.
+
+    xdist's own groups (`--dist loadgroup`) are no groups under pytest 9.2: they are written into a node's
+    `_nodeid`, which nobody reads there. And xdist would begin with the files of the most tests, where those
+    that take longest have few.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = PurePosixPath(nodeid.partition("::")[0])
+            shares = file.parent.name == "e2e" and file.name != OWN_STACK
+            return str(file.parent if shares else file)
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of the whole stack begin first, because they take longest."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 

@@ -148,16 +148,12 @@ class Picked:
 
     def answer(self, grid: Cells) -> Cells | None:
         known = listed_of(self.family, grid)
-        left = np.arange(len(known.parts))
+        left = known.everyone()
         for trait in (self.first, self.second):
             if trait.how != "any" and trait.name not in known.names:
                 return None
-            column = known.numbers[left, known.names.index(trait.name)] if trait.name else left
-            left = left[trait.holds(column)]
-        drawn = [redrawn(known.parts[n].cells, self.steps) for n in left.tolist()]
-        if not drawn or drawn[0] is None:
-            return None
-        return drawn[0] if all(one is not None and np.array_equal(one, drawn[0]) for one in drawn) else None
+            left = known.narrowed(left, trait)
+        return known.redrawn(left, self.steps)
 
     def to_json(self) -> Any:
         return ["picked", self.family, self.first.to_json(), self.second.to_json(), list(self.steps)]
@@ -195,6 +191,21 @@ class Listed:
     parts: tuple[Part, ...]
     names: tuple[str, ...]
     numbers: Numbers
+
+    def everyone(self) -> Numbers:
+        return np.arange(len(self.parts))
+
+    def narrowed(self, left: Numbers, trait: Trait) -> Numbers:
+        """Of these parts those with the trait, which is one of `names` or none."""
+        column = self.numbers[left, self.names.index(trait.name)] if trait.name else left
+        return left[trait.holds(column)]
+
+    def redrawn(self, chosen: Numbers, steps: Sequence[str]) -> Cells | None:
+        """What the steps make of these parts; None where of some they make nothing, or something else."""
+        drawn = [redrawn(self.parts[n].cells, steps) for n in chosen.tolist()]
+        if not drawn or drawn[0] is None:
+            return None
+        return drawn[0] if all(one is not None and np.array_equal(one, drawn[0]) for one in drawn) else None
 
 
 def listed_of(family: str, grid: Cells) -> Listed:
@@ -260,8 +271,9 @@ def picked(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[tuple[Pick
         if any(not one.parts or one.names != listed[0].names for one in listed):
             continue
         for steps, hits in ways.of([one.parts for one in listed[: len(pairs)]], go_on):
+            answers = _Answers(steps, listed[len(pairs) :])
             for rule, cost in _rules(family, steps, listed, hits):
-                key = answers_of(rule, tests)
+                key = answers.of(rule)
                 if any(key):
                     bits = sum(DRAWS[step].cost for step in steps)
                     votes.setdefault(key, []).append((cost * 0.95**place * 2.0 ** (-bits / 2), rule))
@@ -270,8 +282,34 @@ def picked(pairs: Pairs, tests: Sequence[Cells], go_on: GoOn) -> list[tuple[Pick
 
 def answers_of(rule: Rule, tests: Sequence[Cells]) -> tuple[bytes, ...]:
     """The same for rules with the same answers; an empty one where a test has none."""
-    answers = [rule.answer(test) for test in tests]
-    return tuple(b"" if cells is None else bytes(cells.shape) + cells.tobytes() for cells in answers)
+    return tuple(_told(rule.answer(test)) for test in tests)
+
+
+def _told(cells: Cells | None) -> bytes:
+    return b"" if cells is None else bytes(cells.shape) + cells.tobytes()
+
+
+class _Answers:
+    """`answers_of` for rules of one family with the same steps, by the tests' parts. There are thousands of
+    them: most begin with a trait seen before, and pick parts picked before."""
+
+    def __init__(self, steps: tuple[str, ...], listed: Sequence[Listed]) -> None:
+        self.steps, self.listed = steps, listed
+        self.left: dict[Trait, list[Numbers]] = {}
+        self.told: list[dict[bytes, bytes]] = [{} for _ in listed]
+
+    def of(self, rule: Picked) -> tuple[bytes, ...]:
+        if rule.first not in self.left:
+            self.left[rule.first] = [one.narrowed(one.everyone(), rule.first) for one in self.listed]
+        lefts = zip(self.listed, self.left[rule.first], self.told, strict=True)
+        return tuple(self._one(known, left, told, rule.second) for known, left, told in lefts)
+
+    def _one(self, known: Listed, left: Numbers, told: dict[bytes, bytes], second: Trait) -> bytes:
+        chosen = known.narrowed(left, second)
+        key = chosen.tobytes()
+        if key not in told:
+            told[key] = _told(known.redrawn(chosen, self.steps))
+        return told[key]
 
 
 def united(alike: Iterable[tuple[Sequence[tuple[float, R]], float]], pairs: Pairs) -> list[tuple[R, float]]:

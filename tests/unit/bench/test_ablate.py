@@ -141,7 +141,7 @@ def moved(arm):
 
 
 def test_an_arm_moves_only_its_weights():
-    known = arms(96)
+    known = arms(32)  # one step
     norms = {"norm", "norm_attention", "norm_gate", "gain", "step"}
     assert moved(known["tokens"]) == norms
     assert moved(known["base"]) == norms | {"qkv", "out", "gate", "down", "kernel", "cell", "box", "head"}

@@ -69,7 +69,7 @@ def test_who_answers_is_chosen_told_and_part_of_what_is_taken_up(tmp_path: Path)
     assert document["settings"]["only"] == "rules"
     assert (result.hypothesis, result.steps, result.score) == ("rules", 0, 0.0)
     assert result.attempts_by == [{"attempt_1": ["rules"], "attempt_2": ["rules"]}]
-    told = run(folder, "--budget-seconds", 5, "--json", file, "--device", "cpu")
+    told = run(folder, "--budget-seconds", 3, "--json", file, "--device", "cpu")
     assert "taken up" not in told.stderr
     assert keeping.read(file)[1][0].hypothesis != "rules"
 

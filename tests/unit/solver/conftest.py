@@ -32,11 +32,28 @@ def bf16(monkeypatch):
     monkeypatch.setattr(precision, "multiplies_bf16", lambda: True)
 
 
+def nothing(task, **_):
+    """As `reasoning.reason` where it finds no rule."""
+    return reasoning.Reasoned((), tuple(() for _ in task.tests))
+
+
 @pytest.fixture
 def no_rules(monkeypatch):
     """For tests of the network: the search for rules takes seconds and finds none."""
+    monkeypatch.setattr(reasoning, "reason", nothing)
 
-    def none(task, **_):
-        return reasoning.Reasoned((), tuple(() for _ in task.tests))
 
-    monkeypatch.setattr(reasoning, "reason", none)
+@pytest.fixture(scope="module")
+def rules_once():
+    """A task's rules are looked for once, to their end: that would take most of each solve's time."""
+    real, known = reasoning.reason, {}
+
+    def reason(task, *, seed, go_on):
+        key = repr(task), seed
+        if key not in known:
+            known[key] = real(task, seed=seed, go_on=go_on)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reasoning, "reason", reason)
+        yield

@@ -114,6 +114,7 @@ def test_no_time_at_all_is_still_an_answer(checkpoint, name, seconds):
     assert predict(TASKS[name], found.adapted, found.adapted_metadata) == found.attempts
 
 
+@pytest.mark.usefixtures("no_rules")
 def test_no_steps_at_all_are_still_an_answer(checkpoint):
     found = solve(TASKS["three test inputs"], SolveBudget(seconds=5, max_steps=0), checkpoint)
     well_formed(found.attempts, 3)
@@ -181,6 +182,7 @@ SPOILT = [
 ]
 
 
+@pytest.mark.usefixtures("no_rules")
 @pytest.mark.parametrize("spoil", SPOILT, ids=lambda spoil: spoil.__name__)
 def test_a_spoilt_checkpoint_is_a_warning_and_a_random_start(
     tiny_from_scratch, checkpoint, tmp_path, caplog, spoil
@@ -222,6 +224,7 @@ def test_a_malformed_task_is_a_clear_error(name):
         solve(MALFORMED[name], QUICK, None)
 
 
+@pytest.mark.usefixtures("no_rules")
 @pytest.mark.parametrize("name", ["head", "cell", "layers.0.qkv", "layers.0.down"])
 def test_weights_that_make_the_training_diverge_are_no_crash(tmp_path, name):
     torch.manual_seed(0)
@@ -236,6 +239,7 @@ def test_weights_that_make_the_training_diverge_are_no_crash(tmp_path, name):
     assert predict(TASK, found.adapted, found.adapted_metadata) == found.attempts
 
 
+@pytest.mark.usefixtures("no_rules")
 def test_losses_that_are_no_numbers_end_the_training_with_an_answer(monkeypatch, checkpoint):
     real = Solver.forward
 

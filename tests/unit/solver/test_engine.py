@@ -28,6 +28,11 @@ TASK = {
     ],
     "test": [{"input": [[0, 1, 6], [3, 0, 2], [7, 8, 0]]}, {"input": [[2, 2, 0], [0, 4, 1], [5, 0, 3]]}],
 }
+ROWS = {
+    "train": [{name: grid[:1] for name, grid in pair.items()} for pair in TASK["train"]],
+    "test": [{"input": each["input"][:1]} for each in TASK["test"]],
+}
+"""Its first rows: as long a way, and rules are looked for in a quarter of the time."""
 QUICK = SolveBudget(seconds=60, max_steps=6)
 
 
@@ -58,15 +63,15 @@ def test_every_test_input_gets_two_different_attempts(checkpoint):
 
 
 def test_the_same_seed_gives_the_same_answers_and_weights(checkpoint):
-    one, two = (solve(TASK, QUICK, checkpoint) for _ in range(2))
+    one, two = (solve(ROWS, QUICK, checkpoint) for _ in range(2))
     assert one.attempts == two.attempts
     assert all(torch.equal(one.adapted[k], two.adapted[k]) for k in one.adapted)
 
 
 def test_test_outputs_have_no_influence_at_all(checkpoint):
-    leaking = copy.deepcopy(TASK)
+    leaking = copy.deepcopy(ROWS)
     leaking["test"][0]["output"] = [[9] * 30] * 30
-    one, two = solve(TASK, QUICK, checkpoint), solve(leaking, QUICK, checkpoint)
+    one, two = solve(ROWS, QUICK, checkpoint), solve(leaking, QUICK, checkpoint)
     assert one.attempts == two.attempts
     assert all(torch.equal(one.adapted[k], two.adapted[k]) for k in one.adapted)
 

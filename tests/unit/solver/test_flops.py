@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpu_runner.solver import Interrupted, SolveBudget, predict, solve, train
+from gpu_runner.solver import Interrupted, SolveBudget, predict, reasoning, solve, train
 from gpu_runner.solver.canvas import COLOURS, PairStore, Placement, draw
 from gpu_runner.solver.flops import Meter, reading_flops, step_flops, training_flops
 from gpu_runner.solver.model import CONFIGS, Solver
@@ -18,6 +18,7 @@ from gpu_runner.solver.objective import loss
 from gpu_runner.solver.optim import orthogonal
 from gpu_runner.solver.weights import read_checkpoint, write_checkpoint
 
+from .conftest import nothing
 from .test_engine import QUICK, TASK
 
 
@@ -74,14 +75,15 @@ def test_copies_of_a_watched_network_are_counted_too():
     assert meter.to_json() == {"trained": {"6": 3}, "read": {"4": 2}, "steps": 1}
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
-    path = tmp_path / "tiny.safetensors"
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     write_checkpoint(path, CONFIGS["tiny"], Solver(CONFIGS["tiny"]).state_dict())
     return path
 
 
+@pytest.mark.usefixtures("no_rules")
 @pytest.mark.parametrize("muon", [True, False])
 def test_a_solve_accounts_for_the_work_of_every_hypothesis_and_view(checkpoint, monkeypatch, muon):
     monkeypatch.setattr(train, "CPU", replace(train.CPU, muon=muon))
@@ -115,17 +117,28 @@ def test_without_adapting_no_weight_moves(checkpoint):
     assert all(torch.equal(found.adapted[key], before[key]) for key in before)
 
 
-@pytest.mark.parametrize("told", [3, 9, 14])
-def test_an_interruption_changes_nothing_in_the_account(checkpoint, tmp_path, told):
-    asked = []
+@pytest.fixture(scope="module")
+def whole(checkpoint):
+    """The account of the same solve without an interruption."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reasoning, "reason", nothing)
+        return solve(TASK, QUICK, checkpoint).metrics
+
+
+# 4 steps of the hypothesis that is rejected, 6 of the next, 12 calls for views; then the second seed's.
+@pytest.mark.parametrize("moment", [("point", 3), ("adapt", 3), ("adapt", 9), ("decode", 5), ("adapt", 14)])
+@pytest.mark.usefixtures("no_rules")
+def test_an_interruption_changes_nothing_in_the_account(checkpoint, whole, tmp_path, moment):
+    phases = []
+
+    def progress(*, phase, fraction, loss):
+        phases.append(phase)
 
     def enough():
-        asked.append(1)
-        return len(asked) == told
+        return (phases[-1], phases.count(phases[-1])) == moment if phases else False
 
-    whole = solve(TASK, QUICK, checkpoint).metrics
     keep = tmp_path / "state"
     with pytest.raises(Interrupted):
-        solve(TASK, QUICK, checkpoint, should_stop=enough, keep=keep)
+        solve(TASK, QUICK, checkpoint, progress=progress, should_stop=enough, keep=keep)
     resumed = solve(TASK, QUICK, checkpoint, keep=keep).metrics
     assert (resumed["work"], resumed["flops"]) == (whole["work"], whole["flops"])

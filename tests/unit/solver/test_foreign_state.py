@@ -29,6 +29,7 @@ from tests.fakes.mutations import VALUES, mutants
 from .test_resume import TASK, both_optimisers, checkpoint, left, rewrite, run  # noqa: F401
 
 CHECKED = Task.from_json(TASK)
+pytestmark = pytest.mark.usefixtures("rules_once")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from gpu_runner.solver.decode import Ballot, attempts
 from gpu_runner.solver.task import Task
 
 from .test_downloaded import FLIP
-from .test_engine import TASK, checkpoint, well_formed  # noqa: F401  # checkpoint is a fixture
+from .test_engine import ROWS as TASK
+from .test_engine import checkpoint, well_formed  # noqa: F401  # checkpoint is a fixture
 from .test_reasoning import SMALLEST, SURE, never
 
 # One input with two outputs: no rule explains it.

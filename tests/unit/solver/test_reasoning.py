@@ -1,6 +1,8 @@
 """Rules as the solver uses them: their votes, beside a network's attempts, kept, and read again."""
 
 import json
+from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.reasoning import FEWEST, SURE_SHARE, SURE_WEIGHT, Reasoned, Voted
 from gpu_runner.solver.rules.kinds import rule_from_json
 from gpu_runner.solver.rules.reason import Explanation
+from gpu_runner.solver.rules.trees import Leaf
 from gpu_runner.solver.task import Task
 from gpu_runner.solver.weights import write_checkpoint
 
@@ -58,12 +61,19 @@ DOUBTFUL = {
     ],
     "test": [{"input": [[0, 1, 6], [3, 0, 2], [7, 8, 0]]}],
 }
+ROWS = {
+    "train": [{name: grid[:1] for name, grid in pair.items()} for pair in DOUBTFUL["train"]],
+    "test": [{"input": DOUBTFUL["test"][0]["input"][:1]}],
+}
+"""As doubtful, and explained in a quarter of the time."""
 QUICK = SolveBudget(seconds=600, max_steps=3, second_seed=False)
+
+SHORT = 2
 
 
 @pytest.fixture(autouse=True)
 def short_spreading(monkeypatch):
-    monkeypatch.setattr(spreading, "STEPS", 2)
+    monkeypatch.setattr(spreading, "STEPS", SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +105,10 @@ def test_rules_that_say_the_same_add_up_and_the_weightiest_answer_comes_first():
 
 
 def test_a_candidate_that_can_be_no_grid_has_no_vote():
-    too_large = ["seen", ["enlarged", 2, 2], "own"]
-    no_colour = ["seen", ["same", 0], "10"]
-    (found,) = reasoning.voted(explained((too_large, 1.0), (no_colour, 1.0)), asked([[1] * 20])).ballots
+    too_large = rule_from_json(["seen", ["enlarged", 2, 2], "own"])
+    no_colour = replace(rule_from_json(OWN), tree=Leaf("10"))  # from a file it would be refused
+    rules = [Explanation(rule, 1.0) for rule in (too_large, no_colour)]
+    (found,) = reasoning.voted(rules, asked([[1] * 20])).ballots
     assert found == ()
 
 
@@ -169,19 +180,25 @@ def test_rules_alone_give_two_different_attempts(found):
     assert len(found) == 1 or second == found[1].grid
 
 
+@pytest.fixture(scope="module")
+def reasoned():
+    """The rules of a task, each looked for once."""
+    return cache(lambda told: reasoning.reason(Task.from_json(json.loads(told)), seed=3, go_on=lambda: True))
+
+
 @pytest.mark.parametrize("task", [SURE, DOUBTFUL], ids=["sure", "doubtful"])
-def test_kept_rules_give_the_same_candidates_again(task):
+def test_kept_rules_give_the_same_candidates_again(reasoned, task):
     known = Task.from_json(task)
-    found = reasoning.reason(known, seed=0, go_on=lambda: True)
+    found = reasoned(json.dumps(task))
     again = reasoning.replay(known, json.dumps(found.to_json()))
     assert again.ballots == found.ballots
     assert all(again.ballots)
     assert again.to_json() == found.to_json()
 
 
-def test_the_same_seed_finds_the_same_rules():
-    one, two = (reasoning.reason(Task.from_json(DOUBTFUL), seed=3, go_on=lambda: True) for _ in range(2))
-    assert one.to_json() == two.to_json()
+def test_the_same_seed_finds_the_same_rules(reasoned):
+    again = reasoning.reason(Task.from_json(DOUBTFUL), seed=3, go_on=lambda: True)
+    assert again.to_json() == reasoned(json.dumps(DOUBTFUL)).to_json()
 
 
 def test_sure_rules_answer_alone_and_are_replayed():
@@ -197,15 +214,22 @@ def test_sure_rules_answer_alone_and_are_replayed():
     json.dumps(found.metrics)
 
 
-def test_doubtful_rules_stand_beside_the_network_and_both_are_replayed(checkpoint):
-    found = solve(DOUBTFUL, QUICK, checkpoint)
-    assert found.metrics["hypothesis"] in ("exchangeable", "specific")
-    assert found.metrics["rules"] > 0
-    by = {vote.get("by") for vote in found.metrics["votes"][0]}
+@pytest.fixture(scope="module")
+def whole(checkpoint):
+    """A doubtful task solved without an interruption."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spreading, "STEPS", SHORT)
+        return solve(ROWS, QUICK, checkpoint)
+
+
+def test_doubtful_rules_stand_beside_the_network_and_both_are_replayed(whole):
+    assert whole.metrics["hypothesis"] in ("exchangeable", "specific")
+    assert whole.metrics["rules"] > 0
+    by = {vote.get("by") for vote in whole.metrics["votes"][0]}
     assert by == {reasoning.NAME, None}
-    ruled = reasoning.replay(Task.from_json(DOUBTFUL), found.adapted_metadata[reasoning.RULES])
-    assert ruled.ballots[0][0].grid in found.attempts[0]
-    assert predict(DOUBTFUL, found.adapted, found.adapted_metadata) == found.attempts
+    ruled = reasoning.replay(Task.from_json(ROWS), whole.adapted_metadata[reasoning.RULES])
+    assert ruled.ballots[0][0].grid in whole.attempts[0]
+    assert predict(ROWS, whole.adapted, whole.adapted_metadata) == whole.attempts
 
 
 def test_without_adapting_no_rule_is_looked_for(checkpoint, monkeypatch):
@@ -277,13 +301,12 @@ def interrupted(task, checkpoint, keep, *, phase, times=1):
 
 @pytest.mark.parametrize("phase", ["adapt", "decode"])
 def test_rules_found_before_an_interruption_are_not_looked_for_again(
-    checkpoint, tmp_path, monkeypatch, phase
+    checkpoint, whole, tmp_path, monkeypatch, phase
 ):
     keep = tmp_path / "state.safetensors"
-    whole = solve(DOUBTFUL, QUICK, checkpoint)
-    interrupted(DOUBTFUL, checkpoint, keep, phase=phase)
+    interrupted(ROWS, checkpoint, keep, phase=phase)
     monkeypatch.setattr(reasoning, "reason", never)
-    found = solve(DOUBTFUL, QUICK, checkpoint, keep=keep)
+    found = solve(ROWS, QUICK, checkpoint, keep=keep)
     assert found.attempts == whole.attempts
     assert found.adapted_metadata == whole.adapted_metadata
 
@@ -296,13 +319,12 @@ def test_an_interruption_among_the_rules_costs_them_only(checkpoint, tmp_path):
 
 
 def test_kept_rules_that_are_damaged_are_a_warning_and_a_fresh_start(
-    checkpoint, tmp_path, monkeypatch, caplog
+    checkpoint, whole, tmp_path, monkeypatch, caplog
 ):
     keep = tmp_path / "state.safetensors"
     real = reasoning.Reasoned.to_json
     monkeypatch.setattr(reasoning.Reasoned, "to_json", lambda self: [["heavy", "rule"]])
-    interrupted(DOUBTFUL, checkpoint, keep, phase="adapt")
+    interrupted(ROWS, checkpoint, keep, phase="adapt")
     monkeypatch.setattr(reasoning.Reasoned, "to_json", real)
-    whole = solve(DOUBTFUL, QUICK, checkpoint)
-    assert solve(DOUBTFUL, QUICK, checkpoint, keep=keep).attempts == whole.attempts
+    assert solve(ROWS, QUICK, checkpoint, keep=keep).attempts == whole.attempts
     assert "starting over" in caplog.text

@@ -24,6 +24,7 @@ TASK = {
     "test": [{"input": [[7, 0], [1, 6]]}, {"input": [[2, 2], [8, 0]]}],
 }
 QUICK = SolveBudget(seconds=600, max_steps=6)
+pytestmark = pytest.mark.usefixtures("rules_once")
 TIMES = {"seconds", "seconds_before", "small_seconds"}
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from gpu_runner.solver.rules import picking
 from gpu_runner.solver.rules.kinds import rule_from_json
-from gpu_runner.solver.rules.picking import Picked, Trait, picked
+from gpu_runner.solver.rules.picking import Picked, Trait, answers_of, picked
 from gpu_runner.solver.rules.reason import explain
 
 from .small_grids import always, cells, drawn
@@ -67,6 +68,8 @@ def test_what_is_picked_answers_every_demonstration(seed):
     for rule, weight in found:
         assert all(np.array_equal(rule.answer(source), target) for source, target in pairs)
         assert weight > 0
+        kept = picking._Answers(rule.steps, [picking.listed_of(rule.family, grids[2])])
+        assert [kept.of(rule), kept.of(rule)] == [answers_of(rule, grids[2:])] * 2
 
 
 def test_without_time_nothing_is_picked():

@@ -9,15 +9,9 @@ from gpu_runner.solver.model import CONFIGS, Solver
 from gpu_runner.solver.second import counts, goes_again, pooled
 from gpu_runner.solver.weights import write_checkpoint
 
-# The first and the last contradict each other: no rule explains it.
-TASK = {
-    "train": [
-        {"input": [[1, 2], [0, 3]], "output": [[3, 9]]},
-        {"input": [[5, 0], [4, 4]], "output": [[9, 5]]},
-        {"input": [[1, 2], [0, 3]], "output": [[9, 3]]},
-    ],
-    "test": [{"input": [[7, 0], [1, 6]]}, {"input": [[2, 2], [8, 0]]}],
-}
+from .test_resume import TASK
+
+pytestmark = pytest.mark.usefixtures("rules_once")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +80,7 @@ def test_pooling_leaves_the_ballots_as_they_were():
 
 
 @pytest.fixture(scope="module")
-def twice(checkpoint):
+def twice(checkpoint, rules_once):
     return solve(TASK, SolveBudget(seconds=600, max_steps=4), checkpoint)
 
 
