@@ -47,6 +47,8 @@ IN_TABLE = {
     "arcspot_cli/local/stack.py::status": "instances",
     "arcspot_cli/rehearsing.py::load": "rehearsal.json",
     "arcspot_cli/scheduling.py::_recurring": "a schedule",
+    "arcspot_cli/unpacking.py::_check": "metrics",
+    "arcspot_cli/unpacking.py::_check_safetensors": "weights",
     "arcspot_cli/unpacking.py::_promises": "manifest",
 }
 

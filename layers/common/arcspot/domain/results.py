@@ -28,6 +28,9 @@ LAST = (METRICS, PREDICTION, MANIFEST)
 NAMES = (RESULT, WEIGHTS, PICTURE, *LAST)
 """All that a runner delivers, of this release and of earlier ones."""
 
+FILES = (WEIGHTS, PICTURE, METRICS, PREDICTION)
+"""All that a result is made of beside its manifest."""
+
 END_BYTES = 32 * 1024
 """So much of its end usually holds the last two files and the list of all."""
 
@@ -111,7 +114,7 @@ def unpacked(body: bytes) -> dict[str, bytes]:
     for name in names:
         files[name] = archive.read(name, most=left)
         left -= len(files[name])
-    told = document(files, MANIFEST)
+    told = document({MANIFEST: files[MANIFEST]}, MANIFEST)  # of this one, also where another lies in it
     sums = told.get("files") if isinstance(told, dict) else None
     if not isinstance(sums, dict) or set(sums) != set(names) - {MANIFEST}:
         raise ResultBroken(f"{MANIFEST} does not name exactly the files of {RESULT}")
