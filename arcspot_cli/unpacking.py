@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -34,10 +35,14 @@ ABOUT = "arcspot.json"
 TAKEN = (WEIGHTS, METRICS, PREDICTION)
 """All that is taken of a result: data that no system opens as a program or a page."""
 
+MAX_JSON_BYTES = 4 * 1024 * 1024
+"""Of metrics, and of the head of weights: rules in it have up to a million characters, escaped."""
+
 MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_FILE_BYTES = 128 * 1024 * 1024  # weights have 1 to 20 MB
 MAX_FILES = 100
 AGAIN = "run the command again, and if it stays so, look at the object's versions"
+_ONE_AT_A_TIME = threading.Lock()  # hostile JSON takes a hundred times its size in memory
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -218,10 +223,11 @@ def _check(key: str, body: bytes) -> None:
         attempts(key, body)
         return
     try:
-        if name == WEIGHTS:
-            _check_safetensors(body)
-        elif not isinstance(documents.parsed(body, most=results.MOST_OF_A_DOCUMENT), dict):
-            raise ValueError("expected a JSON object")
+        with _ONE_AT_A_TIME:
+            if name == WEIGHTS:
+                _check_safetensors(body)
+            elif not isinstance(documents.parsed(body, most=MAX_JSON_BYTES), dict):
+                raise ValueError("expected a JSON object")
     except ValueError as fault:
         raise CommandFailed(f"{key} is not what a runner leaves: {fault}; {AGAIN}") from fault
 
@@ -234,7 +240,7 @@ def _check_safetensors(body: bytes) -> None:
     size = int.from_bytes(body[:8], "little")
     if size > len(body) - 8:
         raise ValueError("expected a safetensors file, which begins with the size of its JSON")
-    header = documents.parsed(body[8 : 8 + size], most=results.MOST_OF_A_DOCUMENT)
+    header = documents.parsed(body[8 : 8 + size], most=MAX_JSON_BYTES)
     if body[8:9] != b"{" or not isinstance(header, dict):
         raise ValueError("expected the tensors' names in a JSON object")
     places = [_place(told) for name, told in header.items() if name != "__metadata__"]

@@ -56,6 +56,7 @@ STATE = "tests/unit/solver/test_foreign_state.py"
 WEIGHTS = "tests/unit/solver/test_foreign_weights.py"
 ELSEWHERE = {
     "gpu_runner/solver/corpus.py::load_corpus": WEIGHTS,
+    "gpu_runner/solver/corpus.py::_check_members": WEIGHTS,
     "gpu_runner/solver/corpus.py::_decompressed": WEIGHTS,
     "gpu_runner/solver/corpus.py::_read_rearc": WEIGHTS,
     "gpu_runner/solver/pretrain.py::_pretrain": WEIGHTS,

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from arcspot.domain import results
 from arcspot.domain.jobs import Job
@@ -129,6 +131,18 @@ def test_a_file_of_another_kind_than_its_name_is_a_fault_of_one_answer(
     assert told.exit_code == 1
     assert "is not what a runner leaves" in told.stderr
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"one"}
+
+
+@pytest.mark.parametrize("shapes", [[], [(0,)], [()], [(3, 4), (0,), (2, 2)]])
+def test_weights_as_safetensors_writes_them_come_home(
+    shapes: list[tuple[int, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = {f"w{n}": np.ones(shape, np.float16) for n, shape in enumerate(shapes)}
+    body = save(tensors, metadata={"rules": '["x", {"y": "' + '"' * 1_000_000 + '"}]'})
+    fake, jobs = answered("one")
+    pack(fake, jobs["one"], {**WHOLE, "adapted.safetensors": body})
+    assert typed(fake, monkeypatch, "results", "get", str(tmp_path), "--batch", "b").exit_code == 0
+    assert (tmp_path / "one" / "adapted.safetensors").read_bytes() == body
 
 
 def test_an_id_with_markup_is_text_in_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
