@@ -2,7 +2,10 @@
 
 A folder is ours if a document in it names a job and a fence, as `manifest.json` and `arcspot.json` do. What
 else lies in such a folder stays. No folder is ever removed, and no file but one that the manifest beside it
-names.
+names; one of a name that no runner of ours gives only where its bytes are as that manifest says.
+
+What an instance left is a stranger's: of its files those that are `unpacking.TAKEN` are written, and the
+picture is drawn here.
 """
 
 from __future__ import annotations
@@ -16,11 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arcspot.domain import documents
+from arcspot.domain import documents, results
 from arcspot.domain.jobs import Job
-from arcspot_cli import unpacking
+from arcspot_cli import faults, unpacking
 from arcspot_cli.errors import CommandFailed
-from arcspot_cli.unpacking import ABOUT, MANIFEST, PREDICTION, Left, Promise
+from arcspot_cli.picturing import Pictures
+from arcspot_cli.unpacking import ABOUT, MANIFEST, PICTURE, PREDICTION, TAKEN, Left, Promise
+
+_DRAWN = "picture_sha256"
+"""In `arcspot.json`: the picture that was drawn here, or null where there is none to draw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +38,58 @@ class Attempt:
     fence: int
 
 
-def deliver(bucket: unpacking.Objects, task_id: str, job: Job, folder: Path, spare: Path) -> bool:
-    """Have a finished job's files in `folder`; False when all of them were there.
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of a folder. `unknown` are files of a result that no runner of ours leaves: not written.
+    `undrawn` says why there is no picture, where there should be one.
+    """
+
+    fresh: bool
+    unknown: tuple[str, ...] = ()
+    undrawn: str = ""
+
+
+def deliver(
+    bucket: unpacking.Objects, pictures: Pictures, task_id: str, job: Job, folder: Path, spare: Path
+) -> Delivered:
+    """Have a finished job's files in `folder`; not `fresh` when all of them were there.
 
     `spare` is a path of the same file system where nothing is. Raises CommandFailed, with the next step, when
     the folder is not ours or the answer is not what it should be.
     """
     attempt, there = Attempt(job.job_id, job.fence), _attempt_in(folder)
     if there == attempt and _complete(folder, task_id):
-        return False
+        return Delivered(fresh=False)
     left = unpacking.left(bucket, job)
-    fetched = _fetch(left, spare, beside=folder if there == attempt else None)
-    (spare / ABOUT).write_bytes(_about(task_id, attempt))
+    written = _fetch(left, spare, beside=folder if there == attempt else None)
+    about: dict[str, Any] = {"task_id": task_id, "job_id": attempt.job_id, "fence": attempt.fence}
+    about[_DRAWN], undrawn = None, ""
+    if PICTURE in left.promises:
+        answer = (spare if PREDICTION in written else folder) / PREDICTION
+        try:
+            drawn = pictures.draw(task_id, job, unpacking.attempts(str(answer), answer.read_bytes()))
+        except Exception as fault:  # the answer is worth more than its picture, which the next call draws
+            undrawn = faults.words(fault)
+            del about[_DRAWN]
+        else:
+            if drawn is not None:
+                about[_DRAWN] = hashlib.sha256(drawn).hexdigest()
+                (spare / PICTURE).write_bytes(drawn)
+                written.append(PICTURE)
+    (spare / ABOUT).write_bytes((json.dumps(about, indent=1) + "\n").encode())
     (spare / MANIFEST).write_bytes(left.manifest)
+    result = Delivered(True, tuple(left.unknown), undrawn)
     if there is None:
         with suppress(FileNotFoundError):
             folder.rmdir()  # it is empty, or this fails
         spare.rename(folder)
-        return True
-    stale = [] if there == attempt else [n for n in _promises_in(folder) if n not in left.promises]
-    for name in (*fetched, ABOUT, MANIFEST):  # the manifest last: until then the files are fetched again
+        return result
+    stale = [name for name in _written_by_us(folder) if name not in {*left.taken, *written}]
+    for name in (*written, ABOUT, MANIFEST):  # the manifest last: until then the files are fetched again
         (spare / name).replace(folder / name)
     for name in stale:
         (folder / name).unlink(missing_ok=True)
-    return True
+    return result
 
 
 def _fetch(left: Left, spare: Path, *, beside: Path | None) -> list[str]:
@@ -66,11 +101,15 @@ def _fetch(left: Left, spare: Path, *, beside: Path | None) -> list[str]:
     spare.mkdir(parents=True)
     names = []
     for name, body in left.files(have):
-        if name == PREDICTION:
-            unpacking.attempts(left.prefix + name, body)
         (spare / name).write_bytes(body)
         names.append(name)
     return names
+
+
+def _written_by_us(folder: Path) -> list[str]:
+    """Files of the folder that its manifest names; earlier releases wrote them whatever they are called."""
+    promises = _promises_in(folder)
+    return [name for name, told in promises.items() if name in results.FILES or _kept(folder / name, told)]
 
 
 def _attempt_in(folder: Path) -> Attempt | None:
@@ -95,12 +134,17 @@ def _attempt_in(folder: Path) -> Attempt | None:
 
 
 def _complete(folder: Path, task_id: str) -> bool:
-    """Whether every file is there as the manifest beside it promises, under the name of this task."""
-    promises = _promises_in(folder)
+    """Whether every file is there as the manifest beside it promises, under the name of this task, and the
+    picture as it was drawn here.
+    """
+    promises, about = _promises_in(folder), _document(folder / ABOUT)
+    drawn = about.get(_DRAWN)
     return (
         bool(promises)
-        and _document(folder / ABOUT).get("task_id") == task_id
-        and all(_kept(folder / name, promise) for name, promise in promises.items())
+        and about.get("task_id") == task_id
+        and all(_kept(folder / name, promise) for name, promise in promises.items() if name in TAKEN)
+        and (_DRAWN in about or set(promises) <= set(TAKEN))  # else an earlier release wrote all of them
+        and (drawn is None or _kept(folder / PICTURE, Promise(str(drawn), None)))
     )
 
 
@@ -129,9 +173,3 @@ def _document(path: Path) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return told if isinstance(told, Mapping) else {}
-
-
-def _about(task_id: str, attempt: Attempt) -> bytes:
-    """`arcspot.json`: the task's id as it was given, whatever its folder is called. In ASCII."""
-    told = {"task_id": task_id, "job_id": attempt.job_id, "fence": attempt.fence}
-    return (json.dumps(told, indent=1) + "\n").encode()

@@ -17,6 +17,7 @@ from arcspot_cli import collecting, delivering, faults, folders, showing, unpack
 from arcspot_cli.errors import CommandFailed
 from arcspot_cli.faults import Fault
 from arcspot_cli.folders import OUR_OWN, SUBMISSION, Wanted, folder_names
+from arcspot_cli.picturing import Pictures
 from arcspot_cli.rows import Slimming
 from arcspot_cli.target import Target
 from arcspot_cli.together import together
@@ -34,6 +35,8 @@ class Answer:
     job: Job
     folder: Path
     fresh: bool
+    unknown: tuple[str, ...] = ()
+    """Files of the result that no runner of ours leaves; they stay in the bucket."""
 
     @property
     def renamed(self) -> bool:
@@ -105,12 +108,16 @@ def get(
     names = folder_names(known, jobs)
     finished = [item for item in known if jobs[item.job_id].state is JobState.DONE]
     answers: dict[Wanted, Answer] = {}
+    undrawn: list[str] = []
+    pictures = Pictures(target.bucket)
     with _spare(out, wanted=bool(finished)) as spare, steps(len(finished), "fetching") as step:
 
         def bring(item: Wanted) -> Answer:
             job, name = jobs[item.job_id], names[item.task_id, item.job_id]
-            fresh = delivering.deliver(target.bucket, item.task_id, job, out / name, spare / name)
-            return Answer(item.task_id, job, out / name, fresh)
+            there = delivering.deliver(target.bucket, pictures, item.task_id, job, out / name, spare / name)
+            if there.undrawn:
+                undrawn.append(f"{item.task_id}: {there.undrawn}")
+            return Answer(item.task_id, job, out / name, there.fresh, there.unknown)
 
         for item, answer, error in together(bring, finished, at_once=AT_ONCE):
             step()
@@ -123,7 +130,22 @@ def get(
         blank = collecting.collect(target, out, batch, asked, jobs, answers, failed)
         if blank:
             say(f"{blank} id(s) without an answer have a placeholder in {out / SUBMISSION}")
-    return [answers[item] for item in finished if item in answers]
+    came = [answers[item] for item in finished if item in answers]
+    _tell_of_what_is_not_there(came, undrawn, say)
+    return came
+
+
+def _tell_of_what_is_not_there(
+    answers: Iterable[Answer], undrawn: list[str], say: Callable[[str], object]
+) -> None:
+    odd = [f"{each.task_id}: {', '.join(each.unknown)[:200]}" for each in answers if each.unknown]
+    if odd:
+        say(
+            f"{len(odd)} answer(s) came with files that no runner of arcspot leaves; they stay in the bucket "
+            f"({odd[0]})"
+        )
+    if undrawn:
+        say(f"{len(undrawn)} picture(s) are not drawn; run the command again ({min(undrawn)})")
 
 
 def known_jobs(target: Target, asked: Iterable[Wanted], failed: Failed) -> dict[str, Job]:

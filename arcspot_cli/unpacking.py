@@ -10,31 +10,39 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from arcspot.domain import documents, results, scoring
 from arcspot.domain.jobs import Job
-from arcspot.domain.results import MANIFEST, PREDICTION, RESULT
+from arcspot.domain.results import MANIFEST, METRICS, PICTURE, PREDICTION, RESULT, WEIGHTS
 from arcspot.errors import AnswerRefused, EndTooShort, ObjectUnreadable, RecordMissing, ResultBroken
 from arcspot.ports import Objects
 from arcspot_cli import faults, folders
 from arcspot_cli.errors import CommandFailed
 
 __all__ = [
-    "ABOUT", "MANIFEST", "PREDICTION", "Left", "Objects", "Promise", "attempts", "left", "prediction",
-    "promised", "read",
+    "ABOUT", "MANIFEST", "PICTURE", "PREDICTION", "TAKEN", "Left", "Objects", "Promise", "attempts", "left",
+    "prediction", "promised", "read",
 ]  # fmt: skip
 
 T = TypeVar("T")
 ABOUT = "arcspot.json"
 """Written beside a result's files; none of them may be called so."""
 
+TAKEN = (WEIGHTS, METRICS, PREDICTION)
+"""All that is taken of a result: data that no system opens as a program or a page."""
+
+MAX_JSON_BYTES = 4 * 1024 * 1024
+"""Of metrics, and of the head of weights: rules in it have up to a million characters, escaped."""
+
 MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_FILE_BYTES = 128 * 1024 * 1024  # weights have 1 to 20 MB
 MAX_FILES = 100
 AGAIN = "run the command again, and if it stays so, look at the object's versions"
+_ONE_AT_A_TIME = threading.Lock()  # hostile JSON takes a hundred times its size in memory
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -64,11 +72,23 @@ class Left:
     end: bytes | None = None
 
     def files(self, have: Have = lambda name, promise: False) -> Iterator[tuple[str, bytes]]:
-        """Every file but the manifest and those that are there already. Raises CommandFailed."""
-        wanted = {name: told for name, told in self.promises.items() if not have(name, told)}
-        if self.end is not None:
-            yield from self._unpacked(self.end, wanted)
-            return
+        """Of the files that are `TAKEN`, those that are not there already. Raises CommandFailed."""
+        wanted = {name: told for name, told in self.taken.items() if not have(name, told)}
+        found = self._apart(wanted) if self.end is None else self._unpacked(self.end, wanted)
+        for name, body in found:
+            _check(self.prefix + name, body)
+            yield name, body
+
+    @property
+    def taken(self) -> dict[str, Promise]:
+        return {name: told for name, told in self.promises.items() if name in TAKEN}
+
+    @property
+    def unknown(self) -> list[str]:
+        """Names that no runner of ours gives a file; such files stay in the bucket."""
+        return sorted(set(self.promises) - set(results.FILES))
+
+    def _apart(self, wanted: Mapping[str, Promise]) -> Iterator[tuple[str, bytes]]:
         for name, promise in wanted.items():
             key = self.prefix + name
             most = scoring.MAX_PREDICTION_BYTES if name == PREDICTION else MAX_FILE_BYTES
@@ -194,6 +214,50 @@ def _promise(name: str, told: object) -> Promise:
     if size is not None and (type(size) is not int or size < 0):
         raise ValueError(f"it gives no size of {name}")
     return Promise(sha256, size)
+
+
+def _check(key: str, body: bytes) -> None:
+    """That a file is of the kind that its name says. Raises CommandFailed."""
+    name = key.rpartition("/")[2]
+    if name == PREDICTION:
+        attempts(key, body)
+        return
+    try:
+        with _ONE_AT_A_TIME:
+            if name == WEIGHTS:
+                _check_safetensors(body)
+            elif not isinstance(documents.parsed(body, most=MAX_JSON_BYTES), dict):
+                raise ValueError("expected a JSON object")
+    except ValueError as fault:
+        raise CommandFailed(f"{key} is not what a runner leaves: {fault}; {AGAIN}") from fault
+
+
+def _check_safetensors(body: bytes) -> None:
+    """That it holds tensors and nothing else. Raises ValueError, in words.
+
+    Source: https://huggingface.co/docs/safetensors/index#format
+    """
+    size = int.from_bytes(body[:8], "little")
+    if size > len(body) - 8:
+        raise ValueError("expected a safetensors file, which begins with the size of its JSON")
+    header = documents.parsed(body[8 : 8 + size], most=MAX_JSON_BYTES)
+    if body[8:9] != b"{" or not isinstance(header, dict):
+        raise ValueError("expected the tensors' names in a JSON object")
+    places = [_place(told) for name, told in header.items() if name != "__metadata__"]
+    end = 0
+    for begin, following in sorted(places):
+        if begin != end or following < begin:
+            raise ValueError("expected tensors one behind the other")
+        end = following
+    if 8 + size + end != len(body):
+        raise ValueError("expected nothing behind its tensors")
+
+
+def _place(told: object) -> tuple[int, int]:
+    match told:
+        case {"data_offsets": [int(begin), int(end)]}:
+            return begin, end
+    raise ValueError('expected "data_offsets" of each tensor')
 
 
 def _promises(key: str, body: bytes, job: Job) -> dict[str, Promise]:

@@ -12,6 +12,7 @@ import io
 import json
 import lzma
 import random
+import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -184,10 +185,24 @@ def _decompressed(body: bytes) -> bytes:
     return found
 
 
+def _check_members(file: io.BytesIO) -> None:
+    """Raises ValueError where the ZIP file unpacks to more than `MOST_REARC_BYTES`, or by other methods than
+    NumPy's two: bzip2 and LZMA give more than they are asked for."""
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+    if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
+        raise ValueError("expected stored or deflated arrays, as NumPy writes them")
+    if sum(each.file_size for each in members) > MOST_REARC_BYTES:
+        raise ValueError(f"it unpacks to more than {MOST_REARC_BYTES:,} bytes")
+    file.seek(0)
+
+
 def _read_rearc(
     body: bytes, number: dict[str, int], per_task: int, longest: int, seed: int
 ) -> list[tuple[int, Pair]]:
-    archive = np.load(io.BytesIO(_decompressed(body)))
+    unpacked = io.BytesIO(_decompressed(body))
+    _check_members(unpacked)
+    archive = np.load(unpacked)
     shapes, cells = archive["shapes"].astype(np.int64).reshape(-1, 2, 2), archive["cells"]
     area = shapes.prod(2)
     ends = area.reshape(-1).cumsum().reshape(-1, 2)

@@ -214,6 +214,14 @@ LOADERS: dict[str, Loader] = {
     ),
     "result.zip": Loader(lambda body, _: results.unpacked(zipped(body)), {"files": {}}, (ResultBroken,)),
     "manifest": Loader(the_manifest, LEGACY, (CommandFailed,)),
+    "metrics": Loader(
+        lambda body, _: (unpacking._check("r/metrics.json", body), "fine"), {"loss": [1]}, (CommandFailed,)
+    ),
+    "weights": Loader(
+        lambda body, _: (unpacking._check("r/adapted.safetensors", weights(body)), "fine"),
+        {"__metadata__": {"a": "b"}, "w": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}},
+        (CommandFailed,),
+    ),
     "a folder of answers": Loader(the_folder, LEGACY, (CommandFailed,)),
     "what was collected": Loader(
         lambda body, folder: collecting._known(at(folder, collecting.STATE, body).parent),
@@ -317,6 +325,10 @@ LOADERS: dict[str, Loader] = {
 
 def zipped(manifest: bytes) -> bytes:
     return results.pack({"manifest.json": manifest, "x.txt": b"x"})
+
+
+def weights(header: bytes) -> bytes:
+    return len(header).to_bytes(8, "little") + header + bytes(8)
 
 
 def encoded(value: Any) -> bytes:

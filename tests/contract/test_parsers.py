@@ -14,6 +14,7 @@ PARSERS = {
     "json.loads", "json.load", "torch.load", "safe_open", "load_file", "zipfile.ZipFile", "np.load",
     "tomllib.loads", "tomllib.load", "yaml.load", "yaml.safe_load", "yaml_parse", "base64.b64decode",
     "lzma.decompress", "lzma.LZMADecompressor", "zlib.decompress", "gzip.decompress", "gzip.open",
+    "zlib.decompressobj", "bz2.decompress", "bz2.open", "lzma.open",
     "tarfile.open", "pickle.loads", "pickle.load", "marshal.loads", "ElementTree.fromstring",
     "ElementTree.parse", "documents.read", "documents.parsed", "strict_json.decoded",
 }  # fmt: skip
@@ -25,6 +26,7 @@ IN_TABLE = {
     "layers/common/arcspot/domain/documents.py::parsed": "documents.parsed",
     "layers/common/arcspot/domain/predictions.py::parse_prediction": "prediction",
     "layers/common/arcspot/domain/results.py::_Archive.__init__": "result.zip",
+    "layers/common/arcspot/domain/results.py::_Archive.read": "result.zip",
     "layers/common/arcspot/domain/results.py::document": "a result's document",
     "layers/common/arcspot/domain/solutions.py::read_solutions": "solutions",
     "layers/common/arcspot/domain/strict_json.py::_decode": "task file",
@@ -45,6 +47,8 @@ IN_TABLE = {
     "arcspot_cli/local/stack.py::status": "instances",
     "arcspot_cli/rehearsing.py::load": "rehearsal.json",
     "arcspot_cli/scheduling.py::_recurring": "a schedule",
+    "arcspot_cli/unpacking.py::_check": "metrics",
+    "arcspot_cli/unpacking.py::_check_safetensors": "weights",
     "arcspot_cli/unpacking.py::_promises": "manifest",
 }
 
@@ -52,6 +56,7 @@ STATE = "tests/unit/solver/test_foreign_state.py"
 WEIGHTS = "tests/unit/solver/test_foreign_weights.py"
 ELSEWHERE = {
     "gpu_runner/solver/corpus.py::load_corpus": WEIGHTS,
+    "gpu_runner/solver/corpus.py::_check_members": WEIGHTS,
     "gpu_runner/solver/corpus.py::_decompressed": WEIGHTS,
     "gpu_runner/solver/corpus.py::_read_rearc": WEIGHTS,
     "gpu_runner/solver/pretrain.py::_pretrain": WEIGHTS,

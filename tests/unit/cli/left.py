@@ -19,7 +19,15 @@ from tests.fakes.memory import World
 from .here import solve_all
 
 ANSWER = json.dumps([{"attempt_1": [[0]], "attempt_2": [[1]]}]).encode()
-WEIGHTS = b"weights" * 100
+
+
+def safetensors(data: bytes) -> bytes:
+    """A file of one tensor with these bytes."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
+WEIGHTS = safetensors(bytes(range(64)) * 10)
 
 
 class Bucket(MemoryObjects):

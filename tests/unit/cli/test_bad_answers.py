@@ -84,7 +84,10 @@ BAD: dict[str, tuple[Callable[[Stack, Job], object], str]] = {
     "a name twice": (naming("Prediction.json"), "two of its names"),
     "a file is missing": (remove("adapted.safetensors"), "removed from the bucket"),
     "the manifest is missing": (remove("manifest.json"), "removed from the bucket"),
-    "a file has another size": (overwrite("adapted.safetensors", b"short"), "its manifest promises 700"),
+    "a file has another size": (
+        overwrite("adapted.safetensors", b"short"),
+        f"its manifest promises {len(WEIGHTS)}",
+    ),
     "a file has other bytes": (
         overwrite("adapted.safetensors", WEIGHTS[::-1]),
         "not what its manifest promises",

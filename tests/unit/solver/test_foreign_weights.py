@@ -161,7 +161,31 @@ def archive(**arrays):
     return lzma.compress(body.getvalue())
 
 
+def told_as(packed, size):
+    """The ZIP file, whose list says so of its first file's size."""
+    at = packed.index(b"PK\x01\x02") + 24
+    return packed[:at] + size.to_bytes(4, "little") + packed[at + 4 :]
+
+
+def repacked(name):
+    """Good arrays, packed by another method, and told to be so small or so large."""
+    import io
+    import zipfile
+
+    arrays = {"ids": ["t"], "counts": [1], "shapes": [[[1, 1], [1, 1]]], "cells": [0, 0]}
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w", getattr(zipfile, name)) as made:
+        for key, value in arrays.items():
+            raw = io.BytesIO()
+            np.save(raw, np.array(value, np.uint8 if key == "cells" else None))
+            made.writestr(f"{key}.npy", raw.getvalue())
+    return body.getvalue()
+
+
 ARCHIVES = {
+    "bzip2 within": lzma.compress(repacked("ZIP_BZIP2")),
+    "LZMA within": lzma.compress(repacked("ZIP_LZMA")),
+    "4 GiB told": lzma.compress(told_as(repacked("ZIP_STORED"), 0xFFFFFFFE)),
     "torn": archive(ids=np.array(["a"]))[:40],
     "no archive": lzma.compress(b"hello"),
     "no arrays": archive(),
@@ -184,6 +208,14 @@ def test_generated_pairs_that_are_none_are_refused(tmp_path, name):
     (tmp_path / REARC).write_bytes(ARCHIVES[name])
     with pytest.raises(BadData):
         load_corpus(tmp_path, per_task=1, longest=10, seed=0, device="cpu")
+
+
+def test_generated_pairs_that_numpy_packed_either_way_are_read(tmp_path):
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "t.json").write_text(json.dumps(FLIP | {"test": FLIP["train"][:1]}))
+    for name in ("ZIP_STORED", "ZIP_DEFLATED"):
+        (tmp_path / REARC).write_bytes(lzma.compress(repacked(name)))
+        assert load_corpus(tmp_path, per_task=1, longest=10, seed=0, device="cpu").task_ids == ["t"]
 
 
 @pytest.mark.parametrize(

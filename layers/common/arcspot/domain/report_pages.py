@@ -39,8 +39,10 @@ class Rows:
         self.verdicts: Counter[str] = Counter()
 
     def add(self, line: JobLine) -> None:
+        """One more line; nothing of it is here where drawing it raises."""
+        row = _row(line, self._picture(line))
         self.verdicts[line.verdict] += 1
-        self._rows.append((line.task_id, line.job_id, _row(line, self._picture(line))))
+        self._rows.append((line.task_id, line.job_id, row))
 
     def _picture(self, line: JobLine) -> str:
         if line.task is None:

@@ -27,7 +27,8 @@ def lines(
 ) -> Iterator[JobLine]:
     """A line for each place, in order. Each file of a slice is read and parsed once.
 
-    What cannot be read is a fault of its line. `patient`: an error that may pass by itself is raised.
+    What cannot be read is a fault of its line. `patient`: an error that may pass by itself, or that nobody
+    knows, is raised.
     """
     jobs, files = read.jobs, dict[Source, Mapping[str, Task] | str]()
     for start in range(0, len(places), SLICE):
@@ -43,7 +44,14 @@ def lines(
             answer = found.get(job.result_prefix) if job and job.state is JobState.DONE else None
             if patient and isinstance(answer, Exception) and not isinstance(answer, results.LASTING):
                 raise answer
-            line = _line(batch_id, place, job, files.get(_source(place), {}), answer)
+            file = files.get(_source(place), {})
+            try:
+                line = _line(batch_id, place, job, file, answer)
+            except Exception as fault:
+                if patient:
+                    raise
+                line = untold(_line(batch_id, place, job, {}, None), fault)
+                line = replace(line, task=None if isinstance(file, str) else file.get(place.task_id))
             why = read.unread.get(place.job_id)
             yield replace(line, state="UNREADABLE", reason="", fault=_words(why)) if why else line
 
@@ -51,6 +59,12 @@ def lines(
 def refused_line(refusal: Refusal) -> JobLine:
     """A file with faults, as one line; there is no answer to submit for it."""
     return JobLine(refusal.task_id, "", str(JobState.REJECTED), refusal.reason, submitted=False)
+
+
+def untold(line: JobLine, fault: Exception) -> JobLine:
+    """The line without what somebody brought, for one that cannot be told or drawn as it is."""
+    bare = replace(line, task=None, attempts=(), score=None, by="", device="", note="")
+    return replace(bare, fault=f"it cannot be shown: {_words(fault)}")
 
 
 def _source(place: Place) -> Source:
@@ -65,7 +79,14 @@ def _files(
     bodies = results.fetched(objects, sources, last=MAX_FILE_BYTES + 1)
     for source, body in zip(sources, bodies, strict=True):
         if isinstance(body, Fetched):
-            yield source, {task.task_id: task for task in read_task_file(source[0], body.body).tasks}
+            try:
+                found = {task.task_id: task for task in read_task_file(source[0], body.body).tasks}
+            except Exception as fault:
+                if patient:
+                    raise
+                yield source, _words(fault)
+            else:
+                yield source, found
         elif isinstance(body, RecordMissing):
             yield source, {}
         elif patient and not isinstance(body, results.LASTING):

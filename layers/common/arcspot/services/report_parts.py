@@ -18,7 +18,7 @@ from arcspot.domain.report_pages import ONE_PAGE, PAGE_LINES, PageLink, Rows, pa
 from arcspot.domain.tallying import JobLine, Tally, submitted_pairs
 from arcspot.ports import Fetched, Objects
 from arcspot.services.contents import Place, Plan, Read, Refusal
-from arcspot.services.report_lines import lines, refused_line
+from arcspot.services.report_lines import lines, refused_line, untold
 
 FRAGMENT_BYTES = 8 * 1024 * 1024
 HTML, JSON = "text/html; charset=utf-8", "application/json"
@@ -119,13 +119,24 @@ class Maker:
         """Read, score and draw what belongs on a page; with several pages, keep it in the bucket."""
         rows, tally, share = Rows(), Tally(), _Share(self._objects, f"{self._folder}parts/{page.number:04}")
         for line in self._lines(page, read):
-            tally.add(line)
-            rows.add(line)
-            share.add(line)
+            shown = self._shown(rows, line)
+            tally.add(shown)
+            share.add(shown)
         first, last = rows.ids
         link = PageLink(page.number, first, last, tally.lines, dict(tally.verdicts))
         part = Part(page.number, mark_of(page, read), tally, link, share.stored, share.rest, rows)
         return self._kept(part, rows, share) if self._pages > 1 else part
+
+    def _shown(self, rows: Rows, line: JobLine) -> JobLine:
+        """The line as it is in the rows now: one that cannot be drawn is told without what it brought."""
+        try:
+            rows.add(line)
+        except Exception as fault:
+            if self._patient:
+                raise
+            line = untold(line, fault)
+            rows.add(line)
+        return line
 
     def _lines(self, page: Page, read: Read) -> Iterator[JobLine]:
         yield from lines(self._objects, self._batch_id, page.places, read, patient=self._patient)

@@ -30,8 +30,8 @@ def fetched(
 def predictions(objects: Objects, prefixes: Sequence[str]) -> dict[str, bytes | Exception]:
     """The bytes of each result's `prediction.json`, or why there are none; by prefix.
 
-    A reason is ResultBroken, ObjectUnreadable, or whatever S3 said. One GET of at most 32 KiB for each
-    result, two for one of an earlier release. What the bytes say is for `scoring` to judge.
+    A reason is ResultBroken, ObjectUnreadable, or whatever S3 or reading this one raised. One GET of at most
+    32 KiB for each result, two for one of an earlier release. What the bytes say is for `scoring` to judge.
     """
     prefixes = list(dict.fromkeys(prefixes))
     found = _read(objects, prefixes, RESULT, last=results.END_BYTES)
@@ -57,6 +57,8 @@ def _read(objects: Objects, prefixes: Sequence[str], name: str, *, last: int) ->
             continue
         try:
             found[each] = results.part({name: object_.body}, PREDICTION)
-        except ResultBroken as fault:
+        except (
+            Exception
+        ) as fault:  # ResultBroken, or what nobody thought of: the others are read all the same
             found[each] = fault
     return found
