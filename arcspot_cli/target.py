@@ -186,11 +186,12 @@ def _local_name(choice: Choice) -> str:
 
 def _local_target(choice: Choice, endpoint: str | None = None) -> Target | None:
     """The running local stack of this folder, if there is one, and if `endpoint` is its."""
-    from arcspot_cli.local.stack import load
+    from arcspot_cli.local.stack import believe, load
 
     running = load(choice.project_dir)
     if running is None or (endpoint or running.endpoint_url).rstrip("/") != running.endpoint_url:
         return None
+    believe(running)
     # The stack's own key, so that no command meant for the laptop can ever reach a real account.
     os.environ.update(running.environment())
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arcspot_cli.local import signing
+from arcspot_cli.local import proof, signing
 from arcspot_cli.local.emulator_gate import Gate, Route
 from arcspot_cli.local.keys import ALPHABET, AccessKey
 from arcspot_cli.local.patches import PatchRefused, find, replace
@@ -28,7 +28,8 @@ def guard(port: int, key: AccessKey) -> None:
     app = find("app", "app")
     if "app" not in find("app", "main").__code__.co_names:
         raise PatchRefused("MiniStack's main no longer serves ministack.app.app: the gate would not be asked")
-    replace("app", "app", Gate(app, port, known_keys(key), route_by_signature()))
+    prover = proof.Prover(proof.EMULATOR, key.secret_access_key)
+    replace("app", "app", Gate(app, port, known_keys(key), route_by_signature(), prover))
 
 
 def route_by_signature() -> Route:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Protocol
 
-from arcspot_cli.local import signing
+from arcspot_cli.local import proof, signing
 from arcspot_cli.local.doors import Handler, Server
 from arcspot_cli.local.gate import Request
 from arcspot_cli.local.keys import AccessKey
@@ -38,6 +38,8 @@ def _handler(host: Controlled, key: AccessKey) -> type[Handler]:
     secret = signing.Secret(key.secret_access_key)
 
     class ControlHandler(Handler):
+        prover = proof.Prover(proof.INSTANCE_HOST, key.secret_access_key)
+
         def admit(self, request: Request) -> None:
             known = {key.access_key_id: secret}
             signing.check(request, known.get, now=datetime.now(UTC))

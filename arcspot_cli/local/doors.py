@@ -12,7 +12,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
 
-from arcspot_cli.local import gate, refusals
+from arcspot_cli.local import gate, proof, refusals
 from arcspot_cli.local.gate import Refused, Request
 
 PATIENCE_SECONDS = 10.0
@@ -24,6 +24,8 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.0"  # no second request on a connection
     timeout = PATIENCE_SECONDS
+    prover: proof.Prover | None = None
+    """Of a door whose callers ask who is behind it."""
 
     def admit(self, request: Request) -> None:
         """Let a request pass that holds this door's key. Raises Refused."""
@@ -35,7 +37,12 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         request = Request.of(self.command, self.path, self.headers.items())
         try:
-            gate.foreign(request, cast(ThreadingHTTPServer, self.server).server_port)
+            port = cast(ThreadingHTTPServer, self.server).server_port
+            gate.foreign(request, port)
+            nonce = proof.asked(request) if self.prover else None
+            if self.prover and nonce is not None:
+                self.answer(HTTPStatus.OK, self.prover.answer(port, nonce).encode())
+                return False
             self.admit(request)
         except Refused as refused:
             told = refusals.answer(request, refused)

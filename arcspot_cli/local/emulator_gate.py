@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from arcspot_cli.local import gate, refusals, signing
+from arcspot_cli.local import gate, proof, refusals, signing
 from arcspot_cli.local.gate import Kind, Refused, Request
+from arcspot_cli.local.proof import Prover
 from arcspot_cli.local.signing import Claim, Lookup
 
 Message = MutableMapping[str, Any]
@@ -43,6 +44,7 @@ class Gate:
     port: int
     lookup: Lookup
     route: Route
+    prover: Prover
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -57,6 +59,10 @@ class Gate:
         body = _Body(receive)
         try:
             gate.foreign(request, self.port)
+            nonce = proof.asked(request)
+            if nonce is not None:
+                await _tell(200, {}, self.prover.answer(self.port, nonce).encode(), send)
+                return
             _inside(request, scope["http_version"])
             replayed = await self._proven(request, scope["path"], body)
         except Refused as refused:
@@ -185,9 +191,13 @@ async def _refuse(request: Request, refused: Refused, send: Send) -> None:
     headers = {**told.headers, "Content-Length": str(len(told.body))}
     if refused.kind is Kind.FOREIGN:
         headers["Connection"] = "close"
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": told.status, "headers": encoded})
-    body = b"" if request.method == "HEAD" else told.body
+    await _tell(told.status, headers, b"" if request.method == "HEAD" else told.body, send)
+
+
+async def _tell(status: int, headers: Mapping[str, str], body: bytes, send: Send) -> None:
+    whole = {"Content-Length": str(len(body)), **headers}
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in whole.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

@@ -32,6 +32,7 @@ from arcspot_cli.local.errors import LocalStackError
 from arcspot_cli.local.imds import Metadata, MetadataServer, Notices
 from arcspot_cli.local.instance import GroupWatch, Instance, Machine, kill_all
 from arcspot_cli.local.processes import record_self
+from arcspot_cli.local.proof import Unproven
 from arcspot_cli.local.reaper import Reaper
 
 POLL_SECONDS = 0.5
@@ -134,12 +135,15 @@ class InstanceHost:
 
 
 def serve(host: InstanceHost, stopped: threading.Event, say: Callable[[str], None]) -> None:
-    """Look again and again until stopped, or until the endpoint has been silent too long."""
+    """Look again and again until stopped, or until the endpoint is silent too long, or somebody else's."""
     answered_at = time.monotonic()
     while not stopped.is_set():
         try:
             host.round(now=time.time())
             answered_at = time.monotonic()
+        except Unproven as stranger:
+            say(f"{stranger}; leaving")
+            return
         except (BotoCoreError, ClientError, OSError) as error:
             say(f"this round failed: {error}")
             if time.monotonic() - answered_at > ENDPOINT_LOST_SECONDS:

@@ -31,7 +31,7 @@ from typing import Any
 
 from arcspot.domain import documents
 from arcspot_cli import naming
-from arcspot_cli.local import keys, sam, signing
+from arcspot_cli.local import keys, proof, sam, signing
 from arcspot_cli.local.emulator import RECORDS
 from arcspot_cli.local.emulator_gate import HEALTH
 from arcspot_cli.local.errors import LocalStackError
@@ -164,6 +164,15 @@ def load(project_dir: Path, home: Path | None = None) -> LocalStack | None:
     return stack if stack.running() else None
 
 
+def believe(stack: LocalStack) -> LocalStack:
+    """The stack, once its emulator has proved to be what answers. Raises LocalStackError."""
+    try:
+        proof.prove(stack.endpoint_url, stack.key, proof.EMULATOR)
+    except OSError as error:
+        raise LocalStackError(f"the emulator does not answer ({error}); {AGAIN}") from None
+    return stack
+
+
 def status(project_dir: Path, home: Path | None = None) -> LocalStatus:
     """What runs now. Never changes anything."""
     stack = load(project_dir, home)
@@ -186,6 +195,7 @@ def control(stack: LocalStack, instance_id: str, verb: str) -> None:
 def _ask(stack: LocalStack, path: str, method: str) -> bytes:
     """One request to the instance host."""
     try:
+        proof.prove(stack.control_url, stack.key, proof.INSTANCE_HOST)
         with _signed(f"{stack.control_url}/{path}", stack.key, method=method, timeout=10) as answer:
             body: bytes = answer.read()
             return body
@@ -218,7 +228,7 @@ def up(options: LocalOptions, *, report: Report) -> LocalStack:
         running = load(places.project_dir, places.home)
         if running is not None:
             report(f"already up at {running.endpoint_url}, since {running.started_at}")
-            return running
+            return believe(running)
         if places.description.exists() and any(map(alive, read_records(places.records_dir))):
             report("what runs here is not whole, or of an older arcspot and without a key; it starts anew")
         _down(places, report)
@@ -332,12 +342,14 @@ def _start(places: Places, name: str, arguments: list[str]) -> None:
 
 
 def _wait_for(url: str, key: AccessKey, places: Places, name: str) -> None:
-    """Return when a process of ours answers; say what its log says if it does not."""
+    """Return when a process of ours answers and has proved it; say what its log says if it does not."""
     log = places.log(name)
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
-        with contextlib.suppress(OSError), _signed(url, key, timeout=2):
-            return
+        with contextlib.suppress(OSError):
+            proof.prove(url, key, name, timeout=2)
+            with _signed(url, key, timeout=2):
+                return
         mine = [record for record in read_records(places.records_dir) if record.name == name]
         if not any(alive(record) for record in mine):
             about = f"the {name} stopped at once; the whole log is in {log}"

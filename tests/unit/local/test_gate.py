@@ -14,7 +14,7 @@ from botocore.credentials import Credentials
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from arcspot_cli.local import emulator_gate, gate, signing
+from arcspot_cli.local import emulator_gate, gate, proof, signing
 from arcspot_cli.local.control import ControlServer
 from arcspot_cli.local.emulator_gate import Gate
 from arcspot_cli.local.gate import Kind, Refused, Request
@@ -24,6 +24,7 @@ from tests.unit.local.conftest import CREDENTIALS, FACTS
 from tests.unit.local.strangers import ATTACKS, INSIDE, KEY, Door, say, statuses, wrong_signatures
 
 SECRETS = {KEY.access_key_id: signing.Secret(KEY.secret_access_key)}
+PROVER = proof.Prover(proof.EMULATOR, KEY.secret_access_key)
 CORS = ((b"Access-Control-Allow-Origin", b"*"), (b"access-control-expose-headers", b"*"))
 
 
@@ -70,7 +71,7 @@ def emulator() -> Iterator[Door]:
         up.set()
         await stop.wait()
 
-    guarded = Gate(Emulator(door.seen), port, SECRETS.get, route)
+    guarded = Gate(Emulator(door.seen), port, SECRETS.get, route, PROVER)
     thread = threading.Thread(
         target=lambda: loop.run_until_complete(serve(guarded, config, shutdown_trigger=until_stopped))
     )
@@ -183,7 +184,7 @@ def test_version_2_is_not_spoken(emulator: Door) -> None:
             "query_string": b"",
             "headers": headers,
         }
-        await Gate(Emulator(emulator.seen), emulator.port, SECRETS.get, route)(scope, receive, send)
+        await Gate(Emulator(emulator.seen), emulator.port, SECRETS.get, route, PROVER)(scope, receive, send)
         return int(sent[0]["status"])
 
     assert asyncio.run(ask("1.1")) == 200
