@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import secrets
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,18 @@ def route_by_signature() -> Route:
 
     replace("app", "detect_service", signed_for)
     return signed_for
+
+
+def listen_at(at: socket.socket) -> None:
+    """AWS: listens where it is.
+
+    MiniStack: opens a port by its number, which anybody may have taken by then. This one is ours already.
+    """
+    from hypercorn.config import Config, Sockets
+
+    if not hasattr(Config, "create_sockets"):
+        raise PatchRefused("hypercorn has no Config.create_sockets, which a patch of ours replaces")
+    Config.create_sockets = lambda self: Sockets([], [at], [])  # type: ignore[method-assign]
 
 
 def known_keys(key: AccessKey) -> signing.Lookup:

@@ -9,6 +9,7 @@ Each request is signed with the stack's access key, as requests to AWS are (`sig
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -30,8 +31,8 @@ class Controlled(Protocol):
 class ControlServer(Server):
     """Listens on 127.0.0.1 only, and obeys who holds the key."""
 
-    def __init__(self, host: Controlled, key: AccessKey, port: int) -> None:
-        super().__init__(_handler(host, key), port)
+    def __init__(self, host: Controlled, key: AccessKey, at: socket.socket | None = None) -> None:
+        super().__init__(_handler(host, key), at)
 
 
 def _handler(host: Controlled, key: AccessKey) -> type[Handler]:

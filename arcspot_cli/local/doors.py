@@ -6,6 +6,7 @@ the first is never read, so nothing can be hidden behind it. Bodies are never re
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -69,10 +70,16 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server:
-    """Answers on a port of 127.0.0.1, any free one for 0, until closed."""
+    """Answers on a port of 127.0.0.1, any free one without a bound socket, until closed."""
 
-    def __init__(self, handler: type[Handler], port: int = 0) -> None:
-        self._server = ThreadingHTTPServer((LOOPBACK, port), handler)
+    def __init__(self, handler: type[Handler], at: socket.socket | None = None) -> None:
+        self._server = ThreadingHTTPServer((LOOPBACK, 0), handler, bind_and_activate=at is None)
+        if at is not None:
+            self._server.socket.close()
+            self._server.socket = at
+            self._server.server_address = at.getsockname()
+            self._server.server_name, self._server.server_port = at.getsockname()
+            self._server.server_activate()
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 

@@ -24,7 +24,8 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from arcspot_cli.local import keys, sam
-from arcspot_cli.local.stack import HEALTH, _signed, free_ports
+from arcspot_cli.local.ports import bound, number
+from arcspot_cli.local.stack import HEALTH, _signed
 from tests.unit.local.strangers import listening, loopback
 
 TRUST = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -73,21 +74,18 @@ class Emulator:
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    folder, (port,), key = tmp_path_factory.mktemp("state"), free_ports(1), keys.draw()
+    folder, key = tmp_path_factory.mktemp("state"), keys.draw()
     keys.keep(folder, key)
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable,
-        "-m",
-        "arcspot_cli.local.emulator",
-        "--port",
-        str(port),
-        "--state-dir",
-        str(folder),
-    ]
-    with (folder / "log").open("wb") as log:
+    module = [sys.executable, "-m", "arcspot_cli.local.emulator", "--state-dir", str(folder)]
+    with (folder / "log").open("wb") as log, bound(1) as (at,):
+        url = f"http://127.0.0.1:{number(at)}"
         process = subprocess.Popen(
-            command, env=sam.clean_environment(os.environ), stdout=log, stderr=log, start_new_session=True
+            [*module, "--socket", str(at.fileno())],
+            env=sam.clean_environment(os.environ),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=(at.fileno(),),
         )
     try:
         until = time.monotonic() + 60

@@ -19,7 +19,7 @@ from arcspot_cli.local.control import ControlServer
 from arcspot_cli.local.emulator_gate import Gate
 from arcspot_cli.local.gate import Kind, Refused, Request
 from arcspot_cli.local.imds import TTL_HEADER, Metadata, MetadataServer, Notices
-from arcspot_cli.local.stack import free_ports
+from arcspot_cli.local.ports import bound, number
 from tests.unit.local.conftest import CREDENTIALS, FACTS
 from tests.unit.local.strangers import ATTACKS, INSIDE, KEY, Door, say, statuses, wrong_signatures
 
@@ -61,7 +61,8 @@ def route(method: str, path: str, headers: Mapping[str, str], query: Mapping[str
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Door]:
     """The gate in front of an application, behind the emulator's own HTTP server."""
-    (port,) = free_ports(1)
+    with bound(1) as (at,):
+        port = number(at)
     door = Door(port, "POST", "/2015-03-31/functions")
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
@@ -101,7 +102,7 @@ class Host:
 @pytest.fixture(scope="module")
 def control() -> Iterator[Door]:
     seen: list[str] = []
-    server = ControlServer(Host(seen), KEY, 0)
+    server = ControlServer(Host(seen), KEY)
     yield Door(server.port, "POST", "/instances/i-1/crash", seen=seen)
     server.close()
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from arcspot_cli.local import instance_host, keys, proof
+from arcspot_cli.local import instance_host, keys, ports, proof
 from arcspot_cli.local import stack as local
 from arcspot_cli.local.control import ControlServer
 from arcspot_cli.local.ec2 import EmulatedCloud
@@ -241,8 +241,8 @@ def test_up_deploys_nothing_to_a_stranger(project: Path, monkeypatch: pytest.Mon
     sam.chmod(0o755)
     monkeypatch.setenv("ARCSPOT_SAM", str(sam))
     with stranger(STRANGERS["yes to everything"]) as (at, seen):
-        monkeypatch.setattr(local, "_start_emulator", lambda places, port: None)
-        monkeypatch.setattr(local, "free_ports", lambda count: [int(at.rpartition(":")[2]), 1])
+        monkeypatch.setattr(local, "_start_emulator", lambda places, at: None)
+        monkeypatch.setattr(ports, "number", lambda one: int(at.rpartition(":")[2]))
         with pytest.raises(LocalStackError, match="is not this stack's emulator: it does not hold the key"):
             local.up(local.LocalOptions(project_dir=project), report=quiet)
     assert not seen
@@ -252,7 +252,7 @@ def test_up_deploys_nothing_to_a_stranger(project: Path, monkeypatch: pytest.Mon
 
 
 def test_each_process_answers_for_itself_and_its_own_port() -> None:
-    control = ControlServer(_Nobody(), KEY, 0)
+    control = ControlServer(_Nobody(), KEY)
     try:
         proof.prove(control.url, KEY, proof.INSTANCE_HOST)
         with pytest.raises(proof.Unproven):

@@ -207,7 +207,3 @@ def test_a_stack_with_a_home_of_its_own_leaves_the_project_alone(project: Path, 
     assert local.load(project) is None
     with local._alone(local.Places.of(project, home)):
         local.down(project, report=quiet)  # the project's own is not the one that is busy
-
-
-def test_free_ports_differ() -> None:
-    assert len(set(local.free_ports(5))) == 5
