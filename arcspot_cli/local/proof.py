@@ -61,7 +61,10 @@ def prove(url: str, key: AccessKey, name: str, *, timeout: float = 10.0) -> None
 
     `timeout` is in seconds. Raises OSError when nothing answers, Unproven when something else does.
     """
-    port = urlsplit(url).port or 0
+    at = urlsplit(url)
+    port = (at.port or 0) if at.hostname in ("127.0.0.1", "localhost") else 0
+    if not port:
+        raise Unproven(f"{url}: expected a port of 127.0.0.1, for the key is a local stack's; {AGAIN}")
     nonce = secrets.token_hex(32)
     expected = Prover(name, key.secret_access_key).answer(port, nonce)
     # No proxy and no redirect: whoever is at this port answers for itself.

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from arcspot_cli.errors import CommandFailed
 from arcspot_cli.local import instance_host, keys, ports, proof
 from arcspot_cli.local import stack as local
 from arcspot_cli.local.control import ControlServer
@@ -195,6 +196,24 @@ def test_a_stranger_at_our_ports_is_believed_by_nobody(
     assert told.exit_code != 0
     assert KEY.access_key_id not in told.output
     assert not seen, "nor is anything asked of it"
+
+
+def test_a_key_in_the_environment_is_used_with_its_own_stack_alone(
+    fake: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    """As `local env` left it, when that stack has died and another program has its port."""
+    at, seen = fake
+    said = {"AWS_ENDPOINT_URL": at, **KEY.environment()}
+    for endpoint in (at, at.replace("127.0.0.1", "localhost"), "http://example.com:1", "https://example.com"):
+        with pytest.raises(LocalStackError, match="the key"):
+            resolve(Choice(project_dir=tmp_path), {**said, "AWS_ENDPOINT_URL": endpoint})
+    assert not seen
+    with pytest.raises(CommandFailed, match="does not answer"):
+        resolve(Choice(project_dir=tmp_path), {**said, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
+    other = {**said, "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE"}
+    assert resolve(Choice(project_dir=tmp_path), other).endpoint_url == at
+    with stranger(honest) as (ours, _):
+        assert resolve(Choice(project_dir=tmp_path), {**said, "AWS_ENDPOINT_URL": ours}).endpoint_url == ours
 
 
 def connected(at: str) -> EmulatedCloud:
