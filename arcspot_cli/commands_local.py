@@ -109,7 +109,7 @@ def _running() -> Any:
     up = stack.load(Path.cwd())
     if up is None:
         raise CommandFailed("no local stack is up in this folder; run: arcspot local up")
-    return up
+    return stack.believe(up)
 
 
 for _verb, _explained in {

@@ -155,6 +155,7 @@ def resolve(choice: Choice, env: Mapping[str, str] = os.environ) -> Target:
         local = _local_target(choice, endpoint)
         if local is not None:
             return local
+        _prove_key(endpoint, env)
         return Target(choice.stack or _local_name(choice), choice.region, endpoint, choice.profile, endpoint)
     if where != "aws":
         local = _local_target(choice)
@@ -177,6 +178,24 @@ def resolve(choice: Choice, env: Mapping[str, str] = os.environ) -> Target:
     )
 
 
+def _prove_key(endpoint: str, env: Mapping[str, str]) -> None:
+    """Let nobody but the stack whose key lies in the environment stand for it: it may have died since.
+
+    Raises LocalStackError, or CommandFailed when nothing answers.
+    """
+    from arcspot_cli.local import keys, proof
+
+    key = keys.AccessKey(env.get("AWS_ACCESS_KEY_ID", ""), env.get("AWS_SECRET_ACCESS_KEY", ""))
+    if not key.access_key_id.startswith(keys.PREFIX):
+        return
+    try:
+        proof.prove(endpoint, key, proof.EMULATOR)
+    except OSError as error:
+        raise CommandFailed(
+            f"the local stack at {endpoint} does not answer ({error}); {keys.AGAIN}"
+        ) from None
+
+
 def _local_name(choice: Choice) -> str:
     from arcspot_cli.local.stack import load
 
@@ -186,11 +205,12 @@ def _local_name(choice: Choice) -> str:
 
 def _local_target(choice: Choice, endpoint: str | None = None) -> Target | None:
     """The running local stack of this folder, if there is one, and if `endpoint` is its."""
-    from arcspot_cli.local.stack import load
+    from arcspot_cli.local.stack import believe, load
 
     running = load(choice.project_dir)
     if running is None or (endpoint or running.endpoint_url).rstrip("/") != running.endpoint_url:
         return None
+    believe(running)
     # The stack's own key, so that no command meant for the laptop can ever reach a real account.
     os.environ.update(running.environment())
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):

@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import re
 import secrets
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arcspot_cli.local import signing
-from arcspot_cli.local.emulator_gate import Gate
+from arcspot_cli.local import proof, signing
+from arcspot_cli.local.emulator_gate import Gate, Route
 from arcspot_cli.local.keys import ALPHABET, AccessKey
 from arcspot_cli.local.patches import PatchRefused, find, replace
 
@@ -28,7 +29,41 @@ def guard(port: int, key: AccessKey) -> None:
     app = find("app", "app")
     if "app" not in find("app", "main").__code__.co_names:
         raise PatchRefused("MiniStack's main no longer serves ministack.app.app: the gate would not be asked")
-    replace("app", "app", Gate(app, port, known_keys(key)))
+    prover = proof.Prover(proof.EMULATOR, key.secret_access_key)
+    replace("app", "app", Gate(app, port, known_keys(key), route_by_signature(), prover))
+
+
+def route_by_signature() -> Route:
+    """AWS: a request is for the service whose host it is sent to, and its signature must say the same.
+
+    MiniStack: a presigned request is for whatever a form in its body, or its path, looks like.
+    """
+    detect = find("app", "detect_service")
+
+    @functools.wraps(detect)
+    def signed_for(
+        method: str, path: str, headers: Mapping[str, str], query: Mapping[str, Sequence[str]]
+    ) -> str:
+        credential = query.get("X-Amz-Credential")
+        if credential and not headers.get("authorization"):
+            told = credential if isinstance(credential, str) else credential[0]
+            headers = {**headers, "authorization": f"{signing.ALGORITHM} Credential={told}"}
+        return str(detect(method, path, headers, query))
+
+    replace("app", "detect_service", signed_for)
+    return signed_for
+
+
+def listen_at(at: socket.socket) -> None:
+    """AWS: listens where it is.
+
+    MiniStack: opens a port by its number, which anybody may have taken by then. This one is ours already.
+    """
+    from hypercorn.config import Config, Sockets
+
+    if not hasattr(Config, "create_sockets"):
+        raise PatchRefused("hypercorn has no Config.create_sockets, which a patch of ours replaces")
+    Config.create_sockets = lambda self: Sockets([], [at], [])  # type: ignore[method-assign]
 
 
 def known_keys(key: AccessKey) -> signing.Lookup:

@@ -9,12 +9,13 @@ Each request is signed with the stack's access key, as requests to AWS are (`sig
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Protocol
 
-from arcspot_cli.local import signing
+from arcspot_cli.local import proof, signing
 from arcspot_cli.local.doors import Handler, Server
 from arcspot_cli.local.gate import Request
 from arcspot_cli.local.keys import AccessKey
@@ -30,14 +31,16 @@ class Controlled(Protocol):
 class ControlServer(Server):
     """Listens on 127.0.0.1 only, and obeys who holds the key."""
 
-    def __init__(self, host: Controlled, key: AccessKey, port: int) -> None:
-        super().__init__(_handler(host, key), port)
+    def __init__(self, host: Controlled, key: AccessKey, at: socket.socket | None = None) -> None:
+        super().__init__(_handler(host, key), at)
 
 
 def _handler(host: Controlled, key: AccessKey) -> type[Handler]:
     secret = signing.Secret(key.secret_access_key)
 
     class ControlHandler(Handler):
+        prover = proof.Prover(proof.INSTANCE_HOST, key.secret_access_key)
+
         def admit(self, request: Request) -> None:
             known = {key.access_key_id: secret}
             signing.check(request, known.get, now=datetime.now(UTC))

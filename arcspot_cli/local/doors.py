@@ -6,13 +6,14 @@ the first is never read, so nothing can be hidden behind it. Bodies are never re
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
 
-from arcspot_cli.local import gate, refusals
+from arcspot_cli.local import gate, proof, refusals
 from arcspot_cli.local.gate import Refused, Request
 
 PATIENCE_SECONDS = 10.0
@@ -24,6 +25,8 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.0"  # no second request on a connection
     timeout = PATIENCE_SECONDS
+    prover: proof.Prover | None = None
+    """Of a door whose callers ask who is behind it."""
 
     def admit(self, request: Request) -> None:
         """Let a request pass that holds this door's key. Raises Refused."""
@@ -35,7 +38,12 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         request = Request.of(self.command, self.path, self.headers.items())
         try:
-            gate.foreign(request, cast(ThreadingHTTPServer, self.server).server_port)
+            port = cast(ThreadingHTTPServer, self.server).server_port
+            gate.foreign(request, port)
+            nonce = proof.asked(request) if self.prover else None
+            if self.prover and nonce is not None:
+                self.answer(HTTPStatus.OK, self.prover.answer(port, nonce).encode())
+                return False
             self.admit(request)
         except Refused as refused:
             told = refusals.answer(request, refused)
@@ -62,10 +70,16 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server:
-    """Answers on a port of 127.0.0.1, any free one for 0, until closed."""
+    """Answers on a port of 127.0.0.1, any free one without a bound socket, until closed."""
 
-    def __init__(self, handler: type[Handler], port: int = 0) -> None:
-        self._server = ThreadingHTTPServer((LOOPBACK, port), handler)
+    def __init__(self, handler: type[Handler], at: socket.socket | None = None) -> None:
+        self._server = ThreadingHTTPServer((LOOPBACK, 0), handler, bind_and_activate=at is None)
+        if at is not None:
+            self._server.socket.close()
+            self._server.socket = at
+            self._server.server_address = at.getsockname()
+            self._server.server_name, self._server.server_port = at.getsockname()
+            self._server.server_activate()
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import boto3
 from botocore.config import Config
 
+from arcspot_cli.local import proof
 from arcspot_cli.local.imds import Facts, RoleCredentials
 from arcspot_cli.local.keys import AccessKey
 
@@ -55,12 +56,21 @@ class EmulatedCloud:
 
     @classmethod
     def connect(cls, stack_name: str, endpoint_url: str, region: str, key: AccessKey) -> EmulatedCloud:
-        """Clients with short timeouts: the endpoint is on this machine."""
+        """Clients with short timeouts: the endpoint is on this machine.
+
+        User data is run, so no answer is believed before the emulator has proved, after it, that the port is
+        its own: it takes one once, so it had it all along. Calls raise proof.Unproven.
+        """
         session = boto3.Session(key.access_key_id, key.secret_access_key, region_name=region)
         config = Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 2})
 
+        def believed(**_: object) -> None:
+            proof.prove(endpoint_url, key, proof.EMULATOR)
+
         def client(service: str) -> Any:
-            return session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]
+            made = session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]
+            made.meta.events.register("after-call", believed)
+            return made
 
         return cls(stack_name, client("ec2"), client("iam"), client("sts"), client("events"))
 

@@ -1,6 +1,6 @@
 """Start the AWS emulator: MiniStack in its one supported version, with our patches.
 
-    python -m arcspot_cli.local.emulator --port 4566 --state-dir .arcspot/local
+    python -m arcspot_cli.local.emulator --socket 3 --state-dir .arcspot/local
 
 It runs whatever code is uploaded, so it listens on 127.0.0.1 only and answers nobody but holders of
 the access key that lies in the state folder (`emulator_gate`). It keeps its files inside the state
@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from arcspot_cli import terminal
-from arcspot_cli.local import keys
-from arcspot_cli.local.access_patches import guard
+from arcspot_cli.local import keys, ports
+from arcspot_cli.local.access_patches import guard, listen_at
 from arcspot_cli.local.errors import LocalStackError
 from arcspot_cli.local.keys import AccessKey
 from arcspot_cli.local.patches import PATCHES, SUPPORTED_VERSION, PatchRefused
@@ -73,7 +73,7 @@ def settings(port: int, state_dir: Path, key: AccessKey) -> dict[str, str]:
 def main() -> None:
     """Apply every patch, then serve until told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--socket", type=int, required=True, help="of its port, bound: a descriptor")
     parser.add_argument("--state-dir", type=Path, required=True)
     options = parser.parse_args()
     state_dir = options.state_dir.resolve()
@@ -81,12 +81,14 @@ def main() -> None:
     record_self(state_dir / RECORDS, "emulator")
     try:
         key = keys.read(state_dir)
-        os.environ.update(settings(options.port, state_dir, key))
+        at = ports.inherited(options.socket)
+        os.environ.update(settings(ports.number(at), state_dir, key))
         tempfile.tempdir = None  # let the new TMPDIR count
         check_installation()
         for patch in PATCHES:
             patch()
-        guard(options.port, key)
+        guard(ports.number(at), key)
+        listen_at(at)
     except LocalStackError as error:
         terminal.err(f"error: {error}")
         sys.exit(1)

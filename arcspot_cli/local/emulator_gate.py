@@ -1,26 +1,29 @@
 """The gate in front of the AWS emulator: an ASGI application around it.
 
 Nothing of the emulator sees a request that `gate.foreign` refuses or that is not signed with a key of this
-stack: its own, or one that its STS handed out for a role.
+stack: its own, or one that its STS handed out for a role. What was signed for one service reaches no other.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
-from arcspot_cli.local import gate, refusals, signing
+from arcspot_cli.local import gate, proof, refusals, signing
 from arcspot_cli.local.gate import Kind, Refused, Request
-from arcspot_cli.local.signing import Lookup
+from arcspot_cli.local.proof import Prover
+from arcspot_cli.local.signing import Claim, Lookup
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Route = Callable[[str, str, Mapping[str, str], Mapping[str, Sequence[str]]], str]
+"""The service that an application takes a request for: method, path, headers, query."""
 
 MAX_UNPROVEN_BYTES = 128 << 20
 """Of a body that must be read before its signature can be checked; Lambda's largest upload is half of it."""
@@ -29,6 +32,8 @@ DRAIN_SECONDS = 2.0
 HEALTH = "/_ministack/health"
 OPEN_INSIDE = (HEALTH, "/_ministack/lambda-layers/", "/_ministack/lambda-code/")
 """The emulator's own paths that something of ours asks for. No bucket's name begins with `_`."""
+OTHER_PLANES = ("/iceberg", "/v2/", "/v20180820/", "/oauth2/", "/restapis/", "/WriteGetObjectResponse")
+"""Paths that the emulator answers before it asks which service is meant; none is of a service of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Gate:
     app: App
     port: int
     lookup: Lookup
+    route: Route
+    prover: Prover
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -52,8 +59,12 @@ class Gate:
         body = _Body(receive)
         try:
             gate.foreign(request, self.port)
+            nonce = proof.asked(request)
+            if nonce is not None:
+                await _tell(200, {}, self.prover.answer(self.port, nonce).encode(), send)
+                return
             _inside(request, scope["http_version"])
-            replayed = await self._proven(request, body)
+            replayed = await self._proven(request, scope["path"], body)
         except Refused as refused:
             await _refuse(request, refused, send)
             if refused.kind is not Kind.FOREIGN:
@@ -63,18 +74,30 @@ class Gate:
             return
         await self.app(scope, replayed, send)
 
-    async def _proven(self, request: Request, body: _Body) -> Receive:
+    async def _proven(self, request: Request, path: str, body: _Body) -> Receive:
         """The body of a request that is signed, as the app is to receive it. Raises Refused."""
         claim = signing.read_claim(request)
         signing.known(claim, self.lookup, self.clock())  # before anything of the body is kept
         whole = await body.whole(MAX_UNPROVEN_BYTES) if claim.declared is None else None
         checked = signing.check(request, self.lookup, now=self.clock(), body=lambda: whole or b"")
+        self._one_service(request, path, checked.claim)
         if checked.body_is_free:
             return body.receive
         if whole is None:
             whole = await body.whole()
         checked.body(whole)
         return _replay(whole, body.receive)
+
+    def _one_service(self, request: Request, path: str, claim: Claim) -> None:
+        """What is signed for a service is for that service. Raises Refused."""
+        if path.startswith(OPEN_INSIDE):
+            return
+        query = parse_qs(request.query, keep_blank_values=True)
+        asked = self.route(request.method, path, dict(request.headers), query)
+        if asked != claim.service or path.startswith(OTHER_PLANES):
+            raise Refused(
+                Kind.WRONG_SIGNATURE, f"Credential: signed for {claim.service!r}, and not for what is asked"
+            )
 
 
 class Disconnected(Exception):
@@ -168,9 +191,13 @@ async def _refuse(request: Request, refused: Refused, send: Send) -> None:
     headers = {**told.headers, "Content-Length": str(len(told.body))}
     if refused.kind is Kind.FOREIGN:
         headers["Connection"] = "close"
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": told.status, "headers": encoded})
-    body = b"" if request.method == "HEAD" else told.body
+    await _tell(told.status, headers, b"" if request.method == "HEAD" else told.body, send)
+
+
+async def _tell(status: int, headers: Mapping[str, str], body: bytes, send: Send) -> None:
+    whole = {"Content-Length": str(len(body)), **headers}
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in whole.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

@@ -1,7 +1,7 @@
 """Play EC2: run the user data of every running instance of a stack as a local process group.
 
     python -m arcspot_cli.local.instance_host --stack arcspot-local --endpoint-url http://127.0.0.1:4566 \
-        --region us-east-1 --state-dir .arcspot/local --control-port 4600 --max-instances 2
+        --region us-east-1 --state-dir .arcspot/local --socket 3 --max-instances 2
 
 EC2's API stays the truth about which instances exist: the host looks at it twice a second,
 boots what is new, kills what was terminated and terminates what has shut itself down.
@@ -31,7 +31,9 @@ from arcspot_cli.local.emulator import RECORDS
 from arcspot_cli.local.errors import LocalStackError
 from arcspot_cli.local.imds import Metadata, MetadataServer, Notices
 from arcspot_cli.local.instance import GroupWatch, Instance, Machine, kill_all
+from arcspot_cli.local.ports import inherited
 from arcspot_cli.local.processes import record_self
+from arcspot_cli.local.proof import Unproven
 from arcspot_cli.local.reaper import Reaper
 
 POLL_SECONDS = 0.5
@@ -134,12 +136,15 @@ class InstanceHost:
 
 
 def serve(host: InstanceHost, stopped: threading.Event, say: Callable[[str], None]) -> None:
-    """Look again and again until stopped, or until the endpoint has been silent too long."""
+    """Look again and again until stopped, or until the endpoint is silent too long, or somebody else's."""
     answered_at = time.monotonic()
     while not stopped.is_set():
         try:
             host.round(now=time.time())
             answered_at = time.monotonic()
+        except Unproven as stranger:
+            say(f"{stranger}; leaving")
+            return
         except (BotoCoreError, ClientError, OSError) as error:
             say(f"this round failed: {error}")
             if time.monotonic() - answered_at > ENDPOINT_LOST_SECONDS:
@@ -155,7 +160,7 @@ def main() -> None:
     parser.add_argument("--endpoint-url", required=True)
     parser.add_argument("--region", required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--control-port", type=int, required=True)
+    parser.add_argument("--socket", type=int, required=True, help="the control port's, bound: a descriptor")
     parser.add_argument("--max-instances", type=int, default=2)
     parser.add_argument("--notice-seconds", type=float, default=120.0)
     options = parser.parse_args()
@@ -178,13 +183,14 @@ def main() -> None:
     )
     try:
         key = keys.read(state_dir)
+        at = inherited(options.socket)
     except LocalStackError as error:
         terminal.err(f"error: {error}")
         sys.exit(1)
     cloud = EmulatedCloud.connect(options.stack, options.endpoint_url, options.region, key)
     reaper = Reaper(state_dir / RECORDS)
     host = InstanceHost(cloud, machine, reaper, notice_seconds=options.notice_seconds, say=say)
-    control = ControlServer(host, key, options.control_port)
+    control = ControlServer(host, key, at)
     try:
         serve(host, stopped, say)
     finally:

@@ -117,8 +117,9 @@ def spawn(
     environment: Mapping[str, str],
     output: IO[bytes],
     cwd: Path | None = None,
+    passed: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a command as the leader of its own process group and record it."""
+    """Start a command as the leader of its own process group and record it; `passed` are file descriptors."""
     process = subprocess.Popen(
         command,
         env=dict(environment),
@@ -127,6 +128,7 @@ def spawn(
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=tuple(passed),
     )
     started = start_time(process.pid)
     if started is not None:

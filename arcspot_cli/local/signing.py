@@ -157,6 +157,7 @@ def check(
     claim = read_claim(request)
     secret = known(claim, lookup, now)
     _in_time(claim, now)
+    _whole_head(request, claim)
     if claim.declared is None:
         claim = replace(claim, declared=hashlib.sha256(body()).hexdigest())
     signer = _Recomputed(secret.secret_access_key, claim, str(claim.declared))
@@ -265,10 +266,21 @@ def _in_time(claim: Claim, now: datetime) -> None:
         raise Refused(Kind.MALFORMED, "X-Amz-Date: there is no such time") from None
     # STS takes a proof for 15 minutes, whatever X-Amz-Expires says (docs/decisions/002).
     good_for = SKEW if claim.seconds is None or claim.service == "sts" else timedelta(seconds=claim.seconds)
-    if not signed_at - SKEW <= now < signed_at + good_for:
+    # A difference of two times always exists; a time before year 1 or after 9999 does not.
+    if not -SKEW <= now - signed_at < good_for:
         raise Refused(
             Kind.OUT_OF_TIME, f"signed at {claim.stamp}, good for {good_for}, and it is {now:%Y%m%dT%H%M%SZ}"
         )
+
+
+def _whole_head(request: Request, claim: Claim) -> None:
+    """No header that means something to AWS besides those that were signed, as S3 itself has it.
+
+    Whoever has a link could otherwise say what is done with it: copy from where, for which service.
+    """
+    for name, _ in request.headers:
+        if name.startswith("x-amz-") and name not in claim.signed:
+            raise Refused(Kind.UNSIGNED, f"{name}: expected no such header, for it was not signed")
 
 
 def _as_signed(request: Request, claim: Claim) -> AWSRequest:

@@ -31,7 +31,7 @@ from typing import Any
 
 from arcspot.domain import documents
 from arcspot_cli import naming
-from arcspot_cli.local import keys, sam, signing
+from arcspot_cli.local import keys, ports, proof, sam, signing
 from arcspot_cli.local.emulator import RECORDS
 from arcspot_cli.local.emulator_gate import HEALTH
 from arcspot_cli.local.errors import LocalStackError
@@ -164,6 +164,15 @@ def load(project_dir: Path, home: Path | None = None) -> LocalStack | None:
     return stack if stack.running() else None
 
 
+def believe(stack: LocalStack) -> LocalStack:
+    """The stack, once its emulator has proved to be what answers. Raises LocalStackError."""
+    try:
+        proof.prove(stack.endpoint_url, stack.key, proof.EMULATOR)
+    except OSError as error:
+        raise LocalStackError(f"the emulator does not answer ({error}); {AGAIN}") from None
+    return stack
+
+
 def status(project_dir: Path, home: Path | None = None) -> LocalStatus:
     """What runs now. Never changes anything."""
     stack = load(project_dir, home)
@@ -186,6 +195,7 @@ def control(stack: LocalStack, instance_id: str, verb: str) -> None:
 def _ask(stack: LocalStack, path: str, method: str) -> bytes:
     """One request to the instance host."""
     try:
+        proof.prove(stack.control_url, stack.key, proof.INSTANCE_HOST)
         with _signed(f"{stack.control_url}/{path}", stack.key, method=method, timeout=10) as answer:
             body: bytes = answer.read()
             return body
@@ -218,18 +228,19 @@ def up(options: LocalOptions, *, report: Report) -> LocalStack:
         running = load(places.project_dir, places.home)
         if running is not None:
             report(f"already up at {running.endpoint_url}, since {running.started_at}")
-            return running
+            return believe(running)
         if places.description.exists() and any(map(alive, read_records(places.records_dir))):
             report("what runs here is not whole, or of an older arcspot and without a key; it starts anew")
         _down(places, report)
         try:
-            return _up(options, places, report)
+            with ports.bound(2) as doors:
+                return _up(options, places, doors, report)
         except BaseException:
             _down(places, report)
             raise
 
 
-def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
+def _up(options: LocalOptions, places: Places, doors: list[socket.socket], report: Report) -> LocalStack:
     refused = naming.too_long(options.stack_name)
     if refused:
         raise LocalStackError(refused)
@@ -245,9 +256,9 @@ def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
     build_dir = places.home / "build" / "sam"
 
     began = time.monotonic()
-    port, control_port = free_ports(2)
-    endpoint_url = f"http://127.0.0.1:{port}"
-    _start_emulator(places, port)
+    door, control_door = doors
+    endpoint_url, control_url = (f"http://127.0.0.1:{ports.number(one)}" for one in doors)
+    _start_emulator(places, door)
     report("building")
     built = sam.build(
         program,
@@ -277,8 +288,7 @@ def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
         environment=sam.clean_environment(os.environ, key) | aws,
         log=places.log("deploy"),
     )
-    _start_host(options, places, endpoint_url, control_port)
-    control_url = f"http://127.0.0.1:{control_port}"
+    _start_host(options, places, endpoint_url, control_door)
     _wait_for(f"{control_url}/instances", key, places, "instance-host")
 
     lasting = ("emulator", "instance-host")
@@ -299,60 +309,54 @@ def _up(options: LocalOptions, places: Places, report: Report) -> LocalStack:
     return stack
 
 
-def _start_emulator(places: Places, port: int) -> None:
-    _start(places, "emulator", ["--port", str(port), "--state-dir", str(places.state_dir)])
+def _start_emulator(places: Places, at: socket.socket) -> None:
+    _start(places, "emulator", at, ["--state-dir", str(places.state_dir)])
 
 
-def _start_host(options: LocalOptions, places: Places, endpoint_url: str, control_port: int) -> None:
+def _start_host(options: LocalOptions, places: Places, endpoint_url: str, at: socket.socket) -> None:
     arguments = {
         "--stack": options.stack_name,
         "--endpoint-url": endpoint_url,
         "--region": options.region,
         "--state-dir": places.state_dir,
-        "--control-port": control_port,
         "--max-instances": options.max_instances,
         "--notice-seconds": options.notice_seconds,
     }
-    _start(places, "instance-host", [str(part) for pair in arguments.items() for part in pair])
+    _start(places, "instance-host", at, [str(part) for pair in arguments.items() for part in pair])
 
 
-def _start(places: Places, name: str, arguments: list[str]) -> None:
-    """Start one of our own modules as a lasting process."""
+def _start(places: Places, name: str, at: socket.socket, arguments: list[str]) -> None:
+    """Start one of our own modules as a lasting process, which listens at a socket that is bound already."""
     module = f"arcspot_cli.local.{name.replace('-', '_')}"
     with places.log(name).open("wb") as output:
         process = spawn(
             name,
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-m", module, "--socket", str(at.fileno()), *arguments],
             folder=places.records_dir,
             environment=sam.clean_environment(os.environ),
             output=output,
             cwd=places.project_dir,
+            passed=(at.fileno(),),
         )
     detach(process)
+    at.close()  # from here on it is that process's alone, and gone with it
 
 
 def _wait_for(url: str, key: AccessKey, places: Places, name: str) -> None:
-    """Return when a process of ours answers; say what its log says if it does not."""
+    """Return when a process of ours answers and has proved it; say what its log says if it does not."""
     log = places.log(name)
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
-        with contextlib.suppress(OSError), _signed(url, key, timeout=2):
-            return
+        with contextlib.suppress(OSError):
+            proof.prove(url, key, name, timeout=2)
+            with _signed(url, key, timeout=2):
+                return
         mine = [record for record in read_records(places.records_dir) if record.name == name]
         if not any(alive(record) for record in mine):
             about = f"the {name} stopped at once; the whole log is in {log}"
             raise LocalStackError(about, *sam.tail(log).splitlines())
         time.sleep(0.1)
     raise LocalStackError(f"the {name} did not answer within {START_SECONDS:.0f} s; its log is {log}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody uses now, all different."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def down(project_dir: Path, *, home: Path | None = None, report: Report) -> None:

@@ -65,7 +65,7 @@ KNOWN = {
         "arcspot_cli/local/instance_host.py",
         "serve",
     ): "its loop; the ports that it opens are the two of doors.py",
-    ("arcspot_cli/local/stack.py", "bind"): "looks for a free port, and never listens on it",
+    ("arcspot_cli/local/ports.py", "bind"): "what is passed on to the emulator and to the control port",
     ("bench/silent_aws.py", "start_server"): "a measurement's: answers all with the same, and does nothing",
     ("bench/silent_aws.py", "serve"): "what answers there",
     ("gpu_runner/assembly.py", "serve"): "the runner's loop over its jobs",

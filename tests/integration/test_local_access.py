@@ -24,7 +24,8 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from arcspot_cli.local import keys, sam
-from arcspot_cli.local.stack import HEALTH, _signed, free_ports
+from arcspot_cli.local.ports import bound, number
+from arcspot_cli.local.stack import HEALTH, _signed
 from tests.unit.local.strangers import listening, loopback
 
 TRUST = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -73,21 +74,18 @@ class Emulator:
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    folder, (port,), key = tmp_path_factory.mktemp("state"), free_ports(1), keys.draw()
+    folder, key = tmp_path_factory.mktemp("state"), keys.draw()
     keys.keep(folder, key)
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable,
-        "-m",
-        "arcspot_cli.local.emulator",
-        "--port",
-        str(port),
-        "--state-dir",
-        str(folder),
-    ]
-    with (folder / "log").open("wb") as log:
+    module = [sys.executable, "-m", "arcspot_cli.local.emulator", "--state-dir", str(folder)]
+    with (folder / "log").open("wb") as log, bound(1) as (at,):
+        url = f"http://127.0.0.1:{number(at)}"
         process = subprocess.Popen(
-            command, env=sam.clean_environment(os.environ), stdout=log, stderr=log, start_new_session=True
+            [*module, "--socket", str(at.fileno())],
+            env=sam.clean_environment(os.environ),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=(at.fileno(),),
         )
     try:
         until = time.monotonic() + 60
@@ -201,6 +199,41 @@ def test_presigned_uploads_and_downloads_need_no_key_of_their_own(emulator: Emul
         status, _, said = emulator.ask(method, url, Origin="https://evil.example")
         assert status == 403
         assert "access-control" not in said, "nor what the bucket itself allows"
+
+
+TARGETS = (
+    "AWSSecurityTokenServiceV20110615.AssumeRole", "DynamoDB_20120810.ListTables", "AmazonSQS.ListQueues",
+    "AWSStepFunctions.ListStateMachines", "AWSEvents.ListRules", "AmazonSSM.DescribeParameters",
+    "Logs_20140328.DescribeLogGroups",
+)  # fmt: skip
+ACTIONS = (
+    "RunInstances&ImageId=ami-1&MinCount=1&MaxCount=1", "AssumeRole&RoleArn=arn:aws:iam::000000000000:role/x"
+    "&RoleSessionName=evil", "CreateUser&UserName=evil", "CreateTopic&Name=evil", "DescribeStacks",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", ["get_object", "put_object", "delete_object"])
+def test_a_link_is_for_its_object_and_nothing_else(emulator: Emulator, operation: str) -> None:
+    """As it was found: the emulator went by a header, then by a form, and never by who was signed for."""
+    s3 = emulator.client("s3", signature_version="s3v4", s3={"addressing_style": "path"})
+    s3.create_bucket(Bucket="linked")
+    s3.put_object(Bucket="linked", Key="secret", Body=b"another's")
+    link = s3.generate_presigned_url(operation, Params={"Bucket": "linked", "Key": "own"}, ExpiresIn=60)
+    method = operation.partition("_")[0].upper()
+    for target in TARGETS:
+        for kind in ("application/x-amz-json-1.0", "application/x-amz-json-1.1"):
+            assert emulator.ask(method, link, b"{}", X_Amz_Target=target, Content_Type=kind)[0] == 403
+    assert emulator.ask(method, link, b"", x_amz_copy_source="/linked/secret")[0] == 403
+    for action in ACTIONS:
+        form = f"Action={action}".encode()
+        status, told, _ = emulator.ask(method, link, form, Content_Type="application/x-www-form-urlencoded")
+        assert status in (200, 204, 404), told
+        assert b"Response" not in told, "an answer of another service"
+    if method == "PUT":
+        assert s3.get_object(Bucket="linked", Key="own")["Body"].read() == form, "bytes like any other"
+    assert not emulator.client("ec2").describe_instances()["Reservations"]
+    assert not emulator.client("iam").list_users()["Users"]
+    assert not emulator.client("sns").list_topics()["Topics"]
 
 
 def test_a_roles_session_signs_as_well_but_not_without_its_token(emulator: Emulator, function: str) -> None:

@@ -99,3 +99,28 @@ def test_nobody_guesses_a_signature_and_nothing_breaks(
         signing.check(request, SECRETS.get, now=NOW, body=lambda: body).body(body)
         passed = True
     assert not passed
+
+
+link = signing.presigned(KEY, f"http://127.0.0.1:{PORT}/bucket/key", seconds=signing.LONGEST, region="r")
+ended = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=":"), max_size=12)
+
+
+@given(
+    st.sampled_from(["x-amz-", "X-Amz-", "X-AMZ-"]),
+    st.one_of(ended, st.sampled_from(["target", "Copy-Source", "security-token", "date"])),
+    latin,
+    st.sampled_from(["http", "HTTP"]),
+    st.binary(max_size=30),
+)
+def test_no_word_of_amazons_is_added_to_a_link(
+    begun: str, name: str, value: str, other: str, body: bytes
+) -> None:
+    """Whatever it says, and whatever body comes with it; a header of anybody else's changes nothing."""
+    target = link.partition(f":{PORT}")[2]
+    now = datetime.now(UTC)
+    host = ("Host", f"127.0.0.1:{PORT}")
+    signing.check(Request.of("GET", target, [host, (f"{other}-{name}", value)]), SECRETS.get, now=now)
+    more = Request.of("GET", target, [host, (begun + name, value)])
+    with pytest.raises(Refused) as refusal:
+        signing.check(more, SECRETS.get, now=now, body=lambda: body)
+    assert refusal.value.kind is gate.Kind.UNSIGNED

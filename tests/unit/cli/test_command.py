@@ -17,12 +17,13 @@ from click.testing import CliRunner
 from arcspot.domain.jobs import JobState
 from arcspot_cli import looking, showing, submitting
 from arcspot_cli.errors import CommandFailed
-from arcspot_cli.local import keys
+from arcspot_cli.local import keys, proof
 from arcspot_cli.local import stack as local
 from arcspot_cli.main import main
 from arcspot_cli.target import Choice, resolve
 from tests.fakes.driving import GOOD_TASK, Stack
 from tests.fakes.memory import START
+from tests.unit.local.strangers import proving
 
 BAD = {"train": [{"input": [[1, 12]], "output": [[1]]}], "test": [{"input": [[1]]}]}
 
@@ -137,8 +138,9 @@ def test_the_endpoint_of_the_local_stack_brings_its_key(
     nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = keys.AccessKey("LOCALKEY", "its secret")
+    emulator = proving(proof.EMULATOR, key)
     up = local.LocalStack(
-        endpoint_url="http://127.0.0.1:1",
+        endpoint_url=emulator.url,
         region="us-east-1",
         stack_name="arcspot-local",
         control_url="http://127.0.0.1:2",
@@ -153,8 +155,11 @@ def test_the_endpoint_of_the_local_stack_brings_its_key(
     other = resolve(Choice(project_dir=nowhere), {"AWS_ENDPOINT_URL": "http://127.0.0.1:10"})
     assert os.environ["AWS_ACCESS_KEY_ID"] == "somebody's"
     assert other.endpoint_url == "http://127.0.0.1:10"
-    ours = resolve(Choice(project_dir=nowhere), {"AWS_ENDPOINT_URL": "http://127.0.0.1:1/"})
-    assert (ours.endpoint_url, ours.stack) == ("http://127.0.0.1:1", "arcspot-local")
+    try:
+        ours = resolve(Choice(project_dir=nowhere), {"AWS_ENDPOINT_URL": f"{emulator.url}/"})
+    finally:
+        emulator.close()
+    assert (ours.endpoint_url, ours.stack) == (emulator.url, "arcspot-local")
     assert os.environ["AWS_ACCESS_KEY_ID"] == "LOCALKEY"
     assert "AWS_SESSION_TOKEN" not in os.environ
 

@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arcspot_cli.local import signing
+from arcspot_cli.local import proof, signing
+from arcspot_cli.local.doors import Handler, Server
+from arcspot_cli.local.gate import Kind, Refused, Request
 from arcspot_cli.local.keys import AccessKey
 
 KEY = AccessKey("LOCALKEYOFTHISSTACK2", "a-secret-of-this-stack")
@@ -58,6 +60,18 @@ class Door:
         if "Connection" not in dict(more):
             lines.append("Connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def proving(name: str, key: AccessKey) -> Server:
+    """A process that proves to hold a key, and does nothing else."""
+
+    class Proving(Handler):
+        prover = proof.Prover(name, key.secret_access_key)
+
+        def admit(self, request: Request) -> None:
+            raise Refused(Kind.FOREIGN, "proves, and nothing else")
+
+    return Server(Proving)
 
 
 def say(port: int, sent: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,16 +14,17 @@ from botocore.credentials import Credentials
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from arcspot_cli.local import emulator_gate, gate, signing
+from arcspot_cli.local import emulator_gate, gate, proof, signing
 from arcspot_cli.local.control import ControlServer
 from arcspot_cli.local.emulator_gate import Gate
 from arcspot_cli.local.gate import Kind, Refused, Request
 from arcspot_cli.local.imds import TTL_HEADER, Metadata, MetadataServer, Notices
-from arcspot_cli.local.stack import free_ports
+from arcspot_cli.local.ports import bound, number
 from tests.unit.local.conftest import CREDENTIALS, FACTS
 from tests.unit.local.strangers import ATTACKS, INSIDE, KEY, Door, say, statuses, wrong_signatures
 
 SECRETS = {KEY.access_key_id: signing.Secret(KEY.secret_access_key)}
+PROVER = proof.Prover(proof.EMULATOR, KEY.secret_access_key)
 CORS = ((b"Access-Control-Allow-Origin", b"*"), (b"access-control-expose-headers", b"*"))
 
 
@@ -50,10 +51,18 @@ class Emulator:
         await send({"type": "http.response.body", "body": b"done"})
 
 
+def route(method: str, path: str, headers: Mapping[str, str], query: Mapping[str, Sequence[str]]) -> str:
+    """The service of a request, for an application that goes by what a request looks like."""
+    if path.startswith("/bucket/"):
+        return "s3"
+    return headers.get("x-amz-target", "arcspot").partition(".")[0]
+
+
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Door]:
     """The gate in front of an application, behind the emulator's own HTTP server."""
-    (port,) = free_ports(1)
+    with bound(1) as (at,):
+        port = number(at)
     door = Door(port, "POST", "/2015-03-31/functions")
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
@@ -63,7 +72,7 @@ def emulator() -> Iterator[Door]:
         up.set()
         await stop.wait()
 
-    guarded = Gate(Emulator(door.seen), port, SECRETS.get)
+    guarded = Gate(Emulator(door.seen), port, SECRETS.get, route, PROVER)
     thread = threading.Thread(
         target=lambda: loop.run_until_complete(serve(guarded, config, shutdown_trigger=until_stopped))
     )
@@ -93,7 +102,7 @@ class Host:
 @pytest.fixture(scope="module")
 def control() -> Iterator[Door]:
     seen: list[str] = []
-    server = ControlServer(Host(seen), KEY, 0)
+    server = ControlServer(Host(seen), KEY)
     yield Door(server.port, "POST", "/instances/i-1/crash", seen=seen)
     server.close()
 
@@ -176,7 +185,7 @@ def test_version_2_is_not_spoken(emulator: Door) -> None:
             "query_string": b"",
             "headers": headers,
         }
-        await Gate(Emulator(emulator.seen), emulator.port, SECRETS.get)(scope, receive, send)
+        await Gate(Emulator(emulator.seen), emulator.port, SECRETS.get, route, PROVER)(scope, receive, send)
         return int(sent[0]["status"])
 
     assert asyncio.run(ask("1.1")) == 200
@@ -271,6 +280,21 @@ def test_a_body_whose_hash_was_signed_is_held_against_it(emulator: Door) -> None
     refused(upload, upload.good(body=b"evil"))
     assert statuses(say(upload.port, upload.good(body=b"mine"))) == [200]
     assert emulator.seen == ["PUT /bucket/key mine"]
+
+
+@pytest.mark.parametrize("service", ["s3", "sts", "ec2"])
+def test_what_is_signed_for_one_service_reaches_no_other(emulator: Door, service: str) -> None:
+    emulator.seen.clear()
+    headers = signing.signed_headers(
+        KEY, "POST", f"http://{emulator.host}/2015-03-31/functions", service=service
+    )
+    refused(emulator, Door(emulator.port, "POST", "/2015-03-31/functions", headers, signs=False).good())
+
+
+@pytest.mark.parametrize("path", ["/iceberg/v1/config", "/v2/_catalog", "/v20180820/tags/x", "/oauth2/token"])
+def test_no_path_leads_past_the_service_that_was_signed_for(emulator: Door, path: str) -> None:
+    emulator.seen.clear()
+    refused(emulator, Door(emulator.port, "POST", path).good())
 
 
 def test_a_body_without_a_hash_is_kept_only_so_far(emulator: Door, monkeypatch: pytest.MonkeyPatch) -> None:

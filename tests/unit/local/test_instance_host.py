@@ -204,7 +204,7 @@ def test_the_control_port_lists_instances_and_passes_commands_on(
 ) -> None:
     cloud.user_data["i-1"] = FOREVER
     host.round(now=NOW)
-    control = ControlServer(host, KEY, 0)
+    control = ControlServer(host, KEY)
 
     def ask(path: str, method: str) -> Any:
         url = f"{control.url}/{path}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arcspot_cli.local.access_patches import sign_functions, sign_links
+from arcspot_cli.local.access_patches import route_by_signature, sign_functions, sign_links
 from arcspot_cli.local.emulator import settings
 from arcspot_cli.local.keys import AccessKey
 from arcspot_cli.local.patches import PATCHES, HeartbeatEvent, PatchRefused, find, replace
@@ -24,7 +24,7 @@ def test_nothing_is_put_where_nothing_was() -> None:
 
 
 def test_every_patch_says_what_aws_and_what_the_emulator_does() -> None:
-    for patch in (*PATCHES, sign_functions, sign_links):
+    for patch in (*PATCHES, sign_functions, sign_links, route_by_signature):
         told = patch.__doc__ or ""
         assert "AWS:" in told, patch.__name__
         assert "MiniStack:" in told, patch.__name__

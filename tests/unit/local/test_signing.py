@@ -170,6 +170,67 @@ def test_a_presigned_upload_takes_the_bytes_that_it_names() -> None:
     assert why(Request.of("PUT", target, other), b"") is Kind.WRONG_SIGNATURE
 
 
+LINKS = {
+    "GET": ("get_object", {"Bucket": "bucket", "Key": "k"}),
+    "PUT": ("put_object", {"Bucket": "bucket", "Key": "k"}),
+    "DELETE": ("delete_object", {"Bucket": "bucket", "Key": "k"}),
+}
+MEANINGS = {
+    "X-Amz-Target": "AWSSecurityTokenServiceV20110615.AssumeRole",
+    "x-amz-target": "DynamoDB_20120810.DeleteTable",
+    "X-Amz-Copy-Source": "/bucket/another",
+    "x-amz-acl": "public-read",
+    "x-amz-tagging": "a=b",
+    "x-amz-meta-a": "b",
+    "x-amz-content-sha256": signing.EMPTY,
+    "X-AMZ-Request-Route": "another",
+    "X-Amz-Security-Token": "another",
+    "x-amz-": "",
+}
+"""Headers that say what is done with a request, and what they may say."""
+
+
+@pytest.mark.parametrize("name", MEANINGS)
+@pytest.mark.parametrize("method", LINKS)
+def test_who_has_a_link_cannot_say_more_than_it_does(method: str, name: str) -> None:
+    target = presigned(*LINKS[method], 60)
+    headers = [("Host", "127.0.0.1:4566"), ("Content-Type", "application/json"), ("Range", "bytes=0-1")]
+    passes(Request.of(method, target, headers), b"whatever")
+    more = Request.of(method, target, [*headers, (name, MEANINGS[name])])
+    assert why(more, b"{}") is Kind.UNSIGNED
+
+
+@pytest.mark.parametrize(("service", "call"), CALLS)
+def test_no_header_of_amazons_is_added_to_what_boto3_signed(
+    service: str, call: Callable[[Any], object]
+) -> None:
+    request, body = as_sent(made(service, call))
+    signed = dict(request.headers)
+    for name, value in MEANINGS.items():
+        if name.lower() in signed:
+            continue
+        more = Request(request.method, request.path, request.query, (*request.headers, (name.lower(), value)))
+        assert why(more, body) in (Kind.UNSIGNED, Kind.MALFORMED), name
+
+
+@pytest.mark.parametrize("year", ["0000", "0001", "0002", "1582", "1969", "2000", "9998", "9999"])
+@pytest.mark.parametrize("rest", ["0101T000000", "0229T235959", "1231T235959", "1301T000000", "0101T246060"])
+def test_a_time_that_never_was_is_refused_as_any_other(year: str, rest: str) -> None:
+    """Also the first and the last of the calendar, by which nothing can be moved."""
+    stamp = f"{year}{rest}Z"
+    credential = f"{KEY.access_key_id}/{stamp[:8]}/us-east-1/s3/aws4_request"
+    told = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
+    headers = [("Host", "127.0.0.1:4566"), ("X-Amz-Date", stamp), ("Authorization", told)]
+    assert why(Request.of("GET", "/", headers), b"") in (Kind.OUT_OF_TIME, Kind.MALFORMED)
+    for seconds in (1, signing.LONGEST):
+        query = (
+            f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Date={stamp}"
+            f"&X-Amz-Expires={seconds}&X-Amz-SignedHeaders=host&X-Amz-Signature={'0' * 64}"
+        )
+        link = Request.of("GET", f"/bucket/k?{query}", headers[:1])
+        assert why(link, b"") in (Kind.OUT_OF_TIME, Kind.MALFORMED)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_proof_for_sts_ends_after_a_quarter_of_an_hour_whatever_it_says(method: str) -> None:
     url = (

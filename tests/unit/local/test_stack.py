@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from arcspot_cli.local import keys
+from arcspot_cli.local import keys, proof
 from arcspot_cli.local import stack as local
 from arcspot_cli.local.errors import LocalStackError
 from arcspot_cli.local.processes import ProcessRecord, group_alive, read_records, spawn, start_time
+from tests.unit.local.strangers import proving
+
+ITS_KEY = keys.AccessKey("LOCALKEY", "its secret")
 
 
 @pytest.fixture
@@ -23,17 +26,17 @@ def quiet(line: str) -> None:
     """No progress wanted."""
 
 
-def described(project: Path, record: ProcessRecord) -> local.LocalStack:
+def described(project: Path, record: ProcessRecord, at: str = "http://127.0.0.1:1") -> local.LocalStack:
     """A stack description whose only process is the given one."""
     stack = local.LocalStack(
-        endpoint_url="http://127.0.0.1:1",
+        endpoint_url=at,
         region="us-east-1",
         stack_name="arcspot-local",
         control_url="http://127.0.0.1:2",
         state_dir=str(project / ".arcspot" / "local"),
         started_at="2026-01-01T00:00:00+00:00",
         processes=(record,),
-        key=keys.AccessKey("LOCALKEY", "its secret"),
+        key=ITS_KEY,
     )
     (project / ".arcspot" / "local").mkdir(parents=True, exist_ok=True)
     keys.keep(project / ".arcspot" / "local", stack.key)
@@ -59,11 +62,15 @@ def test_nothing_is_up_in_a_fresh_project(project: Path) -> None:
 
 
 def test_a_described_stack_whose_processes_run_is_up(project: Path) -> None:
-    stack = described(project, this_process())
+    emulator = proving(proof.EMULATOR, ITS_KEY)
+    stack = described(project, this_process(), emulator.url)
     assert local.load(project) == stack
     said: list[str] = []
-    assert local.up(local.LocalOptions(project_dir=project), report=said.append) == stack
-    assert said == ["already up at http://127.0.0.1:1, since 2026-01-01T00:00:00+00:00"]
+    try:
+        assert local.up(local.LocalOptions(project_dir=project), report=said.append) == stack
+    finally:
+        emulator.close()
+    assert said == [f"already up at {emulator.url}, since 2026-01-01T00:00:00+00:00"]
 
 
 def test_a_description_outlived_by_its_processes_counts_for_nothing(project: Path) -> None:
@@ -200,7 +207,3 @@ def test_a_stack_with_a_home_of_its_own_leaves_the_project_alone(project: Path, 
     assert local.load(project) is None
     with local._alone(local.Places.of(project, home)):
         local.down(project, report=quiet)  # the project's own is not the one that is busy
-
-
-def test_free_ports_differ() -> None:
-    assert len(set(local.free_ports(5))) == 5
