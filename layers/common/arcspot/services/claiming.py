@@ -49,11 +49,12 @@ class Offers:
         """The next jobs as claimed, the launch that holds them, and the words its runner gets for each.
 
         A job whose task cannot be read just now is left to others; one whose task nobody can read is ended.
+        None for a launch that is not serving, as one that the result in the same write has filled.
         """
         claimed: list[Job] = []
         told: list[dict[str, Any]] = []
         for job in list(self.jobs):
-            if len(claimed) == want or not row.hands:
+            if len(claimed) == want or not row.hands or not row.serving:
                 break
             taken = job.claimed(
                 launch_id=row.launch_id, now=self.call.now, lease_seconds=self.call.settings.lease_s

@@ -46,6 +46,7 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
 
     job = call.leased(row, job_id, fence)
     leases: list[dict[str, Any]] = []
+    after = row
     if job.state is JobState.DONE and job.result_prefix == prefix:
         # Committed before, by a call whose answer was lost, and with it the leases it told of.
         tried("telling again of leases", lambda: leases.extend(claiming.untold(call, row, held)))
@@ -54,16 +55,18 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
         stored = len(files), sum(size for size, _ in files.values())
         result = _Result(call, fence, prefix, summary, told, stored)
         leases += result.commit(job, row, want or 0)
+        after = result.after or row
         call.passed_on(row)
         _look_back(call, row, job_id, result.seconds)
     return {"result_prefix": prefix} | (
-        {} if want is None else {"leases": leases[:want], "drain": not row.serving}
+        {} if want is None else {"leases": leases[:want], "drain": not after.serving}
     )
 
 
 class _Result:
     """One attempt's result, on its way into its job's row. `seconds` are those that were charged.
 
+    `after`: its launch as the result leaves it; None where another call has committed it.
     `stored`: its files and their bytes, which the launch is charged with.
     """
 
@@ -79,6 +82,7 @@ class _Result:
         self._call, self._fence, self._prefix, self._summary = call, fence, prefix, summary
         self._stored = stored
         self._told, self.seconds = told, 0.0
+        self.after: Launch | None = None
 
     def commit(self, job: Job, row: Launch, want: int) -> list[dict[str, Any]]:
         """Commit, and lend up to `want` further jobs in the same write; their leases.
@@ -129,7 +133,8 @@ class _Result:
         )
         (files, size), (more, bytes_more) = self._stored, job.counted
         returned = row.returned(job.job_id, self.seconds, (files + more, size + bytes_more))
-        return done, returned.working(now=self._call.now)
+        self.after = returned.working(now=self._call.now)
+        return done, self.after
 
 
 def _look_back(call: Call, row: Launch, job_id: str, seconds: float) -> None:
