@@ -52,8 +52,7 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
         tried("telling again of leases", lambda: leases.extend(claiming.untold(call, row, held)))
     else:
         uploaded(call.ports.objects, prefix, files)
-        stored = len(files), sum(size for size, _ in files.values())
-        result = _Result(call, fence, prefix, summary, told, stored)
+        result = _Result(call, fence, prefix, summary, told, files)
         leases += result.commit(job, row, want or 0)
         after = result.after or row
         call.passed_on(row)
@@ -67,7 +66,7 @@ class _Result:
     """One attempt's result, on its way into its job's row. `seconds` are those that were charged.
 
     `after`: its launch as the result leaves it; None where another call has committed it.
-    `stored`: its files and their bytes, which the launch is charged with.
+    `files`: what it is made of, which is in the bucket.
     """
 
     def __init__(
@@ -77,10 +76,10 @@ class _Result:
         prefix: str,
         summary: Mapping[str, Any],
         told: float,
-        stored: tuple[int, int],
+        files: Mapping[str, tuple[int, str]],
     ) -> None:
         self._call, self._fence, self._prefix, self._summary = call, fence, prefix, summary
-        self._stored = stored
+        self._files = files
         self._told, self.seconds = told, 0.0
         self.after: Launch | None = None
 
@@ -131,10 +130,19 @@ class _Result:
             summary=self._summary,
             cost=self._call.cost(row, self.seconds),
         )
-        (files, size), (more, bytes_more) = self._stored, job.counted
-        returned = row.returned(job.job_id, self.seconds, (files + more, size + bytes_more))
+        returned = row.returned(job.job_id, self.seconds, self._uploads(job))
         self.after = returned.working(now=self._call.now)
         return done, self.after
+
+    def _uploads(self, job: Job) -> tuple[int, int]:
+        """The files and bytes that may be stored under its lease, by now or by a URL that is still good.
+
+        Its one object is there, and S3 takes it once. Of a result made of others it may be stored yet.
+        """
+        if results.RESULT not in self._files:
+            return job.uploads
+        files, size = job.counted
+        return files + 1, size + self._files[results.RESULT][0]
 
 
 def _look_back(call: Call, row: Launch, job_id: str, seconds: float) -> None:
