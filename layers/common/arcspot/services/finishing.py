@@ -51,6 +51,7 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
         # Committed before, by a call whose answer was lost, and with it the leases it told of.
         tried("telling again of leases", lambda: leases.extend(claiming.untold(call, row, held)))
     else:
+        job.held_by(launch_id=row.launch_id, fence=fence)  # before the bucket is asked for anything
         uploaded(call.ports.objects, prefix, files)
         result = _Result(call, fence, prefix, summary, told, files)
         leases += result.commit(job, row, want or 0)
@@ -192,12 +193,17 @@ def release(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, An
         raise BadRequest(f"why: expected interrupted, draining or cancelled, found {shown(why)}")
     leases = [(each, *attempt_of(each), number(each, "seconds")) for each in leases_of(request)]
     fault: Exception | None = None
-    for lease, job_id, fence, told in leases:
+    for held in sorted(call.held(row, [job_id for _, job_id, *_ in leases])):
         try:
-            left = checkpoints.accepted(call.ports.objects, job_id, fence, lease.get("checkpoint"))
-            until_written(partial(_released, call, row, job_id, fence, told, left, why), call.ports.pause)
+            job = call.job(held)
+            for lease, job_id, fence, told in leases:
+                # Any other was reclaimed or released before: it is in this runner's hands no more.
+                if job_id == held and job.leased_to(row.launch_id, fence):
+                    left = checkpoints.accepted(call.ports.objects, job_id, fence, lease.get("checkpoint"))
+                    release_it = partial(_released, call, row, [job], job_id, fence, told, left, why)
+                    until_written(release_it, call.ports.pause)
         except LeaseLost:
-            continue  # Reclaimed or released before: nothing is in this runner's hands any more.
+            continue  # Somebody took it back meanwhile.
         except Exception as error:
             fault = fault or error
     if fault is not None:
@@ -208,13 +214,14 @@ def release(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, An
 def _released(
     call: Call,
     row: Launch,
+    seen: list[Job],
     job_id: str,
     fence: int,
     told: float,
     checkpoint: Mapping[str, Any] | None,
     why: str,
 ) -> None:
-    job, row = call.job(job_id), call.row(row.launch_id)
+    job, row = seen.pop() if seen else call.job(job_id), call.row(row.launch_id)
     seconds = call.believed(told, job, row)
     released = job.released(
         launch_id=row.launch_id,

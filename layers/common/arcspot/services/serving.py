@@ -189,13 +189,28 @@ def heartbeat(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, 
     gpu = percent(request, "gpu_utilisation")
     lost: list[str] = []
     cancelled: list[str] = []
-    known = call.ports.store.jobs([job_id for job_id, *_ in progress], fresh=False) if progress else {}
+    held = sorted(call.held(row, [job_id for job_id, *_ in progress]))
+    known = call.ports.store.jobs(held, fresh=False) if held else {}
+    fresh: dict[str, Job | None] = {}
     for job_id, fence, phase, fraction in progress:
-        seen = [known[job_id]] if job_id in known and known[job_id].leased_to(row.launch_id, fence) else []
+        if job_id not in held:
+            lost.append(job_id)
+            continue
         try:
-            until_written(partial(_extend, call, row, seen, job_id, fence, phase, fraction), call.ports.pause)
+            seen = known.get(job_id)
+            if seen is None or not seen.leased_to(row.launch_id, fence):
+                # Once, under however many fences it is named.
+                if job_id not in fresh:
+                    fresh[job_id] = call.ports.store.job(job_id)
+                seen = fresh[job_id]
+            if seen is None or not seen.leased_to(row.launch_id, fence):
+                raise LeaseLost(f"job {job_id} is not leased under fence {fence}")
+            extend = partial(_extend, call, row, [seen], job_id, fence, phase, fraction)
+            until_written(extend, call.ports.pause)
         except LeaseLost:
-            job = call.ports.store.job(job_id)
+            if job_id not in fresh:
+                fresh[job_id] = call.ports.store.job(job_id)
+            job = fresh[job_id]
             (cancelled if job is not None and job.cancelled else lost).append(job_id)
         except Exception as error:
             said(f"extending the lease on {job_id}", error)  # the next heartbeat does it
