@@ -13,7 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from arcspot.attention import told
 from arcspot.aws.compose import from_environment
 from arcspot.domain.edges import log_line
-from arcspot.errors import Conflict, RunnerRefused, StoreBusy, TooManyRequests
+from arcspot.errors import BadRequest, Conflict, RowRefused, RunnerRefused, StoreBusy, TooManyRequests
 from arcspot.services.admitting import Admission
 from arcspot.services.asking import MOST_WORDS, shown
 from arcspot.services.serving import Door
@@ -49,6 +49,11 @@ def handler(event: object, context: LambdaContext) -> dict[str, Any]:
         why = shown(str(refused), MOST_WORDS)
         logger.warning("refused", extra={**about, "error": type(refused).__name__, "why": why})
         return {"ok": False, "error": type(refused).__name__, "message": why}
+    except RowRefused as refused:
+        # The gate should have found it. No try helps this request, and a function that fails is tried again.
+        why = shown(str(refused), MOST_WORDS)
+        logger.warning("no row holds it", extra={**about, "error": type(refused).__name__, "why": why})
+        return {"ok": False, "error": BadRequest.__name__, "message": why}
     except (StoreBusy, Conflict) as busy:
         # Nothing is lost: the runner asks again, as after a call that never arrived.
         why = shown(str(busy), MOST_WORDS)

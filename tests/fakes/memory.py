@@ -243,9 +243,12 @@ class FakePause:
 class FakeSts:
     """Says who signed: the URL is `sts://account/role/role id/session?moment`, in seconds."""
 
-    def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
+    def formed(self, url: str, headers: Mapping[str, str]) -> None:
         if not url.startswith("sts://"):
             raise NotYourself("not an STS request")
+
+    def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
+        self.formed(url, headers)
         who, _, at = url.removeprefix("sts://").partition("?")
         account, role, role_id, session = who.split("/")
         return Caller(account, role, role_id, session, datetime.fromtimestamp(float(at), UTC) if at else None)

@@ -16,13 +16,13 @@ from arcspot.aws.rows import item_of
 from arcspot.domain.budget import Fleet, Ledger
 from arcspot.domain.jobs import JobState
 from arcspot.domain.pausing import TRIES
-from arcspot.errors import ArcspotError, Conflict, Overlapped, StoreBusy, StoreRefused
+from arcspot.errors import ArcspotError, Conflict, Overlapped, RowRefused, StoreBusy, StoreRefused
 from arcspot.ports import Event
 from tests.fakes.memory import START, FakePause, settings
 
 from .test_batch_index import job
 
-LOST, HELD, BUSY, NEVER = Conflict, Overlapped, StoreBusy, StoreRefused
+LOST, HELD, BUSY, NEVER, ROW = Conflict, Overlapped, StoreBusy, StoreRefused, RowRefused
 CODES: list[tuple[str, int, type[ArcspotError]]] = [
     ("ConditionalCheckFailedException", 400, LOST),
     ("TransactionConflictException", 400, HELD),
@@ -33,7 +33,7 @@ CODES: list[tuple[str, int, type[ArcspotError]]] = [
     ("InternalServerError", 500, BUSY),
     ("ServiceUnavailable", 503, BUSY),
     ("A code nobody knows", 502, BUSY),
-    ("ValidationException", 400, NEVER),
+    ("ValidationException", 400, ROW),
     ("ItemCollectionSizeLimitExceededException", 400, NEVER),
     ("AccessDeniedException", 400, NEVER),
     ("ResourceNotFoundException", 400, NEVER),
@@ -45,7 +45,7 @@ REASONS: list[tuple[tuple[str, ...], type[ArcspotError], str]] = [
     (("TransactionConflict", "None"), HELD, "PERIOD#2026-11: held"),
     (("None", "ThrottlingError"), BUSY, "FLEET: DynamoDB is busy"),
     (("ProvisionedThroughputExceeded", "None"), BUSY, "PERIOD#2026-11: DynamoDB is busy"),
-    (("None", "ValidationError"), NEVER, "FLEET: DynamoDB refuses"),
+    (("None", "ValidationError"), ROW, "FLEET: DynamoDB refuses"),
     (("ItemCollectionSizeLimitExceeded", "None"), NEVER, "PERIOD#2026-11: DynamoDB refuses"),
     (("None", "AccessDenied"), NEVER, "FLEET: DynamoDB refuses"),
     (("None", "Something new"), NEVER, "FLEET: DynamoDB refuses"),
@@ -53,7 +53,7 @@ REASONS: list[tuple[tuple[str, ...], type[ArcspotError], str]] = [
     (("ThrottlingError", "ConditionalCheckFailed"), LOST, "FLEET"),
     (("TransactionConflict", "ConditionalCheckFailed"), LOST, "FLEET"),
     (("ThrottlingError", "TransactionConflict"), HELD, "FLEET"),
-    (("ValidationError", "ConditionalCheckFailed"), NEVER, "PERIOD#2026-11"),
+    (("ValidationError", "ConditionalCheckFailed"), ROW, "PERIOD#2026-11"),
     (("None", "None"), BUSY, "nobody says why"),
 ]
 

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arcspot.aws.codec import encode
-from arcspot.errors import ArcspotError, BadRequest, NotYourself, RunnerRefused
+from arcspot.errors import ArcspotError, BadRequest, NotYourself, RowRefused, RunnerRefused, StoreRefused
 from arcspot.services.asking import MAX_DEPTH, MAX_VALUES, read, shown
+from arcspot_simulator.limits import number_fault
 from tests.fakes.driving import Runner, Stack, task
 from tests.fakes.memory import MemoryStore
 
@@ -28,7 +29,7 @@ LOOKUP_BYTES = 2048
 
 
 class Strict(MemoryStore):
-    """Keeps only what DynamoDB would: keys of 1 to 2,048 bytes of UTF-8, rows below 400 KB.
+    """Keeps only what DynamoDB would: keys of 1 to 2,048 bytes of UTF-8, rows below 400 KB, its numbers.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
     """
@@ -36,6 +37,7 @@ class Strict(MemoryStore):
     def write(self, *records: Any) -> None:
         for record in records:
             item = {name: TypeSerializer().serialize(value) for name, value in encode(record).items()}
+            assert [fault for number in numbers(item) if (fault := number_fault(number))] == []
             assert len(json.dumps(item, default=str).encode()) < 400 * 1024
         super().write(*records)
 
@@ -47,6 +49,15 @@ class Strict(MemoryStore):
     def launch(self, launch_id: str, *, fresh: bool = True) -> Any:
         assert 0 < len(launch_id.encode()) <= LOOKUP_BYTES
         return super().launch(launch_id, fresh=fresh)
+
+
+def numbers(item: Any) -> Iterator[str]:
+    """Each number of a row, in DynamoDB's own form."""
+    for value in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
+        if isinstance(value, dict) and set(value) == {"N"}:
+            yield value["N"]
+        else:
+            yield from numbers(value)
 
 
 def serving() -> tuple[Stack, Runner, dict[str, Any]]:
@@ -108,8 +119,10 @@ def answered(stack: Stack, event: object) -> None:
 
 
 ODD: list[Any] = [
-    None, True, False, 0, -1, 1.9, -0.0, 1e15, 1e308, float("inf"), float("-inf"), float("nan"), 2**63,
-    10**400, -(10**400), "", " ", "x", "\ud800", "\udfff\ud800", "\x00", "ü" * 3000, "x" * 20_000, "BATCH#b",
+    None, True, False, 0, -1, 1.9, -0.0,
+    5e-324, 1e-200, 9.9e-131, 1e-130, 1e-7, -5e-324, 1e15, 1e308, float("inf"), float("-inf"), float("nan"),
+    2**63, 10**400, -(10**400), "", " ",
+    "x", "\ud800", "\udfff\ud800", "\x00", "ü" * 3000, "x" * 20_000, "BATCH#b",
     "FILE#x", "../..", "a#1", "٣", [], [[]], {}, {"": ""}, {"\ud800": 1}, {"a": {"b": {"c": {}}}},
     [None] * 10_000, [{}] * 65, [1, "x", None],
 ]  # fmt: skip
@@ -119,6 +132,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     | st.booleans()
     | st.integers()
     | st.floats()
+    | st.floats(0, 1e-100)
     | st.text(st.characters(exclude_categories=()), max_size=40),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=12,
@@ -320,6 +334,57 @@ def _app(stack: Stack) -> ModuleType:
     spec.loader.exec_module(app)
     app.from_environment = lambda: (stack.settings, stack.ports)  # type: ignore[attr-defined]
     return app
+
+
+TINY = [5e-324, 2.2250738585072014e-308, 1e-200, 1.2345678901234567e-140, 9.99e-131, 1e-130, 1e-100, 9e-7]
+
+
+@pytest.mark.parametrize("tiny", TINY)
+@pytest.mark.parametrize("verb", ["complete", "fail", "release", "heartbeat"])
+def test_a_number_too_small_for_a_table_is_nothing(verb: str, tiny: float) -> None:
+    """The table refused the row that the request had made, and the function failed."""
+    stack, runner, lease = serving()
+    attempt = {"job_id": lease["job_id"], "fence": lease["fence"]}
+    if verb == "complete":
+        runner.ask("complete", **attempt, files=runner.upload(lease), seconds=tiny, summary={})
+    elif verb == "fail":
+        runner.ask("fail", **attempt, error="E", message="", seconds=tiny)
+    elif verb == "release":
+        runner.ask("release", leases=[{**attempt, "seconds": tiny}], why="draining")
+    else:
+        stack.world.wait(200)
+        lease = {**attempt, "phase": "train", "fraction": tiny}
+        runner.ask("heartbeat", leases=[lease], gpu_utilisation=tiny)
+    job = stack.world.store.job(attempt["job_id"])
+    assert job is not None
+    assert job.run_s_total == 0
+    assert job.lease is None or (job.lease.phase, job.lease.fraction) == ("train", 0)
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "hello", "ping"])
+def test_a_row_that_no_table_holds_is_the_request_of_its_runner(verb: str) -> None:
+    """Should the gate let one through: the function does not fail, and nobody is told to ask again."""
+    stack, runner, lease = serving()
+
+    def refusing(*_: Any, **__: Any) -> None:
+        raise RowRefused(f"{lease['job_id']}: Underflow")
+
+    for name in ("write", "fleet"):
+        setattr(stack.world.store, name, refusing)
+    answer = _app(stack).handler.__wrapped__(valid(runner, lease)[verb], None)
+    assert answer["ok"] or answer["error"] in ("BadRequest", "NotYourself")
+
+
+def test_a_right_that_is_missing_is_no_runners_fault() -> None:
+    """Else each runner would fail its jobs for it."""
+    stack, runner, lease = serving()
+
+    def refusing(*_: Any) -> None:
+        raise StoreRefused("DynamoDB refuses it (AccessDeniedException)")
+
+    stack.world.store.write = refusing  # type: ignore[method-assign]
+    with pytest.raises(StoreRefused):
+        _app(stack).handler.__wrapped__(valid(runner, lease)["fail"], None)
 
 
 def test_a_key_of_another_row_is_no_job() -> None:

@@ -23,6 +23,7 @@ name, and the runner acts on the name a refused call carries.
     │   └── StillServing       a runner called silent was heard after all
     ├── StoreBusy              the tables or STS do not answer just now; the same call is worth another try
     ├── StoreRefused           the tables never take this request; no try will help
+    │   └── RowRefused         for what a row would hold
     ├── KeyRefused             the bucket never takes an object under this key
     ├── LaunchRefused          EC2 (or our own check) will not give an instance
     │   ├── NoCapacity         no spot capacity of any allowed type in any zone
@@ -128,6 +129,10 @@ class StoreBusy(ArcspotError):
 
 class StoreRefused(ArcspotError):
     """The tables refuse a request for what it is: too large, malformed, not allowed. Names the rows."""
+
+
+class RowRefused(StoreRefused):
+    """No row can hold this: it is too large, or a number in it is. Another request is taken all the same."""
 
 
 class KeyRefused(ArcspotError):

@@ -340,6 +340,10 @@ class Pause(Protocol):
 class Identity(Protocol):
     """STS, asked who signed a presigned GetCallerIdentity request."""
 
+    def formed(self, url: str, headers: Mapping[str, str]) -> None:
+        """Asks nobody. Raises NotYourself for what has not the form of such a request."""
+        ...
+
     def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
         """The role's session that signed. Raises NotYourself."""
         ...

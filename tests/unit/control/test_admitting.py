@@ -185,13 +185,54 @@ def test_a_new_environment_lets_a_whole_fleet_in() -> None:
     assert flood(stack, {"verb": "ping"}, 1) == 0
 
 
-def test_the_watchdog_hears_no_bell_in_a_flood_and_calls_nobody_silent() -> None:
-    """A healthy runner may be among those who are turned away (I11)."""
+def junk_hellos(stack: Stack, runner: Runner) -> list[dict[str, Any]]:
+    """Calls that say hello and can be none."""
+    hello = {"verb": "hello", "launch_id": runner.launch_id, "instance_id": runner.instance_id}
+    proof = {"url": "sts://a/b/c/d", "headers": {"X-Arcspot-Launch": runner.launch_id}}
+    return [
+        hello,
+        {**hello, "proof": {}},
+        {**hello, "proof": {**proof, "url": "https://elsewhere"}},
+        {**hello, "proof": {**proof, "headers": {"X-Arcspot-Launch": "another"}}},
+        {**hello, "proof": proof, "instance_id": 7},
+        {**hello, "proof": proof, "host": "cpu"},
+        {**hello, "proof": proof, "contract": 0},
+    ]
+
+
+def test_the_watchdogs_bell_rings_through_every_flood() -> None:
+    """Else one instance keeps all others from being called silent, for as long as it calls."""
+    stack = Guarded()
+    runner = stack.one_running()
+    floods = [{"verb": "claim", "launch_id": "x", "secret": "y"}, {"verb": "nonsense"}, None]
+    for flooding in (*floods, *junk_hellos(stack, runner)):
+        flood(stack, flooding, 300)
+        assert flood(stack, {"verb": "ping"}, 1) == 0
+        stack.world.wait(1)
+
+
+def test_a_flood_of_what_is_no_hello_keeps_no_instance_from_saying_hello() -> None:
+    stack = Guarded()
+    runner = stack.one_running()
+    for junk in junk_hellos(stack, runner):
+        assert flood(stack, junk, 300) >= 150
+        runner.hello()
+        stack.world.wait(1)
+
+
+def test_nobody_is_asked_about_a_hello_that_is_none() -> None:
+    stack = Guarded()
+    runner = stack.one_running()
+    seen = reads(stack)
+    for junk in junk_hellos(stack, runner):
+        flood(stack, junk, 10)
+    assert seen == []
+
+
+def test_a_bell_that_is_rung_again_and_again_reads_no_more_than_its_own_share() -> None:
     stack = Guarded()
     stack.one_running()
-    flood(stack, {"verb": "claim", "launch_id": "x", "secret": "y"}, 300)
-    with pytest.raises(TooManyRequests):
-        stack.door().handle({"verb": "ping"})
+    assert flood(stack, {"verb": "ping"}, 300) == 300 - admitting.RINGS.burst
 
 
 def test_a_flood_is_a_line_a_minute_in_the_log() -> None:

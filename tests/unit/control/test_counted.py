@@ -233,6 +233,44 @@ def test_claiming_again_and_again_does_not_give_a_launch_more_to_store(end: str)
     assert runner.ask("claim", want=1) == {"leases": [], "drain": True}, "sent home; another launch goes on"
 
 
+@pytest.mark.parametrize("want", [None, 0, 1, 8])
+@pytest.mark.parametrize("full", ["bytes", "files"])
+@pytest.mark.parametrize("raced", [False, True])
+def test_the_result_that_fills_its_launch_is_committed(want: int | None, full: str, raced: bool) -> None:
+    """It was lost, and with it all that the launch had in hand: the launch could not be lent the next job."""
+    stack, runner = stack_of(12)
+    first, second = runner.claim(2)
+    nearly = (
+        {"asked_bytes": MAX_JOB_UPLOAD_BYTES - 1} if full == "bytes" else {"asked_files": MAX_JOB_UPLOADS - 1}
+    )
+    stack.world.store.write(replace(launch_of(stack, runner), **nearly))
+    sent = {lease["job_id"]: runner.upload(lease) for lease in (first, second)}
+    if raced:
+        lose_the_next_write(stack)
+    asks = {} if want is None else {"want": want, "held": []}
+    for lease in (first, second):
+        answer = runner.ask(
+            "complete", **of(lease), files=sent[lease["job_id"]], seconds=1, summary={}, **asks
+        )
+        assert job_of(stack, lease["job_id"]).state is JobState.DONE
+        assert answer.get("leases", []) == []
+        assert answer.get("drain", True), "sent home with the answer; another launch goes on"
+    assert launch_of(stack, runner).leases == ()
+
+
+def lose_the_next_write(stack: Stack) -> None:
+    """Somebody is faster with it."""
+    write, lost = stack.world.store.write, [True]
+
+    def racing(*rows: Any) -> None:
+        if lost:
+            lost.pop()
+            raise Conflict("somebody was faster")
+        write(*rows)
+
+    stack.world.store.write = racing  # type: ignore[method-assign]
+
+
 def test_a_launch_is_sent_home_for_too_many_files_as_well() -> None:
     stack, runner = stack_of(3)
     stack.world.store.write(replace(launch_of(stack, runner), asked_files=MAX_JOB_UPLOADS))

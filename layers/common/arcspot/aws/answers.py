@@ -16,13 +16,15 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, HTTPClientError
 
 from arcspot.domain.pausing import TRIES
-from arcspot.errors import ArcspotError, Conflict, Overlapped, StoreBusy, StoreRefused
+from arcspot.errors import ArcspotError, Conflict, Overlapped, RowRefused, StoreBusy, StoreRefused
 from arcspot.ports import Pause
 
 C = TypeVar("C", bound=type)
 CANCELLED = "TransactionCanceledException"
 # An error's code, without its ending, or the reason that a cancelled transaction gives for one of its rows.
 MEANINGS: Mapping[str, type[ArcspotError]] = {
+    "Validation": RowRefused,
+    "ValidationError": RowRefused,
     "ConditionalCheckFailed": Conflict,
     "TransactionConflict": Overlapped,
     "TransactionInProgress": Overlapped,
@@ -39,6 +41,7 @@ MEANINGS: Mapping[str, type[ArcspotError]] = {
 }
 WORDS: Mapping[type[ArcspotError], str] = {
     StoreRefused: "DynamoDB refuses it",
+    RowRefused: "DynamoDB refuses it",
     Conflict: "changed since it was read",
     Overlapped: "held by another transaction",
     StoreBusy: "DynamoDB is busy",

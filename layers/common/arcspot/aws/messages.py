@@ -138,6 +138,9 @@ class StsWitness:
         # No proxy either: the answer is believed for who gives it.
         self._opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
 
+    def formed(self, url: str, headers: Mapping[str, str]) -> None:
+        Proof.read(url, headers, endpoint=self._endpoint)
+
     def caller(self, url: str, headers: Mapping[str, str]) -> Caller:
         proof = Proof.read(url, headers, endpoint=self._endpoint)
         request = urllib.request.Request(

@@ -17,7 +17,7 @@ from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
 from arcspot.domain.reporters import Reporter
-from arcspot.errors import RowUnreadable, StoreRefused
+from arcspot.errors import RowRefused, RowUnreadable
 from arcspot.ports import Event, Record
 
 T = TypeVar("T")
@@ -50,13 +50,13 @@ class TableNames(Protocol):
 
 
 def item_of(record: Record) -> dict[str, Any]:
-    """The row a record is stored as. Raises StoreRefused for a number that no row can hold."""
+    """The row a record is stored as. Raises RowRefused for a number that no row can hold."""
     # A number grows by one with every write, so "unchanged since read" is one comparison.
     data = {**encode(record), "version": record.version + 1, "pk": key_of(record), **index_of(record)}
     try:
         return {name: _serialize(value) for name, value in data.items()}
     except (ArithmeticError, TypeError) as error:  # more than 38 digits, NaN, infinity
-        raise StoreRefused(f"{key_of(record)}: {type(error).__name__}: {error}") from error
+        raise RowRefused(f"{key_of(record)}: {type(error).__name__}: {error}") from error
 
 
 def table_of(record: Record, tables: TableNames) -> str:

@@ -154,7 +154,10 @@ class Job:
 
     @property
     def uploads(self) -> tuple[int, int]:
-        """How many files and bytes may have been stored under a lease that brought no result."""
+        """How many files and bytes may be stored under a lease that ends without the one object of a result.
+
+        Its URL is not counted when it is made, and is good for 15 minutes, whatever the lease does meanwhile.
+        """
         files, size = self.counted
         return files + 1, size + MAX_FILE_BYTES
 

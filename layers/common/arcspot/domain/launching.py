@@ -32,6 +32,9 @@ MAX_LOG_BYTES = 4 * 1024 * 1024 * 1024
 # each time.
 MAX_JOB_UPLOADS = 100_000
 MAX_JOB_UPLOAD_BYTES = 16 * 1024 * 1024 * 1024
+# Leases whose answer was lost are told again so often. Each time reads the job's task from the bucket, and a
+# runner could ask for it with every call.
+MOST_RETOLD = 2_000
 GPU_IDLE_PERCENT = 5.0
 # What a runner and `runner_api` have agreed on (docs/runner-contract.md): a runner says at hello which one it
 # keeps to. 1 fetched the whole task file by a URL; since 2 a lease brings its task.
@@ -99,6 +102,7 @@ class Launch:
     `contract` is the one that its runner keeps to; `proof_epoch`, when the proof of its last
     hello was signed (a number: the row is written with each lease, and pays for each KB).
     `outlived`: the instance was seen alive when each of its killers should have ended it.
+    `retold` counts the leases that it was told of again.
     """
 
     launch_id: str
@@ -131,6 +135,7 @@ class Launch:
     asked_files: int = 0
     asked_bytes: int = 0
     proof_epoch: int = 0
+    retold: int = 0
     armed: bool = False
     gpu_idle_since: datetime | None = None
     gpu_warned: bool = False
@@ -294,6 +299,15 @@ class Launch:
         leased = (now - since).total_seconds() if since is not None else lived
         left = max(lived, MINIMUM_BILLED_SECONDS) - self.worked_s
         return max(0.0, min(told, left, max(leased, MINIMUM_BILLED_SECONDS)))
+
+    @property
+    def retells(self) -> int:
+        """How many more leases it is told of again; one that it is not told of runs out."""
+        return max(0, MOST_RETOLD - self.retold)
+
+    def retelling(self, leases: int) -> Launch:
+        """So many leases are told of again."""
+        return replace(self, retold=self.retold + leases)
 
     def shipping(self, *, files: int, size: int) -> Launch:
         """Note that URLs for so many files of its log were asked for. Raises BadRequest beyond the most."""

@@ -5,7 +5,8 @@ N environments gets N times as much, and reserved concurrency (template.yaml, Ru
 What this does bound is what each environment asks of tables, STS and EC2, and writes into the log.
 
 A launch has a bucket of its own once it has proved itself by its secret here; nobody who does not know the
-secret can empty it. All others, and whoever only rings, share one.
+secret can empty it. All others share one. The watchdog's ring has its own: nobody's junk keeps it from
+hearing that the door is open. What can be no hello is a stranger's call, and takes no hello's place.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from arcspot.errors import TooManyRequests
 LAUNCH = Rate(per_second=20, burst=100)
 """Eight jobs at a time of a second each are 16 calls in a second, and they meet several environments."""
 STRANGERS = Rate(per_second=20, burst=100)
-"""The first call of each launch that an environment sees, wrong secrets, and the watchdog's ring."""
+"""The first call of each launch that an environment sees, wrong secrets, and what makes no sense."""
+RINGS = Rate(per_second=1, burst=20)
+"""The watchdog rings once a minute, and each time reads one row."""
 HELLOS = Rate(per_second=2, burst=20)
 """Each asks STS and EC2, whose own limits the watchdog shares."""
 MOST_LAUNCHES = 512
@@ -43,8 +46,12 @@ class Admission:
         """A call of whoever has not proved anything here. Raises TooManyRequests."""
         self._share("strangers", STRANGERS, now)
 
+    def ring(self, now: datetime) -> None:
+        """The watchdog's ring. Raises TooManyRequests."""
+        self._share("rings", RINGS, now)
+
     def hello(self, now: datetime) -> None:
-        """A call that says hello. Raises TooManyRequests."""
+        """A call that says hello, with a proof that has the form of one. Raises TooManyRequests."""
         self._share("hellos", HELLOS, now)
 
     def launch(self, launch_id: str, secret: str, now: datetime) -> None:

@@ -35,6 +35,8 @@ MAX_WHOLE = 2**63
 # 38 digits, 1E-130 to 1E+126; what a table cannot hold is refused here, not by DynamoDB.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 LEAST_FRACTION, MOST_FRACTION = 1e-100, 1e37
+# A number of seconds, of a share or of percent below this is nothing.
+NOTHING = 1e-6
 
 
 def read(event: object) -> Mapping[str, Any]:
@@ -131,6 +133,7 @@ def identifier(request: Mapping[str, Any], name: str) -> str:
 
 
 def number(request: Mapping[str, Any], name: str) -> float:
+    """A number that a table can hold: one below a millionth is 0."""
     value = request.get(name)
     wrong = BadRequest(f"{name}: expected a number, zero or more")
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -141,7 +144,7 @@ def number(request: Mapping[str, Any], name: str) -> float:
         raise wrong from None
     if not math.isfinite(known) or known < 0:
         raise wrong
-    return known + 0.0  # -0.0 becomes 0.0
+    return known if known >= NOTHING else 0.0  # not -0.0 either
 
 
 def whole(request: Mapping[str, Any], name: str, *, least: int = 0) -> int:

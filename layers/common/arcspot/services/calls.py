@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -65,6 +65,17 @@ class Call:
         """
         known = self.ports.store.job(job_id, fresh=False)
         return known if known and known.leased_to(row.launch_id, fence) else self.job(job_id)
+
+    def held(self, row: Launch, named: Iterable[str]) -> frozenset[str]:
+        """Which of the jobs that a request names its launch holds: eight at most, however many are named.
+
+        Looked up before anything is read for one of them. A row that was read late may lack the newest, so
+        it is read again, once, where one is missing.
+        """
+        asked = frozenset(named)
+        if not asked <= set(row.leases):
+            row = self.row(row.launch_id)
+        return asked & set(row.leases)
 
     def left(self, row: Launch) -> float:
         """Seconds until the launch's hard deadline."""

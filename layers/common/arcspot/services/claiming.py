@@ -21,6 +21,7 @@ from arcspot.services import checkpoints, handing
 from arcspot.services.afterwards import recorded, said, tried
 from arcspot.services.asking import held_of, whole
 from arcspot.services.calls import URL_SECONDS, Call
+from arcspot.services.retry import until_written
 
 # Of a job's configuration what a solver needs; the rest says what a submission is called.
 SOLVERS_OWN = ("seed", "budget_s", "model")
@@ -49,11 +50,12 @@ class Offers:
         """The next jobs as claimed, the launch that holds them, and the words its runner gets for each.
 
         A job whose task cannot be read just now is left to others; one whose task nobody can read is ended.
+        None for a launch that is not serving, as one that the result in the same write has filled.
         """
         claimed: list[Job] = []
         told: list[dict[str, Any]] = []
         for job in list(self.jobs):
-            if len(claimed) == want or not row.hands:
+            if len(claimed) == want or not row.hands or not row.serving:
                 break
             taken = job.claimed(
                 launch_id=row.launch_id, now=self.call.now, lease_seconds=self.call.settings.lease_s
@@ -97,7 +99,8 @@ def claim(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, Any]
     held = held_of(request)
     if not row.serving:
         return {"leases": [], "drain": True}
-    told = untold(call, row, held)
+    if told := untold(call, row, held):
+        row = call.row(row.launch_id)  # they are counted on it
     leases, drain = take(call, row, want - len(told)) if len(told) < want else ([], False)
     if leases:
         call.passed_on(row)
@@ -144,16 +147,22 @@ def take(call: Call, row: Launch, want: int) -> tuple[list[dict[str, Any]], bool
 def untold(call: Call, row: Launch, held: frozenset[str] | None) -> list[dict[str, Any]]:
     """Leases that the launch holds and its runner does not know of: the answer that told of them was lost.
 
-    `held` is what the runner knows of; nothing is told again to one that does not say.
+    `held` is what the runner knows of; nothing is told again to one that does not say. Each task that is
+    read again is counted on the launch, and there is an end to it.
     """
-    if held is None or not (unknown := [job_id for job_id in row.leases if job_id not in held]):
+    unknown = [job_id for job_id in row.leases if job_id not in held] if held is not None else []
+    if not unknown or not row.retells:
         return []
     jobs = call.ports.store.jobs(unknown)
     held_here = [
         job
         for job in jobs.values()
         if job.lease and job.lease.launch_id == row.launch_id and not job.cancelled
-    ]
+    ][: row.retells]
+    if not held_here:
+        return []
+    rows = call.rows(row)
+    until_written(lambda: call.ports.store.write(next(rows).retelling(len(held_here))), call.ports.pause)
     tasks = handing.handed(call.ports.objects, held_here)
     told = []
     for job in held_here:

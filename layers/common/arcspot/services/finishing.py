@@ -46,25 +46,28 @@ def complete(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, A
 
     job = call.leased(row, job_id, fence)
     leases: list[dict[str, Any]] = []
+    after = row
     if job.state is JobState.DONE and job.result_prefix == prefix:
         # Committed before, by a call whose answer was lost, and with it the leases it told of.
         tried("telling again of leases", lambda: leases.extend(claiming.untold(call, row, held)))
     else:
+        job.held_by(launch_id=row.launch_id, fence=fence)  # before the bucket is asked for anything
         uploaded(call.ports.objects, prefix, files)
-        stored = len(files), sum(size for size, _ in files.values())
-        result = _Result(call, fence, prefix, summary, told, stored)
+        result = _Result(call, fence, prefix, summary, told, files)
         leases += result.commit(job, row, want or 0)
+        after = result.after or row
         call.passed_on(row)
         _look_back(call, row, job_id, result.seconds)
     return {"result_prefix": prefix} | (
-        {} if want is None else {"leases": leases[:want], "drain": not row.serving}
+        {} if want is None else {"leases": leases[:want], "drain": not after.serving}
     )
 
 
 class _Result:
     """One attempt's result, on its way into its job's row. `seconds` are those that were charged.
 
-    `stored`: its files and their bytes, which the launch is charged with.
+    `after`: its launch as the result leaves it; None where another call has committed it.
+    `files`: what it is made of, which is in the bucket.
     """
 
     def __init__(
@@ -74,11 +77,12 @@ class _Result:
         prefix: str,
         summary: Mapping[str, Any],
         told: float,
-        stored: tuple[int, int],
+        files: Mapping[str, tuple[int, str]],
     ) -> None:
         self._call, self._fence, self._prefix, self._summary = call, fence, prefix, summary
-        self._stored = stored
+        self._files = files
         self._told, self.seconds = told, 0.0
+        self.after: Launch | None = None
 
     def commit(self, job: Job, row: Launch, want: int) -> list[dict[str, Any]]:
         """Commit, and lend up to `want` further jobs in the same write; their leases.
@@ -127,9 +131,19 @@ class _Result:
             summary=self._summary,
             cost=self._call.cost(row, self.seconds),
         )
-        (files, size), (more, bytes_more) = self._stored, job.counted
-        returned = row.returned(job.job_id, self.seconds, (files + more, size + bytes_more))
-        return done, returned.working(now=self._call.now)
+        returned = row.returned(job.job_id, self.seconds, self._uploads(job))
+        self.after = returned.working(now=self._call.now)
+        return done, self.after
+
+    def _uploads(self, job: Job) -> tuple[int, int]:
+        """The files and bytes that may be stored under its lease, by now or by a URL that is still good.
+
+        Its one object is there, and S3 takes it once. Of a result made of others it may be stored yet.
+        """
+        if results.RESULT not in self._files:
+            return job.uploads
+        files, size = job.counted
+        return files + 1, size + self._files[results.RESULT][0]
 
 
 def _look_back(call: Call, row: Launch, job_id: str, seconds: float) -> None:
@@ -179,12 +193,17 @@ def release(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, An
         raise BadRequest(f"why: expected interrupted, draining or cancelled, found {shown(why)}")
     leases = [(each, *attempt_of(each), number(each, "seconds")) for each in leases_of(request)]
     fault: Exception | None = None
-    for lease, job_id, fence, told in leases:
+    for held in sorted(call.held(row, [job_id for _, job_id, *_ in leases])):
         try:
-            left = checkpoints.accepted(call.ports.objects, job_id, fence, lease.get("checkpoint"))
-            until_written(partial(_released, call, row, job_id, fence, told, left, why), call.ports.pause)
+            job = call.job(held)
+            for lease, job_id, fence, told in leases:
+                # Any other was reclaimed or released before: it is in this runner's hands no more.
+                if job_id == held and job.leased_to(row.launch_id, fence):
+                    left = checkpoints.accepted(call.ports.objects, job_id, fence, lease.get("checkpoint"))
+                    release_it = partial(_released, call, row, [job], job_id, fence, told, left, why)
+                    until_written(release_it, call.ports.pause)
         except LeaseLost:
-            continue  # Reclaimed or released before: nothing is in this runner's hands any more.
+            continue  # Somebody took it back meanwhile.
         except Exception as error:
             fault = fault or error
     if fault is not None:
@@ -195,13 +214,14 @@ def release(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, An
 def _released(
     call: Call,
     row: Launch,
+    seen: list[Job],
     job_id: str,
     fence: int,
     told: float,
     checkpoint: Mapping[str, Any] | None,
     why: str,
 ) -> None:
-    job, row = call.job(job_id), call.row(row.launch_id)
+    job, row = seen.pop() if seen else call.job(job_id), call.row(row.launch_id)
     seconds = call.believed(told, job, row)
     released = job.released(
         launch_id=row.launch_id,

@@ -58,7 +58,9 @@ class Door(Call):
         """Answer one request, whatever it is. Raises a RunnerRefused subclass."""
         try:
             verb, launch_id, secret, request = _asked(event)
-        except BadRequest:
+            if verb == "hello":
+                self._formed(launch_id, request)
+        except (BadRequest, NotYourself):
             self._admit("", "", "")  # what makes no sense is a stranger's call, and a line in the log
             raise
         self._admit(verb, launch_id, secret)
@@ -72,7 +74,9 @@ class Door(Call):
         """Count the call, before anything is read for it. Raises TooManyRequests."""
         if self.admission is None:
             return
-        if verb == "hello":
+        if verb == "ping":
+            self.admission.ring(self.now)
+        elif verb == "hello":
             self.admission.hello(self.now)
         elif secret:
             self.admission.launch(launch_id, secret, self.now)
@@ -86,8 +90,7 @@ class Door(Call):
 
     def hello(self, launch_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Let the instance in. The secret in the answer is the one that counts from here on."""
-        host = host_of(request)
-        contract = whole(request, "contract", least=1) if request.get("contract") is not None else 1
+        host, contract = host_of(request), _contract_of(request)
         instance, signed_at = self._proven(launch_id, request)
         instance_id = instance.instance_id
         secret = self.new_secret()
@@ -128,12 +131,22 @@ class Door(Call):
             "parallel": MOST_AT_ONCE,
         }
 
-    def _proven(self, launch_id: str, request: Mapping[str, Any]) -> tuple[Instance, datetime | None]:
-        """The instance that STS, EC2 and the request agree on, and when it signed. Raises NotYourself."""
+    def _formed(self, launch_id: str, request: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
+        """The instance that a hello speaks of, and its proof's URL and headers, if all of it has its form.
+
+        Nobody is asked for it. Raises BadRequest and NotYourself.
+        """
+        host_of(request), _contract_of(request)
         claimed = identifier(request, "instance_id")
         url, headers = proof_of(request)
         if headers.get(LAUNCH_HEADER) != launch_id:
             raise NotYourself("the proof was not signed for this launch")
+        self.ports.identity.formed(url, headers)
+        return claimed, url, headers
+
+    def _proven(self, launch_id: str, request: Mapping[str, Any]) -> tuple[Instance, datetime | None]:
+        """The instance that STS, EC2 and the request agree on, and when it signed. Raises NotYourself."""
+        claimed, url, headers = self._formed(launch_id, request)
         try:
             caller = self.ports.identity.caller(url, headers)
         except ValueError as error:
@@ -189,13 +202,28 @@ def heartbeat(call: Call, row: Launch, request: Mapping[str, Any]) -> dict[str, 
     gpu = percent(request, "gpu_utilisation")
     lost: list[str] = []
     cancelled: list[str] = []
-    known = call.ports.store.jobs([job_id for job_id, *_ in progress], fresh=False) if progress else {}
+    held = sorted(call.held(row, [job_id for job_id, *_ in progress]))
+    known = call.ports.store.jobs(held, fresh=False) if held else {}
+    fresh: dict[str, Job | None] = {}
     for job_id, fence, phase, fraction in progress:
-        seen = [known[job_id]] if job_id in known and known[job_id].leased_to(row.launch_id, fence) else []
+        if job_id not in held:
+            lost.append(job_id)
+            continue
         try:
-            until_written(partial(_extend, call, row, seen, job_id, fence, phase, fraction), call.ports.pause)
+            seen = known.get(job_id)
+            if seen is None or not seen.leased_to(row.launch_id, fence):
+                # Once, under however many fences it is named.
+                if job_id not in fresh:
+                    fresh[job_id] = call.ports.store.job(job_id)
+                seen = fresh[job_id]
+            if seen is None or not seen.leased_to(row.launch_id, fence):
+                raise LeaseLost(f"job {job_id} is not leased under fence {fence}")
+            extend = partial(_extend, call, row, [seen], job_id, fence, phase, fraction)
+            until_written(extend, call.ports.pause)
         except LeaseLost:
-            job = call.ports.store.job(job_id)
+            if job_id not in fresh:
+                fresh[job_id] = call.ports.store.job(job_id)
+            job = fresh[job_id]
             (cancelled if job is not None and job.cancelled else lost).append(job_id)
         except Exception as error:
             said(f"extending the lease on {job_id}", error)  # the next heartbeat does it
@@ -280,6 +308,11 @@ def _asked(event: object) -> tuple[str, str, str, Mapping[str, Any]]:
         raise BadRequest(f"verb: expected one of hello, {', '.join(verbs())}, found {shown(verb)}")
     launch_id = identifier(request, "launch_id")
     return verb, launch_id, "" if verb == "hello" else text(request, "secret"), request
+
+
+def _contract_of(request: Mapping[str, Any]) -> int:
+    """The contract that a runner keeps to; one of an earlier release does not say."""
+    return whole(request, "contract", least=1) if request.get("contract") is not None else 1
 
 
 def _digest(secret: str) -> str:
