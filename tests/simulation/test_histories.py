@@ -33,7 +33,7 @@ def test_these_histories_are_no_walk_in_the_park() -> None:
     """What is claimed to be survived really happens: else their outcome says nothing."""
     seen: set[str] = set()
     endings: set[str] = set()
-    for seed in (*range(45), 48):
+    for seed in (*range(45), 99):
         history = History(seed)
         seen |= set(history.sky.faults())
         history.live()
