@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from arcspot.aws.compute import Ec2
 from arcspot.domain import launching, quotas, reaping, refusals
-from arcspot.domain.budget import Fleet
+from arcspot.domain.budget import Fleet, Hold
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Breaker, Instance, Launch, LaunchState
 from arcspot.domain.reporters import Reporter
@@ -132,7 +132,7 @@ def _reserve_transaction() -> Patches:
             hard_deadline=now + timedelta(seconds=settings.max_lifetime_s),
             boot_deadline=now + timedelta(seconds=settings.boot_timeout_s),
         )
-        ports.store.write(launch)
+        ports.store.write(Hold(launch_id, launch.period, amount, launch.hard_deadline), launch)
 
         def note() -> None:
             known, slots = ports.store.ledger(ledger.period), ports.store.fleet()

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import NoReturn
 
 from arcspot.domain import results, tasks
-from arcspot.domain.budget import Fleet, Leak, Ledger
+from arcspot.domain.budget import Fleet, Hold, Leak, Ledger
 from arcspot.domain.jobs import Job, JobState
 from arcspot.domain.launching import Breaker, Launch, LaunchState
 from arcspot.ports import Record
@@ -67,6 +67,7 @@ class Invariants:
         self.lost = 0
         self.committed: dict[str, str] = {}
         self.promised: Counter[str] = Counter()
+        self.held: Counter[str] = Counter()
         self.spent: Counter[str] = Counter()
         self.allowed: dict[str, int] = {}
         self.slots: list[tuple[float, int]] = [(0.0, stack.settings.slots)]
@@ -87,6 +88,10 @@ class Invariants:
             self._job(before if isinstance(before, Job) else None, after)
         elif isinstance(after, Launch):
             self._launch(before if isinstance(before, Launch) else None, after)
+        elif isinstance(after, Hold):
+            self.touched.add(after.period)
+            opens, closes = before is None, isinstance(before, Hold) and not before.closed and after.closed
+            self.held[after.period] += after.amount * (opens - closes)
         elif isinstance(after, Ledger):
             self.touched.add(after.period)
             self._ledger(before if isinstance(before, Ledger) else None, after)
@@ -291,6 +296,10 @@ class Invariants:
                     self._fail(
                         "I1",
                         f"{ledger.reserved} reserved in {period}, open launches hold {self.promised[period]}",
+                    )
+                if ledger and ledger.reserved != self.held[period]:
+                    self._fail(
+                        "I1", f"{ledger.reserved} reserved in {period}, open holds say {self.held[period]}"
                     )
             fleet = self.stack.store.fleet()
             if fleet and fleet.slots_total - fleet.slots_available != self.taken:

@@ -35,7 +35,7 @@ CALLS_S = {
 # Their pages are asked for as somebody goes through them.
 LISTINGS = frozenset({"objects.keys", "objects.listing"})
 _GETS = frozenset(
-    {"job", "batch", "launch", "ledger", "fleet", "breaker", "suspects", "estimate", "leak", "prices",
+    {"job", "batch", "launch", "ledger", "hold", "fleet", "breaker", "suspects", "estimate", "leak", "prices",
      "sweep_row", "token", "reporter"}
 )  # fmt: skip
 _COUNTS = frozenset({"batch_count", "job_ids_of_batch"})

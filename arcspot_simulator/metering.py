@@ -36,8 +36,8 @@ LINE_BYTES = 380
 METRICS_BYTES = 660
 # https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html: platform.start and .report
 PLATFORM_BYTES = 170 + 330
-ONE = {"job", "batch", "launch", "ledger", "fleet", "breaker", "suspects", "estimate", "leak", "prices",
-       "sweep_row", "reporter", "token"}  # fmt: skip
+ONE = {"job", "batch", "launch", "ledger", "hold", "fleet", "breaker", "suspects", "estimate", "leak",
+       "prices", "sweep_row", "reporter", "token"}  # fmt: skip
 MANY = {"jobs", "receipts"}
 # Verbs that ask an index of keys alone for ids, then read the rows: with how many queries at least.
 THROUGH_KEYS = {"jobs_of_batch": 1, "open_launches": 1, "receipts_of_batch": 1, "batches_due": 2}

@@ -19,7 +19,7 @@ from random import Random
 from typing import Any, TypeVar, cast
 
 from arcspot.domain.batches import Batch, Receipt, Sweep, whole
-from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
+from arcspot.domain.budget import Fleet, Hold, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
@@ -54,6 +54,7 @@ _NAMES: dict[type, Callable[[Any], Key]] = {
     Launch: lambda r: ("launch", r.launch_id),
     Token: lambda r: ("token", r.launch_id),
     Ledger: lambda r: ("ledger", r.period),
+    Hold: lambda r: ("hold", r.launch_id),
     Estimate: lambda r: ("estimate", r.key),
     Leak: lambda r: ("leak", r.instance_id),
     Fleet: lambda r: ("fleet", ""),
@@ -300,6 +301,9 @@ class MemoryStore:
 
     def ledger(self, period: str) -> Ledger | None:
         return self._one(Ledger, "ledger", period)
+
+    def hold(self, launch_id: str) -> Hold | None:
+        return self._one(Hold, "hold", launch_id)
 
     def fleet(self) -> Fleet | None:
         return self._one(Fleet, "fleet")

@@ -28,6 +28,7 @@ WRITERS = {
     "PERIOD#2026-11": ("Ledger", {"launch", "retire", "scale", "watchdog"}),
     "FLEET": ("Ledger", {"launch", "retire", "scale", "watchdog"}),
     "BREAKER": ("Ledger", {"launch", "retire", "runner_api", "watchdog"}),
+    "HOLD#20261127T203300-0123abcd": ("Ledger", {"launch", "retire", "scale", "watchdog"}),
     "SUSPECTS": ("Ledger", {"watchdog"}),
     "PRICES": ("Ledger", {"watchdog"}),
     "LEAK#i-1": ("Ledger", {"watchdog"}),
@@ -79,6 +80,7 @@ def test_one_allowed_row_opens_no_door_for_another_beside_it() -> None:
 
 READERS = {
     "TOKEN#x": {"launch", "runner_api", "watchdog"},
+    "HOLD#x": {"launch", "retire", "watchdog"},
     "PERIOD#2026-11": {"launch", "retire", "scale", "watchdog"},
 }
 

@@ -15,7 +15,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from arcspot.domain.batches import Batch, Receipt, Sweep, in_parts
-from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
+from arcspot.domain.budget import Fleet, Hold, Leak, Ledger, Prices
 from arcspot.domain.jobs import Estimate, Job, JobState, TaskInput
 from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
@@ -98,7 +98,8 @@ def _tables(ports: Ports) -> Iterator[Callable[[], object]]:
         Token(LAUNCH_ID, START, "serve", "T" * 2048),
         Batch(BATCH, START, START), Breaker().tripped(NoCapacity("w" * 500), now=START),
         Suspects(since={f"i-{n:017x}": START for n in range(100)}), Estimate("1.3.0/300", 1.5),
-        Leak(INSTANCE, LAUNCH_ID, 1, START), Prices({"g4dn.xlarge": 526_000}, START),
+        Leak(INSTANCE, LAUNCH_ID, 1, START), Hold(LAUNCH_ID, "2026-11", 1, START),
+        Prices({"g4dn.xlarge": 526_000}, START),
     ):  # fmt: skip
         yield lambda record=record: store.write(record)  # type: ignore[misc]
     yield lambda: store.add([replace(job, job_id=f"{n:064x}") for n in range(130)])
@@ -123,7 +124,7 @@ def _tables(ports: Ports) -> Iterator[Callable[[], object]]:
     yield lambda: [store.batch_count(BATCH, state, 1) for state in JobState]
     yield lambda: (store.open_launches(), store.ledger("2026-11"), store.fleet(), store.breaker())
     yield lambda: (store.suspects(), store.estimate("1"), store.leak("i"), store.prices())
-    yield lambda: store.token(LAUNCH_ID)
+    yield lambda: (store.token(LAUNCH_ID), store.hold(LAUNCH_ID))
     yield lambda: (list(store.every_job()), list(store.every_launch()), list(store.every_receipt()))  # type: ignore[attr-defined]
 
 

@@ -153,10 +153,10 @@ def test_the_watchdog_fails_aloud_when_an_item_failed(whole_cloud: Cloud) -> Non
     money.reserve(
         whole_cloud.ports, whole_cloud.settings, "launch-1", datetime.now(UTC) - timedelta(minutes=20)
     )
-    row = whole_cloud.ports.store.launch("launch-1")
+    row, hold = whole_cloud.ports.store.launch("launch-1"), whole_cloud.ports.store.hold("launch-1")
     assert row is not None
-    lost = replace(row, period="1999-01", attempted_at=row.created_at)
-    whole_cloud.ports.store.write(lost)
+    assert hold is not None
+    whole_cloud.ports.store.write(replace(row, attempted_at=row.created_at), replace(hold, period="1999-01"))
     with pytest.raises(ItemsFailed, match="launch-1"):
         call("watchdog", {})
 

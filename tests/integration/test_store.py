@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from arcspot.domain.batches import Batch, Receipt, in_parts
-from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
+from arcspot.domain.budget import Fleet, Hold, Leak, Ledger, Prices
 from arcspot.domain.jobs import Estimate, Job, JobState, TaskInput
 from arcspot.domain.launching import Breaker, Launch, LaunchState
 from arcspot.domain.reaping import Suspects
@@ -83,6 +83,7 @@ def test_what_is_written_is_read_back_one_version_on(store: Store) -> None:
         Estimate(key="1/60", seconds=30.5),
         Leak(instance_id="i-1", launch_id="", usd_micros=123, booked_at=START),
         Prices({"g4dn.xlarge": 526_000}, START),
+        Hold("launch-1", "2026-11", 5, START),
     )
     for record in records:
         store.write(record)
@@ -97,6 +98,7 @@ def test_what_is_written_is_read_back_one_version_on(store: Store) -> None:
         store.estimate("1/60"),
         store.leak("i-1"),
         store.prices(),
+        store.hold("launch-1"),
     )
     assert found == tuple(replace(record, version=1) for record in records)
 

@@ -33,9 +33,10 @@ def a_launch_that_cannot_be_released(cloud: Cloud) -> None:
     """Its month has no books."""
     long_ago = datetime.now(UTC) - timedelta(minutes=20)
     money.reserve(cloud.ports, cloud.settings, "launch-1", long_ago)
-    row = cloud.ports.store.launch("launch-1")
+    row, hold = cloud.ports.store.launch("launch-1"), cloud.ports.store.hold("launch-1")
     assert row is not None
-    cloud.ports.store.write(replace(row, period="1999-01", attempted_at=row.created_at))
+    assert hold is not None
+    cloud.ports.store.write(replace(row, attempted_at=row.created_at), replace(hold, period="1999-01"))
 
 
 def test_metrics_stand_under_the_stack_and_nothing_else(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arcspot.aws.codec import decode, encode
 from arcspot.domain.batches import Batch
-from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
+from arcspot.domain.budget import Fleet, Hold, Leak, Ledger, Prices
 from arcspot.domain.jobs import Estimate, Job, JobState, Lease, TaskInput
 from arcspot.domain.launching import Breaker, Launch, LaunchState, Token
 from arcspot.domain.reaping import Suspects
@@ -108,6 +108,7 @@ records: dict[str, st.SearchStrategy[Any]] = {
         pause_reason=text,
         waits_for=text,
         waits_since=maybe,
+        holds_from=maybe,
     ),
     "breaker": st.builds(
         Breaker, failures=count, error=text, message=text, open_until=maybe, until_resumed=st.booleans()
@@ -116,6 +117,7 @@ records: dict[str, st.SearchStrategy[Any]] = {
         Suspects, since=st.dictionaries(st.text(min_size=1), moment, max_size=3), door_ill_at=maybe
     ),
     "leak": st.builds(Leak, instance_id=text, launch_id=text, usd_micros=count, booked_at=moment),
+    "hold": st.builds(Hold, launch_id=text, period=text, amount=count, until=moment, closed=st.booleans()),
     "prices": st.builds(
         Prices, on_demand=st.dictionaries(st.text(min_size=1), count, max_size=3), read_at=moment
     ),

@@ -14,7 +14,7 @@ from random import Random as Random
 from typing import Any, Protocol
 
 from arcspot.domain.batches import Batch, Receipt, Sweep
-from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
+from arcspot.domain.budget import Fleet, Hold, Leak, Ledger, Prices
 from arcspot.domain.identity import Caller
 from arcspot.domain.jobs import Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Instance, Launch, Token
@@ -28,6 +28,7 @@ Record = (
     | Launch
     | Token
     | Ledger
+    | Hold
     | Fleet
     | Breaker
     | Estimate
@@ -125,6 +126,10 @@ class Store(Protocol):
     def token(self, launch_id: str) -> Token | None: ...
     def open_launches(self) -> list[Launch]: ...
     def ledger(self, period: str) -> Ledger | None: ...
+    def hold(self, launch_id: str) -> Hold | None:
+        """What is promised to a launch."""
+        ...
+
     def fleet(self) -> Fleet | None: ...
     def breaker(self) -> Breaker: ...
     def suspects(self) -> Suspects: ...

@@ -49,7 +49,7 @@ from arcspot.aws.rows import (
     table_of,
 )
 from arcspot.domain.batches import Batch, Receipt, Sweep, whole
-from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
+from arcspot.domain.budget import Fleet, Hold, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
@@ -289,6 +289,9 @@ class DynamoStore:
 
     def ledger(self, period: str) -> Ledger | None:
         return self._one(self._tables.ledger_table, f"PERIOD#{period}", Ledger)
+
+    def hold(self, launch_id: str) -> Hold | None:
+        return self._one(self._tables.ledger_table, f"HOLD#{launch_id}", Hold)
 
     def fleet(self) -> Fleet | None:
         return self._one(self._tables.ledger_table, "FLEET", Fleet)

@@ -12,7 +12,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from arcspot.aws.codec import decode, encode
 from arcspot.domain.batches import Batch, Receipt, Sweep
-from arcspot.domain.budget import Fleet, Leak, Ledger, Prices
+from arcspot.domain.budget import Fleet, Hold, Leak, Ledger, Prices
 from arcspot.domain.jobs import LANES, Estimate, Job, JobState
 from arcspot.domain.launching import Breaker, Launch, Token
 from arcspot.domain.reaping import Suspects
@@ -127,6 +127,8 @@ def key_of(record: Record) -> str:
             return f"TOKEN#{record.launch_id}"
         case Ledger():
             return f"PERIOD#{record.period}"
+        case Hold():
+            return f"HOLD#{record.launch_id}"
         case Fleet():
             return "FLEET"
         case Breaker():
@@ -199,6 +201,9 @@ def index_of(record: Record) -> dict[str, Any]:
             extra["open"] = "OPEN"
         else:
             extra["ttl"] = _expires(record.gone_at or record.created_at)
+    elif isinstance(record, Hold):
+        if record.closed:
+            extra["ttl"] = _expires(record.until)
     elif isinstance(record, Token):
         extra["ttl"] = int((record.until + KEEP_TOKENS).timestamp())
     return extra

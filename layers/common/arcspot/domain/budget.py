@@ -127,7 +127,12 @@ class Ledger:
 
         An `actual` above the promise is booked as it is: the books tell the truth,
         and `available` may then fall below zero, which stops every later launch.
+        Raises WrongState when so much was never promised: no row makes money.
         """
+        if not 0 <= reserved <= self.reserved or actual < 0:
+            raise WrongState(
+                f"{self.period}: {reserved} micro-dollars of {self.reserved} reserved cannot become {actual}"
+            )
         return replace(
             self,
             reserved=self.reserved - reserved,
@@ -152,6 +157,26 @@ class Ledger:
 
     def told(self, thresholds: tuple[int, ...]) -> Ledger:
         return replace(self, alerted=tuple(sorted({*self.alerted, *thresholds})))
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is promised to one launch: micro-dollars of a period, and one slot, for a life until `until`.
+
+    Written with the reserve and closed with the books, by those alone who may write the books: a launch's
+    own row is written by a function that instances speak to, so it says nothing about money.
+    """
+
+    launch_id: str
+    period: str
+    amount: int
+    until: datetime
+    closed: bool = False
+    version: int = 0
+
+    def ended(self) -> Hold:
+        """Closed for good: money and slot go back once."""
+        return replace(self, closed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +209,8 @@ class Prices:
 class Fleet:
     """How many instances may live at once. One row for the stack.
 
-    `asleep`: nothing is open, and the minute's rounds do not run.
+    `asleep`: nothing is open, and the minute's rounds do not run. `holds_from`: from then on a launch
+    without a `Hold` has no money; before, it may be one that an earlier release reserved.
     """
 
     slots_total: int
@@ -194,6 +220,7 @@ class Fleet:
     waits_for: str = ""
     waits_since: datetime | None = None
     asleep: bool = False
+    holds_from: datetime | None = None
     version: int = 0
 
     @classmethod
@@ -203,6 +230,10 @@ class Fleet:
     @property
     def slots_taken(self) -> int:
         return self.slots_total - self.slots_available
+
+    def held_from(self, moment: datetime) -> Fleet:
+        """Every launch needs a hold from this moment on, unless one is set already."""
+        return self if self.holds_from else replace(self, holds_from=moment)
 
     def woken(self) -> Fleet:
         return replace(self, asleep=False)

@@ -185,6 +185,10 @@ def _attempt(ports: Ports, launch_id: str, now: datetime) -> tuple[Launch, bool]
         return row, True
     if row.state is not LaunchState.RESERVED:
         raise LaunchMisconfigured(f"launch {launch_id} is {row.state}; it gets no instance")
+    if why := money.unpaid(ports, row):
+        if row.attempted_at is None:  # else EC2 may have been asked: the watchdog looks before it releases
+            tried("closing an unpaid launch", lambda: money.release(ports, launch_id, why, now))
+        raise LaunchMisconfigured(f"launch {launch_id} gets no instance: {why}")
     attempting = row.attempting(now=now)
     if attempting != row:
         ports.store.write(attempting)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from arcspot.domain.budget import MICROS, Fleet, Leak, Ledger, Prices, cost_usd_micros, period_of
+from arcspot.domain.budget import MICROS, Fleet, Hold, Leak, Ledger, Prices, cost_usd_micros, period_of
 from arcspot.domain.edges import MOST_OF_A_NAME, line
 from arcspot.domain.launching import Instance, Launch, LaunchState
 from arcspot.errors import Conflict, RecordMissing
@@ -14,6 +14,9 @@ from arcspot.ports import Event, Ports
 from arcspot.services.afterwards import mailed, recorded, tried
 from arcspot.services.retry import until_written
 from arcspot.settings import Settings
+
+EARLIER_RELEASE = timedelta(hours=2)
+"""After an update and a whole life: so long a launch without a hold may be an earlier release's."""
 
 
 def open_books(ports: Ports, settings: Settings, now: datetime) -> tuple[Ledger, Fleet]:
@@ -23,7 +26,9 @@ def open_books(ports: Ports, settings: Settings, now: datetime) -> tuple[Ledger,
         period = period_of(now)
         ledger, fleet = ports.store.ledger(period), ports.store.fleet()
         wanted_ledger = (ledger or Ledger.opened(period, settings.cap)).with_cap(settings.cap)
-        wanted_fleet = (fleet or Fleet.opened(settings.slots)).with_total(settings.slots)
+        # What an earlier release reserved has no hold, and is over by then.
+        over = now + timedelta(seconds=settings.max_lifetime_s) + EARLIER_RELEASE if fleet else now
+        wanted_fleet = (fleet or Fleet.opened(settings.slots)).with_total(settings.slots).held_from(over)
         changed = [r for r, old in ((wanted_ledger, ledger), (wanted_fleet, fleet)) if r != old]
         if changed:
             ports.store.write(*changed)
@@ -43,7 +48,7 @@ def reserve(
     market: str = "spot",
     vcpus: int = 0,
 ) -> Launch:
-    """Take the worst case of one launch and one slot, and put its row: one transaction.
+    """Take the worst case of one launch and one slot, put its hold and its row: one transaction.
 
     With `fleet_version`, only if the fleet is still at that version: a decision made on another
     fleet is no decision. Raises Conflict then, else NoMoney, NoSlot or FleetPaused; nothing was written.
@@ -65,7 +70,8 @@ def reserve(
             hard_deadline=now + timedelta(seconds=settings.max_lifetime_s),
             boot_deadline=now + timedelta(seconds=settings.boot_timeout_s),
         )
-        ports.store.write(ledger.reserve(launch.reserve), fleet.take(), launch)
+        hold = Hold(launch_id, launch.period, launch.reserve, launch.hard_deadline)
+        ports.store.write(ledger.reserve(hold.amount), fleet.take(), hold, launch)
         return launch
 
     # Overtaken once is overtaken: whoever decided on another fleet must decide again, not try again.
@@ -76,15 +82,30 @@ def reserve(
     return launch
 
 
+def unpaid(ports: Ports, launch: Launch) -> str:
+    """Why a launch may get no instance: its row is no proof of money, its hold is. "" where all is well."""
+    hold = ports.store.hold(launch.launch_id)
+    if hold is None or hold.closed:
+        return "no money is held for it"
+    if (launch.period, launch.reserve) != (hold.period, hold.amount) or launch.hard_deadline > hold.until:
+        return (
+            f"its row says {launch.reserve} of {launch.period} until {launch.hard_deadline}; "
+            f"held are {hold.amount} of {hold.period} until {hold.until}"
+        )
+    return ""
+
+
 def release(ports: Ports, launch_id: str, reason: str, now: datetime) -> None:
-    """Give money and slot back for a launch that certainly has no instance. Done twice is done once."""
+    """Give money and slot back for a launch that certainly has no instance. Done twice is done once.
+
+    What comes back is what its hold says; nothing where it has none.
+    """
 
     def act() -> bool:
         launch = _launch(ports, launch_id)
         if launch.state is not LaunchState.RESERVED:
             return False
-        ledger, fleet = _books_of(ports, launch)
-        ports.store.write(launch.released(reason=reason), ledger.settle(launch.reserve, 0), fleet.give_back())
+        ports.store.write(launch.released(reason=reason), *_given_back(ports, launch, 0, now))
         return True
 
     if until_written(act, ports.pause):
@@ -94,6 +115,7 @@ def release(ports: Ports, launch_id: str, reason: str, now: datetime) -> None:
 def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> int:
     """Book what a launch whose instance is gone really cost. Returns micro-dollars; twice is once.
 
+    Of one without a hold, or whose hold is closed, nothing is booked and nothing comes back: 0.
     A spot price moves while an instance runs: the highest of its time counts, so that the books
     are never below the bill. What was only guessed counts no more once that is known, unless jobs
     have been charged by it.
@@ -108,9 +130,10 @@ def settle(ports: Ports, settings: Settings, launch_id: str, now: datetime) -> i
         launch = _launch(ports, launch_id)
         if launch.state is LaunchState.SETTLED:
             return launch, False
-        closed = launch.settled(actual=actual_cost(priced(launch), settings, launch.gone_at or now))
-        ledger, fleet = _books_of(ports, launch)
-        ports.store.write(closed, ledger.settle(launch.reserve, closed.actual), fleet.give_back())
+        cost = actual_cost(priced(launch), settings, launch.gone_at or now)
+        books = _given_back(ports, launch, cost, now)
+        closed = launch.settled(actual=cost if books else 0)
+        ports.store.write(closed, *books)
         return closed, True
 
     launch, wrote = until_written(act, ports.pause)
@@ -250,8 +273,16 @@ def _launch(ports: Ports, launch_id: str) -> Launch:
     return launch
 
 
-def _books_of(ports: Ports, launch: Launch) -> tuple[Ledger, Fleet]:
-    ledger, fleet = ports.store.ledger(launch.period), ports.store.fleet()
+def _given_back(
+    ports: Ports, launch: Launch, actual: int, now: datetime
+) -> tuple[Hold, Ledger, Fleet] | tuple[()]:
+    """The hold closed, the books and the fleet behind a launch; nothing where no money is held for it."""
+    hold, fleet = ports.store.hold(launch.launch_id), ports.store.fleet()
+    if hold is None and (fleet is None or fleet.holds_from is None or now < fleet.holds_from):
+        hold = Hold(launch.launch_id, launch.period, launch.reserve, launch.hard_deadline)
+    if hold is None or hold.closed:
+        return ()
+    ledger = ports.store.ledger(hold.period)
     if ledger is None or fleet is None:
-        raise RecordMissing(f"the books of {launch.period} are missing")
-    return ledger, fleet
+        raise RecordMissing(f"the books of {hold.period} are missing")
+    return hold.ended(), ledger.settle(hold.amount, actual), fleet.give_back()
