@@ -57,7 +57,7 @@ SEEN_AT = {
     "result-fence": 99, "reserve-transaction": 12, "orphan-two-rounds": 18, "zone-facts": 24, "new-codes": 45,
     "same-token": 8, "unlisted-proof": 47, "second-call": 63, "end-of-waiting": 63, "late-zone": 0,
     "forgotten-instance": 8, "vcpus-by-type": 205, "wake": 0, "heartbeat-below-timeout": 2,
-    "pinned-version": 0, "per-batch-try": 7, "lease-count": 7,
+    "pinned-version": 0, "per-batch-try": 7, "lease-count": 26,
 }  # fmt: skip
 """The first seed that broke without each guard, played first: most histories get by without it. Where the
 product has changed and that one no longer breaks, all are searched."""
