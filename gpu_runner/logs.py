@@ -1,7 +1,7 @@
 """Logs as JSON lines on stdout, and their way to S3.
 
 bootstrap.sh keeps everything the machine says in one file. That file is shipped after one minute, after
-two, four and eight more, then each quarter of an hour, and at the end: a boot that goes wrong is read soon,
+two, four, eight and sixteen more, then each half hour, and at the end: a boot that goes wrong is read soon,
 and a machine that is gone can still be read. Each time is an upload URL and a PUT: every minute they were a
 tenth of the control plane's bill.
 """
@@ -23,7 +23,7 @@ from gpu_runner.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
-SHIP_FIRST_S, SHIP_EVERY_S = 60.0, 900.0
+SHIP_FIRST_S, SHIP_EVERY_S = 60.0, 1800.0
 MAX_LOG_BYTES = 2 * 1024 * 1024
 LOG_NAME = "runner.log"
 

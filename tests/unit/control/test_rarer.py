@@ -51,7 +51,7 @@ def test_until_the_boots_deadline_each_sign_of_life_is_told() -> None:
     assert passed_on(launched(300), None, noted)
 
 
-def test_the_log_is_shipped_soon_at_first_and_then_each_quarter_of_an_hour() -> None:
+def test_the_log_is_shipped_soon_at_first_and_then_each_half_hour() -> None:
     waits = list(islice(shipping_times(), 20))
     assert waits[0] == SHIP_FIRST_S
     assert max(waits) == SHIP_EVERY_S
