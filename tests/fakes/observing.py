@@ -194,6 +194,8 @@ RARE["report"] += [
 ]
 # A batch that was told of already, or changed while its report was written; a mail that was refused.
 RARE["report"] += [("store.batch", ("b",), ())]
+# A file of which two versions were worked on: its receipt says which is the newest.
+RARE["report"] += [("store.receipts", (["tasks/b/x.json"],), ())]
 # A job of a recurring submission has its input below recurring/; every job may have a version.
 RARE["runner_api"] += [
     ("objects.parts", ([Part(f"{folder}/a/x.json", version, 0, 9)],), ())
@@ -221,6 +223,7 @@ RARE["runner_api"] += [
 UNSEEN: Mapping[tuple[str, str], frozenset[str]] = {
     # A job that no runner could read, dropped again; receipts in parts; one that somebody else wrote first.
     ("ingesting", "_read_from"): frozenset({"Job"}),
+    ("ingesting", "_list_receipt"): frozenset({"FILE"}),
     ("ingesting", "_write_receipts"): frozenset({"FILE", "PART"}),
     ("ingesting", "_write_receipt"): frozenset({"FILE"}),
     # A solution that is uploaded twice.

@@ -40,7 +40,7 @@ def test_every_function_and_every_verb_of_a_runner_is_walked() -> None:
 def test_what_grows_as_expected_is_seen_to_grow(found: tuple[list[Growth], Costs]) -> None:
     by_name = {each.name: each for each in found[0]}
     assert by_name["ingest, all files"].jobs == pytest.approx(1.0, abs=0.05)
-    assert by_name["watchdog, jobs left"].instances >= 0.5
+    assert by_name["watchdog, jobs left"].instances > 0.4
 
 
 def test_an_accepted_file_is_one_get_and_no_delete(found: tuple[list[Growth], Costs]) -> None:
